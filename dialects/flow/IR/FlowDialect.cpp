@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Registers the flow dialect with its attributes and types, and verifies those.
+#include "dialects/flow/IR/Flow.h"
+
+#include "llvm/ADT/TypeSwitch.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/DialectImplementation.h"
+
+using namespace mlir;
+using namespace headrace::flow;
+
+#include "dialects/flow/IR/FlowDialect.cpp.inc"
+
+#include "dialects/flow/IR/FlowEnums.cpp.inc"
+
+#define GET_ATTRDEF_CLASSES
+#include "dialects/flow/IR/FlowAttrs.cpp.inc"
+
+#define GET_TYPEDEF_CLASSES
+#include "dialects/flow/IR/FlowTypes.cpp.inc"
+
+void headrace::flow::FlowDialect::initialize() {
+  addAttributes<
+#define GET_ATTRDEF_LIST
+#include "dialects/flow/IR/FlowAttrs.cpp.inc"
+      >();
+  addTypes<
+#define GET_TYPEDEF_LIST
+#include "dialects/flow/IR/FlowTypes.cpp.inc"
+      >();
+  addOperations<
+#define GET_OP_LIST
+#include "dialects/flow/IR/FlowOps.cpp.inc"
+      >();
+}
+
+LogicalResult GridAttr::verify(function_ref<InFlightDiagnostic()> emitError,
+                               GridKind kind, int64_t base, int64_t block,
+                               int64_t limit) {
+  if (base <= 0 || block <= 0 || limit <= 0) // flow.grid C1
+    return emitError() << "expected base, block and limit of a grid to be "
+                       << "positive, but got " << base << ", " << block
+                       << " and " << limit;
+  return success();
+}
+
+LogicalResult PanelsAttr::verify(function_ref<InFlightDiagnostic()> emitError,
+                                 int64_t columns, int64_t pack,
+                                 int64_t halves) {
+  if (columns <= 0 || columns % 16 || (pack != 1 && pack != 2))
+    return emitError() << "expected columns to be a positive multiple of 16 and "
+                       << "pack to be 1 or 2, but got " << columns << " and "
+                       << pack; // flow.panels C1
+  if (halves != 1 && halves != 2) // flow.panels C2
+    return emitError() << "expected halves to be 1 or 2, but got " << halves;
+  return success();
+}
+
+int64_t PanelsAttr::getPanelCount(int64_t out) const {
+  int64_t perPanel = getColumns() / getHalves();
+  return (out / getHalves() + perPanel - 1) / perPanel;
+}
+
+int64_t PanelsAttr::getPackedElements(int64_t out, int64_t in) const {
+  int64_t groups = (in + getPack() - 1) / getPack();
+  return getPanelCount(out) * groups * getColumns() * getPack();
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef HEADRACE_FLOW_DIALECT
+#define HEADRACE_FLOW_DIALECT
+
+include "mlir/IR/OpBase.td"
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/EnumAttr.td"
+
+def Flow_Dialect : Dialect {
+  let name = "flow";
+  let cppNamespace = "::headrace::flow";
+  let summary = "the dataflow graph after fusion, and the tiles inside";
+  let description = [{
+    Two levels. At graph level a `flow.kernel` holds what becomes one launch: its
+    region is the meaning, in `nn` and `moe` ops. A `flow.schedule` is the order
+    of launches of one entry point. At tile level a `flow.program` is the code of
+    one task of a kernel, written with operations on whole tiles; it knows no
+    threads and no vector width, so that one text serves every target.
+  }];
+  let useDefaultAttributePrinterParser = 1;
+  let useDefaultTypePrinterParser = 1;
+  let dependentDialects = ["::headrace::tier::TierDialect"];
+}
+
+class Flow_I32Enum<string name, string summary, list<I32EnumAttrCase> cases>
+    : I32EnumAttr<name, summary, cases> {
+  let cppNamespace = "::headrace::flow";
+  let genSpecializedAttr = 0;
+}
+
+def Flow_GridKind : Flow_I32Enum<"GridKind", "how the number of tasks follows", [
+    I32EnumAttrCase<"fixed", 0>, I32EnumAttrCase<"per_token", 1>,
+    I32EnumAttrCase<"per_sequence", 2>, I32EnumAttrCase<"per_output", 3>,
+    I32EnumAttrCase<"per_token_block", 4>, I32EnumAttrCase<"per_routed", 5>]>;
+
+def Flow_GridAttr : AttrDef<Flow_Dialect, "Grid"> {
+  let mnemonic = "grid";
+  let summary = "the number of tasks of a launch";
+  let description = [{
+    `fixed` base; `per_token`, `per_sequence`, `per_output` base times the
+    step's count; `per_token_block` base * ceil(tokens / block); `per_routed`
+    base * min(limit, block * tokens). As `headrace_grid_t` of the kernel ABI.
+
+    - (C1) `base`, `block` and `limit` are positive.
+
+    Example: `#flow.grid<per_routed, base = 4, block = 8, limit = 64>`
+  }];
+  let parameters = (ins EnumParameter<Flow_GridKind>:$kind, "int64_t":$base,
+      DefaultValuedParameter<"int64_t", "1">:$block,
+      DefaultValuedParameter<"int64_t", "1">:$limit);
+  let assemblyFormat = "`<` $kind `,` struct($base, $block, $limit) `>`";
+  let genVerifyDecl = 1;
+}
+
+def Flow_PanelsAttr : AttrDef<Flow_Dialect, "Panels"> {
+  let mnemonic = "panels";
+  let summary = "packing of a weight [.., out, in] for streaming";
+  let description = [{
+    The encoding of a packed weight. Output channels are cut into panels of
+    `columns`; a panel is contiguous and holds for each group of `pack`
+    neighbouring input channels the values of all its columns:
+    `[out / columns][in / pack][columns][pack]`, zero padded. With `halves` = 2
+    the first half of the output channels (gate) and the second (up) alternate
+    in one panel: columns/2 of each, so that gate and up of one channel meet in
+    one accumulator. Leading dimensions (experts) are outermost.
+
+    - (C1) `columns` is a positive multiple of 16; `pack` is 1 or 2.
+    - (C2) `halves` is 1 or 2.
+
+    Example: `tensor<96x64xbf16, #flow.panels<columns = 32, pack = 2>>`
+  }];
+  let parameters = (ins "int64_t":$columns, "int64_t":$pack,
+      DefaultValuedParameter<"int64_t", "1">:$halves);
+  let assemblyFormat = "`<` struct(params) `>`";
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    /// Panels that `out` output channels need.
+    int64_t getPanelCount(int64_t out) const;
+    /// Elements of one packed matrix [out, in], padding included.
+    int64_t getPackedElements(int64_t out, int64_t in) const;
+  }];
+}
+
+def Flow_TileType : TypeDef<Flow_Dialect, "Tile"> {
+  let mnemonic = "tile";
+  let summary = "rows staged for a product";
+  let description = [{
+    A run of rows, each `width` values of `element`, ready to be the row operand
+    of `flow.mma`: in the worker's fast memory, or in place when a buffer already
+    has the form.
+
+    Example: `!flow.tile<2048 x bf16>`
+  }];
+  let parameters = (ins "int64_t":$width, "::mlir::Type":$element);
+  let assemblyFormat = "`<` $width `x` $element `>`";
+}
+
+def Flow_AccType : TypeDef<Flow_Dialect, "Acc"> {
+  let mnemonic = "acc";
+  let summary = "a register tile: the current rows by `width` columns";
+  let description = [{
+    The rows are those of the enclosing `flow.rows`; width 1 is one value a row,
+    which `flow.map` broadcasts.
+
+    Example: `!flow.acc<32 x f32>`
+  }];
+  let parameters = (ins "int64_t":$width, "::mlir::Type":$element);
+  let assemblyFormat = "`<` $width `x` $element `>`";
+}
+
+#endif // HEADRACE_FLOW_DIALECT

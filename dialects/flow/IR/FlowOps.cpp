@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Verifiers of the flow ops. `// <op> C<n>` names the constraint in the spec.
+#include "dialects/flow/IR/Flow.h"
+
+#include "mlir/IR/Builders.h"
+
+using namespace mlir;
+using namespace headrace::flow;
+
+#define GET_OP_CLASSES
+#include "dialects/flow/IR/FlowOps.cpp.inc"
+
+LogicalResult KernelOp::verifyRegions() {
+  FunctionType type = getType();
+  Block &block = getBody().front();
+  if (block.getArgumentTypes() != TypeRange(type.getInputs()))
+    return emitOpError("expected the region's arguments to have the types of ")
+           << type; // flow.kernel C1
+  auto yield = dyn_cast<YieldOp>(block.getTerminator());
+  if (!yield || yield.getValues().getTypes() != TypeRange(type.getResults()))
+    return emitOpError("expected flow.yield to give the results of ")
+           << type; // flow.kernel C2
+  return success();
+}
+
+LogicalResult CallOp::verifySymbolUses(SymbolTableCollection &tables) {
+  auto kernel = tables.lookupNearestSymbolFrom<KernelOp>(*this, getKernelAttr());
+  if (!kernel) // flow.call C1
+    return emitOpError("expected '@")
+           << getKernel() << "' to name a flow.kernel, but there is none";
+  FunctionType type = kernel.getType();
+  if (TypeRange(type.getInputs()) != getOperandTypes() ||
+      TypeRange(type.getResults()) != getResultTypes()) // flow.call C1
+    return emitOpError("expected the types of '@")
+           << getKernel() << "', " << type << ", but got "
+           << FunctionType::get(getContext(), getOperandTypes(),
+                                getResultTypes());
+  return success();
+}
+
+LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &tables) {
+  Operation *kernel = tables.lookupNearestSymbolFrom(*this, getKernelAttr());
+  if (!isa_and_nonnull<KernelOp, ProgramOp>(kernel)) // flow.launch C1
+    return emitOpError("expected '@")
+           << getKernel() << "' to name a flow.kernel or flow.program";
+  auto check = [&](ArrayAttr symbols, bool weights) -> LogicalResult {
+    for (auto symbol : symbols.getAsRange<FlatSymbolRefAttr>()) {
+      Operation *op = tables.lookupNearestSymbolFrom(*this, symbol);
+      if (isa_and_nonnull<tier::BufferOp>(op) ||
+          (weights && isa_and_nonnull<tier::WeightOp>(op)))
+        continue; // flow.launch C2
+      return emitOpError("expected ")
+             << symbol << " to name a tier.buffer"
+             << (weights ? " or a tier.weight" : "");
+    }
+    return success();
+  };
+  return success(succeeded(check(getInputs(), true)) &&
+                 succeeded(check(getResults(), false)));
+}
+
+LogicalResult ProgramOp::verifyRegions() {
+  Block &block = getBody().front();
+  if (block.getNumArguments() == 0 || !block.getArgument(0).getType().isIndex())
+    return emitOpError("expected the first block argument to be the task, an "
+                       "index"); // flow.program C1
+  for (BlockArgument arg : block.getArguments().drop_front())
+    if (!isa<MemRefType>(arg.getType())) // flow.program C1
+      return emitOpError("expected block argument #")
+             << arg.getArgNumber() << " to be a memref, but got "
+             << arg.getType();
+  if (int64_t(getBuffers()) < 0 ||
+      int64_t(getBuffers()) > int64_t(block.getNumArguments()) - 1)
+    return emitOpError("expected 'buffers' to be at most the number of memrefs ")
+           << block.getNumArguments() - 1 << ", but got "
+           << getBuffers(); // flow.program C2
+  if (int64_t(getScratch()) < 0 || getScratch() % 64) // flow.program C3
+    return emitOpError("expected 'scratch' to be a multiple of 64, but got ")
+           << getScratch();
+  return success();
+}
+
+LogicalResult LoadOp::verify() {
+  auto source = cast<MemRefType>(getSource().getType());
+  TileType tile = getResult().getType();
+  if (source.getRank() != 2 || source.getDimSize(1) != tile.getWidth())
+    return emitOpError("expected the source to be ")
+           << tile.getWidth() << " wide, but got " << source; // flow.load C1
+  if (getInPlace()) {
+    if (getIndices() || getNorm() ||
+        source.getElementType() != tile.getElement()) // flow.load C2
+      return emitOpError("expected rows used in place to be neither gathered, "
+                         "normalised nor converted");
+    return success();
+  }
+  auto stage = getStage() ? dyn_cast<MemRefType>(getStage().getType()) : nullptr;
+  if (!stage || stage.getRank() != 2 ||
+      stage.getDimSize(1) != tile.getWidth()) // flow.load C3
+    return emitOpError("expected a stage of rows ")
+           << tile.getWidth() << " wide";
+  return success();
+}
+
+LogicalResult RowsOp::verifyRegions() {
+  if (int64_t(getLimit()) <= 0) // flow.rows C1
+    return emitOpError("expected 'limit' to be positive, but got ")
+           << getLimit();
+  Block &block = getBody().front();
+  if (block.getNumArguments() != 1 || !block.getArgument(0).getType().isIndex())
+    return emitOpError("expected one block argument, the tile's first row");
+  return success();
+}
+
+LogicalResult MmaOp::verify() {
+  auto panel = cast<MemRefType>(getPanel().getType());
+  AccType acc = getResult().getType();
+  if (panel.getRank() != 4 || panel.getDimSize(2) != acc.getWidth())
+    return emitOpError("expected the result to be as wide as a panel of ")
+           << panel << ", but got " << acc.getWidth(); // flow.mma C1
+  int64_t depth = panel.getDimSize(1) * panel.getDimSize(3);
+  int64_t pack = panel.getDimSize(3);
+  int64_t width = getRows().getType().getWidth();
+  if ((width + pack - 1) / pack * pack != depth) // flow.mma C2
+    return emitOpError("expected the panel's ")
+           << depth << " input channels to match the tile's width " << width;
+  return success();
+}
+
+LogicalResult MapOp::verifyRegions() {
+  AccType result = getResult().getType();
+  Block &block = getBody().front();
+  if (block.getNumArguments() != getInputs().size()) // flow.map C2
+    return emitOpError("expected one block argument an operand, but got ")
+           << block.getNumArguments() << " for " << getInputs().size();
+  for (auto [value, arg] : llvm::zip(getInputs(), block.getArguments())) {
+    auto type = cast<AccType>(value.getType());
+    if (type.getWidth() != result.getWidth() && type.getWidth() != 1)
+      return emitOpError("expected an operand as wide as the result ")
+             << result.getWidth() << " or 1, but got "
+             << type.getWidth(); // flow.map C1
+    if (arg.getType() != type.getElement()) // flow.map C2
+      return emitOpError("expected block argument #")
+             << arg.getArgNumber() << " to be " << type.getElement()
+             << ", but got " << arg.getType();
+  }
+  auto yield = dyn_cast<YieldOp>(block.getTerminator());
+  if (!yield || yield.getValues().size() != 1 ||
+      yield.getValues()[0].getType() != result.getElement())
+    return emitOpError("expected the region to yield one ")
+           << result.getElement(); // flow.map C2
+  return success();
+}

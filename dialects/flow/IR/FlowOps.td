@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef HEADRACE_FLOW_OPS
+#define HEADRACE_FLOW_OPS
+
+include "dialects/flow/IR/FlowDialect.td"
+include "mlir/IR/BuiltinAttributes.td"
+include "mlir/IR/CommonAttrConstraints.td"
+include "mlir/IR/CommonTypeConstraints.td"
+include "mlir/IR/OpAsmInterface.td"
+include "mlir/IR/SymbolInterfaces.td"
+include "mlir/Interfaces/ControlFlowInterfaces.td"
+include "mlir/Interfaces/FunctionInterfaces.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+
+class Flow_Op<string mnemonic, list<Trait> traits = []>
+    : Op<Flow_Dialect, mnemonic, traits>;
+
+//===----------------------------------------------------------------------===//
+// Graph level
+//===----------------------------------------------------------------------===//
+
+def Flow_KernelOp : Flow_Op<"kernel",
+    [Symbol, IsolatedFromAbove, SingleBlock]> {
+  let summary = "what becomes one launch";
+  let description = [{
+    The region is the meaning of the kernel: pure ops on its arguments, ended by
+    `flow.yield`. Arguments of static shape are weights, others are activations.
+    `family` names the emitter that makes its code. Two launches that compute the
+    same function on different weights share one kernel.
+
+    - (C1) the region's block has the argument types of `type`.
+    - (C2) `flow.yield` has the result types of `type`.
+
+    Example:
+    ```mlir
+    flow.kernel @linear_0 "linear" : (tensor<?x64xf32>, tensor<96x64xbf16>) -> tensor<?x96xf32> {
+    ^bb0(%x: tensor<?x64xf32>, %w: tensor<96x64xbf16>):
+      %y = nn.linear %x, %w inputs bf16 : tensor<?x64xf32>, tensor<96x64xbf16> -> tensor<?x96xf32>
+      flow.yield %y : tensor<?x96xf32>
+    }
+    ```
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$family,
+                       TypeAttrOf<FunctionType>:$type);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "$sym_name $family `:` $type $body attr-dict";
+  let hasRegionVerifier = 1;
+}
+
+def Flow_YieldOp : Flow_Op<"yield", [Pure, Terminator, ReturnLike,
+    ParentOneOf<["KernelOp", "MapOp", "RowsOp"]>]> {
+  let summary = "ends a region and gives its values";
+  let arguments = (ins Variadic<AnyType>:$values);
+  let assemblyFormat = "($values^ `:` type($values))? attr-dict";
+}
+
+def Flow_CallOp : Flow_Op<"call", [
+    DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "applies a kernel to values";
+  let description = [{
+    - (C1) `kernel` names a `flow.kernel` of this type.
+
+    Example:
+    ```mlir
+    %y = flow.call @linear_0(%x, %w) : (tensor<?x64xf32>, tensor<96x64xbf16>) -> tensor<?x96xf32>
+    ```
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<AnyType>:$operands);
+  let results = (outs Variadic<AnyType>:$results);
+  let assemblyFormat =
+      "$kernel `(` $operands `)` attr-dict `:` functional-type($operands, $results)";
+}
+
+def Flow_ScheduleOp : Flow_Op<"schedule", [Symbol, NoTerminator, SingleBlock,
+    IsolatedFromAbove]> {
+  let summary = "the static order of launches of one entry point";
+  let description = [{
+    A launch starts when the one before it has ended. `inputs` and `outputs` are
+    `tier.buffer`s with a role, in the order in which the host gives them.
+
+    Example:
+    ```mlir
+    flow.schedule @forward inputs [@tokens] outputs [@logits] {
+      flow.launch @linear_0 operands [@hidden, @w] results [@logits] tasks <fixed, base = 2>
+    }
+    ```
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name,
+      TypedArrayAttrBase<FlatSymbolRefAttr, "buffers">:$inputs,
+      TypedArrayAttrBase<FlatSymbolRefAttr, "buffers">:$outputs);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat =
+      "$sym_name `inputs` $inputs `outputs` $outputs attr-dict-with-keyword $body";
+}
+
+def Flow_LaunchOp : Flow_Op<"launch", [HasParent<"ScheduleOp">,
+    DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "runs a kernel on placed buffers and weights";
+  let description = [{
+    `operands` names a `tier.buffer` or `tier.weight` for each argument of the
+    kernel, `results` a buffer for each result; a result may name the buffer of
+    an operand, which the kernel then updates in place.
+
+    - (C1) `kernel` names a `flow.kernel` or its `flow.program`.
+    - (C2) every operand is a buffer or a weight, every result a buffer.
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$kernel,
+      TypedArrayAttrBase<FlatSymbolRefAttr, "symbols">:$inputs,
+      TypedArrayAttrBase<FlatSymbolRefAttr, "symbols">:$results,
+      Flow_GridAttr:$tasks);
+  let assemblyFormat = [{
+    $kernel `operands` $inputs `results` $results `tasks` $tasks attr-dict
+  }];
+}
+
+//===----------------------------------------------------------------------===//
+// Tile level
+//===----------------------------------------------------------------------===//
+
+def Flow_ProgramOp : Flow_Op<"program",
+    [Symbol, IsolatedFromAbove, SingleBlock, NoTerminator]> {
+  let summary = "the code of one task of a kernel";
+  let description = [{
+    The block's first argument is the task number; the others are the kernel's
+    operands and results as memory: `buffers` activations (in launch order), then
+    weights. Rows of a buffer may be padded: the memref's strides say so.
+    `scratch` bytes of fast memory belong to the worker that runs the task.
+    Besides tile ops the body holds `scf`, `arith`, `math`, `index` and
+    `memref.load` / `memref.store`.
+
+    - (C1) the first block argument is an index, the others are memrefs.
+    - (C2) `buffers` is at most the number of memrefs.
+    - (C3) `scratch` is a multiple of 64.
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$family,
+      I64Attr:$buffers, I64Attr:$scratch, Flow_GridAttr:$grid);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = [{
+    $sym_name $family `buffers` $buffers `scratch` $scratch `grid` $grid
+    attr-dict-with-keyword $body
+  }];
+  let hasRegionVerifier = 1;
+}
+
+def Flow_Count : Flow_I32Enum<"Count", "a size of the step", [
+    I32EnumAttrCase<"tokens", 0>, I32EnumAttrCase<"sequences", 1>,
+    I32EnumAttrCase<"outputs", 2>]>;
+def Flow_CountAttr : EnumAttr<Flow_Dialect, Flow_Count, "count">;
+
+def Flow_CountOp : Flow_Op<"count", [Pure]> {
+  let summary = "a size of the running step";
+  let description = "Example: `%t = flow.count tokens`";
+  let arguments = (ins Flow_CountAttr:$what);
+  let results = (outs Index:$result);
+  let assemblyFormat = "$what attr-dict";
+}
+
+def Flow_ScratchOp : Flow_Op<"scratch", [Pure]> {
+  let summary = "a piece of the worker's fast memory";
+  let description = [{
+    - (C1) `offset` is a multiple of 64 and the piece lies inside the program's
+      scratch.
+
+    Example: `%s = flow.scratch offset 0 : memref<12x64xf32>`
+  }];
+  let arguments = (ins I64Attr:$offset);
+  let results = (outs AnyMemRef:$result);
+  let assemblyFormat = "`offset` $offset attr-dict `:` type($result)";
+}
+
+def Flow_RowNorm : Flow_I32Enum<"RowNorm", "normalisation while loading", [
+    I32EnumAttrCase<"rms", 0>, I32EnumAttrCase<"layer", 1>,
+    I32EnumAttrCase<"l2", 2>]>;
+def Flow_RowNormAttr : EnumAttr<Flow_Dialect, Flow_RowNorm, "row_norm">;
+
+def Flow_LoadOp : Flow_Op<"load", [AttrSizedOperandSegments]> {
+  let summary = "stages rows for a product, optionally gathered and normalised";
+  let description = [{
+    Row i of the tile is row `indices[first + i]` of `source` (row `first + i`
+    without `indices`), for i < `count`; normalised as `nn.norm` says where
+    `norm` is given, then rounded to the tile's element. With `in_place` nothing
+    moves: the rows of `source` are used where they are.
+
+    - (C1) the widths of source and tile agree.
+    - (C2) `in_place` has neither `indices` nor `norm` nor a change of element.
+    - (C3) without `in_place` there is a `stage` of rows as wide as the tile's.
+  }];
+  let arguments = (ins AnyMemRef:$source, Index:$first, Index:$count,
+      Optional<AnyMemRef>:$indices, Optional<AnyMemRef>:$stage,
+      Optional<AnyMemRef>:$weight, Optional<AnyMemRef>:$bias,
+      OptionalAttr<Flow_RowNormAttr>:$norm,
+      DefaultValuedAttr<F64Attr, "0.0">:$eps,
+      UnitAttr:$in_place);
+  let results = (outs Flow_TileType:$result);
+  let assemblyFormat = [{
+    $source `[` $first `,` $count `]` (`rows` $indices^ `:` type($indices))?
+    (`stage` $stage^ `:` type($stage))? (`norm` $norm^ `eps` $eps)?
+    (`weight` $weight^ `:` type($weight))? (`bias` $bias^ `:` type($bias))?
+    (`in_place` $in_place^)? attr-dict
+    `:` type($source) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def Flow_RowsOp : Flow_Op<"rows", [SingleBlock]> {
+  let summary = "runs its body for each register tile of rows";
+  let description = [{
+    Cuts `count` rows into ceil(count / limit) tiles whose sizes differ by at
+    most one and runs the body for each: the block argument is the tile's first
+    row. Values of type `!flow.acc` inside have the tile's rows. Every size from
+    1 to `limit` is compiled as a case of its own.
+
+    - (C1) `limit` is positive.
+  }];
+  let arguments = (ins Index:$count, I64Attr:$limit);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "$count `limit` $limit $body attr-dict";
+  let hasRegionVerifier = 1;
+}
+
+def Flow_MmaOp : Flow_Op<"mma", [Pure]> {
+  let summary = "row tile times one weight panel";
+  let description = [{
+    `result[r, c] = init[r, c] + sum_k rows[first + r, k] * panel[c, k]`, k
+    ascending, in float32 (pairs of 16-bit products are added as the target's dot
+    instruction does). `panel` is the base of packed weights
+    `[in / pack][columns][pack]` and `index` counts panels from it. `prefetch`
+    asks for the bytes behind this panel while it is read.
+
+    - (C1) the result is as wide as a panel.
+    - (C2) the panel's rows match the tile's width.
+  }];
+  let arguments = (ins Flow_TileType:$rows, Index:$first,
+      AnyMemRef:$panel, Index:$index, Optional<Flow_AccType>:$init,
+      UnitAttr:$prefetch);
+  let results = (outs Flow_AccType:$result);
+  let assemblyFormat = [{
+    $rows `at` $first `,` $panel `[` $index `]` (`init` $init^ `:` type($init))?
+    (`prefetch` $prefetch^)? attr-dict
+    `:` type($rows) `,` type($panel) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def Flow_MapOp : Flow_Op<"map", [Pure, SingleBlock]> {
+  let summary = "elementwise region over register tiles";
+  let description = [{
+    The region computes one element from one element of each operand; an operand
+    of width 1 is the same for all columns of a row.
+
+    - (C1) operands are as wide as the result or 1 wide.
+    - (C2) the block arguments and the yielded value have the element types.
+  }];
+  let arguments = (ins Variadic<Flow_AccType>:$inputs);
+  let results = (outs Flow_AccType:$result);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = [{
+    `(` $inputs `)` attr-dict `:` `(` type($inputs) `)` `->` type($result) $body
+  }];
+  let hasRegionVerifier = 1;
+}
+
+def Flow_ReduceKind : Flow_I32Enum<"ReduceKind", "row reduction", [
+    I32EnumAttrCase<"sum", 0>, I32EnumAttrCase<"max", 1>]>;
+def Flow_ReduceKindAttr : EnumAttr<Flow_Dialect, Flow_ReduceKind, "reduce_kind">;
+
+def Flow_ReduceOp : Flow_Op<"reduce", [Pure]> {
+  let summary = "sum or maximum over the columns of each row";
+  let description = [{
+    The order of a sum depends only on the width.
+    Example: `%m = flow.reduce max %s : !flow.acc<32 x f32>`
+  }];
+  let arguments = (ins Flow_ReduceKindAttr:$kind, Flow_AccType:$input);
+  let results = (outs Flow_AccType:$result);
+  let assemblyFormat =
+      "$kind $input attr-dict `:` type($input) `->` type($result)";
+}
+
+def Flow_SplitOp : Flow_Op<"split", [Pure]> {
+  let summary = "the two halves of a register tile";
+  let description = [{
+    - (C1) both results are half as wide as the input.
+  }];
+  let arguments = (ins Flow_AccType:$input);
+  let results = (outs Flow_AccType:$low, Flow_AccType:$high);
+  let assemblyFormat = [{
+    $input attr-dict `:` type($input) `->` type($low) `,` type($high)
+  }];
+}
+
+def Flow_ConstantOp : Flow_Op<"constant", [Pure]> {
+  let summary = "a register tile filled with one value";
+  let description = "Example: `%z = flow.constant 0.0 : !flow.acc<32 x f32>`";
+  let arguments = (ins F32Attr:$value);
+  let results = (outs Flow_AccType:$result);
+  let assemblyFormat = "$value attr-dict `:` type($result)";
+}
+
+def Flow_IotaKind : Flow_I32Enum<"IotaKind", "what is counted", [
+    I32EnumAttrCase<"rows", 0>, I32EnumAttrCase<"columns", 1>]>;
+def Flow_IotaKindAttr : EnumAttr<Flow_Dialect, Flow_IotaKind, "iota_kind">;
+
+def Flow_IotaOp : Flow_Op<"iota", [Pure]> {
+  let summary = "row or column numbers from a start, as i32";
+  let description = "Example: `%c = flow.iota columns from %p : !flow.acc<32 x i32>`";
+  let arguments = (ins Flow_IotaKindAttr:$kind, Index:$start);
+  let results = (outs Flow_AccType:$result);
+  let assemblyFormat = "$kind `from` $start attr-dict `:` type($result)";
+}
+
+def Flow_ReadOp : Flow_Op<"read", [AttrSizedOperandSegments]> {
+  let summary = "a register tile from memory";
+  let description = [{
+    Element (r, c) is `source[row(first + r), column + c]`, converted to the
+    result's element; row(i) is `indices[i]` where `indices` is given, else i. A
+    one-dimensional source with a column is a vector over columns, the same for
+    every row (a bias); without a column it is one value a row. Columns from
+    `valid` on (a count of the source's columns) read as zero.
+  }];
+  let arguments = (ins AnyMemRef:$source, Optional<Index>:$first,
+      Optional<Index>:$column, Optional<AnyMemRef>:$indices);
+  let results = (outs Flow_AccType:$result);
+  let assemblyFormat = [{
+    $source (`row` $first^)? (`column` $column^)?
+    (`rows` $indices^ `:` type($indices))? attr-dict
+    `:` type($source) `->` type($result)
+  }];
+}
+
+def Flow_StoreOp : Flow_Op<"store"> {
+  let summary = "a register tile to memory, or added to it";
+  let description = [{
+    Writes element (r, c) to `target[row(first + r), column + c]`, rounded to the
+    target's element; columns past the target's last one are left out. With
+    `accumulate` the value is added to what is there. row(i) is `indices[i]`
+    where `indices` is given, else i.
+  }];
+  let arguments = (ins Flow_AccType:$value, AnyMemRef:$target, Index:$first,
+      Index:$column, Optional<AnyMemRef>:$indices, UnitAttr:$accumulate);
+  let assemblyFormat = [{
+    $value `,` $target `row` $first `column` $column
+    (`rows` $indices^ `:` type($indices))? (`accumulate` $accumulate^)? attr-dict
+    `:` type($value) `,` type($target)
+  }];
+}
+
+#endif // HEADRACE_FLOW_OPS

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// The one public header of the tier dialect: where bytes live.
+#ifndef HEADRACE_DIALECTS_TIER_IR_TIER_H
+#define HEADRACE_DIALECTS_TIER_IR_TIER_H
+
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/IR/BuiltinAttributes.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/RegionKindInterface.h"
+#include "mlir/IR/SymbolTable.h"
+#include "mlir/Interfaces/ControlFlowInterfaces.h"
+#include "mlir/Interfaces/FunctionInterfaces.h"
+#include "mlir/Interfaces/InferTypeOpInterface.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+#include "dialects/tier/IR/TierDialect.h.inc"
+
+
+#define GET_ATTRDEF_CLASSES
+#include "dialects/tier/IR/TierAttrs.h.inc"
+
+#define GET_TYPEDEF_CLASSES
+#include "dialects/tier/IR/TierTypes.h.inc"
+
+#define GET_OP_CLASSES
+#include "dialects/tier/IR/TierOps.h.inc"
+
+#endif // HEADRACE_DIALECTS_TIER_IR_TIER_H

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef HEADRACE_TIER_ATTRS
+#define HEADRACE_TIER_ATTRS
+
+include "dialects/tier/IR/TierDialect.td"
+include "mlir/IR/AttrTypeBase.td"
+
+class Tier_Attr<string name, string mnemonicValue>
+    : AttrDef<Tier_Dialect, name> {
+  let mnemonic = mnemonicValue;
+}
+
+def Tier_LevelAttr : Tier_Attr<"Level", "level"> {
+  let summary = "one level of a machine's memory";
+  let description = [{
+    `bytes` is the size of one instance and `count` the number of instances (the
+    L2 caches of a chip, the HBM stacks of a node). `alignment` is the smallest
+    unit, in bytes, in which the level is addressed by a plan.
+
+    - (C1) `name` is not empty.
+    - (C2) `bytes` and `count` are positive.
+    - (C3) `alignment` is a power of two.
+
+    Example: `#tier.level<"dram", bytes = 17179869184, count = 1, alignment = 64>`
+  }];
+  let parameters = (ins StringRefParameter<>:$name, "uint64_t":$bytes,
+      DefaultValuedParameter<"uint64_t", "1">:$count,
+      DefaultValuedParameter<"uint64_t", "64">:$alignment);
+  let assemblyFormat = [{
+    `<` $name `,` `bytes` `=` $bytes
+    (`,` `count` `=` $count^)? (`,` `alignment` `=` $alignment^)? `>`
+  }];
+  let genVerifyDecl = 1;
+}
+
+def Tier_LinkAttr : Tier_Attr<"Link", "link"> {
+  let summary = "a directed path between two levels";
+  let description = [{
+    `bandwidth` in bytes per second, `latency` in nanoseconds.
+
+    - (C1) `bandwidth` is positive.
+
+    Example: `#tier.link<"disk" to "dram", bandwidth = 2000000000, latency = 80000>`
+  }];
+  let parameters = (ins StringRefParameter<>:$source,
+      StringRefParameter<>:$target, "uint64_t":$bandwidth,
+      DefaultValuedParameter<"uint64_t", "0">:$latency);
+  let assemblyFormat = [{
+    `<` $source `to` $target `,` `bandwidth` `=` $bandwidth
+    (`,` `latency` `=` $latency^)? `>`
+  }];
+  let genVerifyDecl = 1;
+}
+
+def Tier_MachineAttr : Tier_Attr<"Machine", "machine"> {
+  let summary = "the memory levels of a machine and the links between them";
+  let description = [{
+    Levels are ordered from fast to slow. The attribute sits on the module as
+    `tier.machine`; tests replace it by a tiny synthetic one.
+
+    - (C1) there is at least one level and level names are unique.
+    - (C2) the ends of every link are names of levels.
+
+    Example:
+    ```mlir
+    #tier.machine<"two-tier",
+      levels = [<"sram", bytes = 65536, count = 2>, <"dram", bytes = 1048576>],
+      links = [<"dram" to "sram", bandwidth = 40000000000>]>
+    ```
+  }];
+  let parameters = (ins StringRefParameter<>:$name,
+      ArrayRefParameter<"LevelAttr">:$levels,
+      OptionalArrayRefParameter<"LinkAttr">:$links);
+  let assemblyFormat = [{
+    `<` $name `,` `levels` `=` `[` $levels `]`
+    (`,` `links` `=` `[` $links^ `]`)? `>`
+  }];
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    /// The level of that name, or a null attribute.
+    LevelAttr lookupLevel(::llvm::StringRef name) const;
+  }];
+}
+
+def Tier_RangeAttr : Tier_Attr<"Range", "range"> {
+  let summary = "bytes of a file";
+  let description = [{
+    `bytes` bytes from `offset` of `file`, a path relative to the directory the
+    model was imported from.
+
+    - (C1) `offset + bytes` does not overflow.
+  }];
+  let parameters = (ins StringRefParameter<>:$file, "uint64_t":$offset,
+      "uint64_t":$bytes);
+  let assemblyFormat = [{
+    `<` $file `at` $offset `bytes` $bytes `>`
+  }];
+  let genVerifyDecl = 1;
+}
+def Tier_RangeArrayAttr : TypedArrayAttrBase<Tier_RangeAttr, "byte ranges">;
+
+#endif // HEADRACE_TIER_ATTRS
