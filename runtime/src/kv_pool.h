@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Key-value pool: pages of positions, counted by the sequences that share them.
+#ifndef HEADRACE_RUNTIME_SRC_KV_POOL_H
+#define HEADRACE_RUNTIME_SRC_KV_POOL_H
+
+#include "runtime/src/mapping.h"
+
+namespace headrace::runtime {
+
+class KvPool {
+public:
+  explicit KvPool(const Allocator &allocator)
+      : free_pages(StdAllocator<uint32_t>(allocator)),
+        references(StdAllocator<uint32_t>(allocator)),
+        was_used(StdAllocator<uint8_t>(allocator)) {}
+
+  Status Create(const Allocator &allocator, uint32_t page_count,
+                uint64_t page_bytes);
+
+  /// Takes a zeroed page; there must be a free one.
+  uint32_t Take();
+  /// Takes a page with the bytes of `page`; there must be a free one.
+  uint32_t TakeCopy(uint32_t page);
+  void Share(uint32_t page) { ++references[page]; }
+  void Drop(uint32_t page);
+  bool IsShared(uint32_t page) const { return references[page] > 1; }
+
+  uint32_t FreeCount() const {
+    return static_cast<uint32_t>(free_pages.size());
+  }
+  uint32_t PageCount() const {
+    return static_cast<uint32_t>(references.size());
+  }
+  uint64_t PageBytes() const { return page_bytes; }
+  uint8_t *Data() const { return memory.Data(); }
+
+private:
+  uint32_t Pop();
+  uint8_t *Page(uint32_t page) const {
+    return memory.Data() + page_bytes * page;
+  }
+
+  Mapping memory;
+  uint64_t page_bytes = 0;
+  Vector<uint32_t> free_pages; // a stack
+  Vector<uint32_t> references;
+  Vector<uint8_t> was_used; // fresh pages are zero already
+};
+
+} // namespace headrace::runtime
+
+#endif // HEADRACE_RUNTIME_SRC_KV_POOL_H

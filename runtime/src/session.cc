@@ -1,0 +1,667 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Session: creation, steps cut into passes, and plain invocation.
+#include "runtime/src/session.h"
+
+#include "runtime/src/guard.h"
+#include "runtime/src/structs.h"
+
+#include <cinttypes>
+#include <unistd.h>
+
+using namespace headrace::runtime;
+namespace abi = headrace::abi;
+
+//===----------------------------------------------------------------------===//
+// Creation
+//===----------------------------------------------------------------------===//
+
+headrace_session_t::headrace_session_t(headrace_device_t *device,
+                                       headrace_package_t *package)
+    : device(DeviceRef::Share(device)), package(PackageRef::Share(package)),
+      weights(StdAllocator<const void *>(HostAllocator())), kv(HostAllocator()),
+      candidates(StdAllocator<Candidate>(HostAllocator())),
+      arenas(StdAllocator<Mapping>(HostAllocator())),
+      worker_scratch(StdAllocator<void *>(HostAllocator())),
+      addresses(StdAllocator<void *>(HostAllocator())),
+      entries(StdAllocator<EntryPlan>(HostAllocator())) {}
+
+Status headrace_session_t::CreateArenas() {
+  const abi::Manifest &manifest = *package->manifest;
+  uint32_t levels = manifest.levels()->size();
+  arenas.reserve(levels);
+  for (uint32_t i = 0; i < levels; ++i) {
+    arenas.emplace_back();
+    HEADRACE_RETURN_IF_ERROR(
+        Mapping::Anonymous(HostAllocator(), package->summary.arena_bytes[i],
+                           "the arena of the plan", &arenas[i]));
+    arena_bytes += arenas[i].Bytes();
+  }
+  uint32_t buffers = manifest.buffers()->size();
+  addresses.assign(buffers, nullptr);
+  for (uint32_t i = 0; i < buffers; ++i) {
+    const abi::Buffer &buffer = *manifest.buffers()->Get(i);
+    if (buffer.kind() == abi::BufferKind::scratch)
+      addresses[i] = arenas[buffer.level()].Data() + buffer.offset();
+  }
+  return Status();
+}
+
+Status headrace_session_t::CreateScratch() {
+  // A worker's part starts on a page of its own: workers share no line, and
+  // equal offsets fall into different sets of a cache.
+  constexpr uint64_t kPage = 4096;
+  uint64_t each =
+      (package->summary.max_scratch_bytes + kPage - 1) / kPage * kPage + kPage;
+  uint32_t workers = device->ThreadCount();
+  HEADRACE_RETURN_IF_ERROR(Mapping::Anonymous(HostAllocator(), each * workers,
+                                              "worker scratch", &scratch));
+  worker_scratch.reserve(workers);
+  for (uint32_t i = 0; i < workers; ++i)
+    worker_scratch.push_back(scratch.Data() + each * i);
+  return Status();
+}
+
+Status headrace_session_t::CreateKv(const headrace_session_options_t &options) {
+  if (!HasKv())
+    return Status();
+  const abi::KvCache &cache = *package->manifest->kv();
+  uint64_t pages = options.kv_pages;
+  if (options.kv_bytes) {
+    uint64_t fit = options.kv_bytes / cache.page_bytes();
+    pages = pages ? std::min(pages, fit) : fit;
+    if (pages == 0)
+      return MakeStatus(HostAllocator(), HEADRACE_STATUS_RESOURCE_EXHAUSTED,
+                        "session: a key-value pool of %" PRIu64
+                        " bytes is %" PRIu64 " short of one page",
+                        options.kv_bytes,
+                        cache.page_bytes() - options.kv_bytes);
+  } else if (pages == 0) {
+    pages = uint64_t(max_sequences) * cache.max_pages();
+  }
+  // Page numbers are int32 in the table.
+  if (pages > INT32_MAX)
+    return MakeStatus(HostAllocator(), HEADRACE_STATUS_RESOURCE_EXHAUSTED,
+                      "session: a key-value pool of %" PRIu64 " pages", pages);
+  return kv.Create(HostAllocator(), static_cast<uint32_t>(pages),
+                   cache.page_bytes());
+}
+
+Status headrace_session_t::CreateIo() {
+  const LanguageModel &model = Model();
+  if (model.entry == kNoIndex)
+    return Status();
+  const uint32_t buffers[] = {model.tokens,    model.positions,
+                              model.sequences, model.output_rows,
+                              model.kv_table,  model.logits};
+  uint64_t offsets[std::size(buffers)];
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < std::size(buffers); ++i) {
+    offsets[i] = bytes;
+    if (buffers[i] == kNoIndex)
+      continue;
+    uint64_t size = package->manifest->buffers()->Get(buffers[i])->bytes();
+    uint64_t end;
+    if (__builtin_add_overflow(bytes, size, &end) || end > UINT64_MAX / 2)
+      return MakeStatus(HostAllocator(), HEADRACE_STATUS_RESOURCE_EXHAUSTED,
+                        "session: step buffers of over %" PRIu64 " bytes",
+                        bytes);
+    bytes = (end + kCacheLine - 1) / kCacheLine * kCacheLine;
+  }
+  HEADRACE_RETURN_IF_ERROR(
+      Mapping::Anonymous(HostAllocator(), bytes, "step buffers", &io));
+  for (size_t i = 0; i < std::size(buffers); ++i)
+    if (buffers[i] != kNoIndex)
+      addresses[buffers[i]] = io.Data() + offsets[i];
+  if (HasKv())
+    addresses[model.kv_pool] = kv.Data();
+  return Status();
+}
+
+Status headrace_session_t::CreateEntries() {
+  const abi::Manifest &manifest = *package->manifest;
+  entries.reserve(manifest.entries()->size());
+  for (const abi::Entry *entry : *manifest.entries()) {
+    entries.emplace_back(HostAllocator());
+    EntryPlan &plan = entries.back();
+    size_t operand_count = 0;
+    for (const abi::Launch *launch : *entry->launches())
+      operand_count += launch->buffers()->size();
+    // Launches point into `operands`, so it must not move.
+    plan.operands.reserve(operand_count);
+    plan.launches.reserve(entry->launches()->size());
+    for (const abi::Launch *launch : *entry->launches()) {
+      const abi::Kernel &kernel = *manifest.kernels()->Get(launch->kernel());
+      Launch resolved;
+      resolved.function = reinterpret_cast<headrace_kernel_fn_t>(
+          package->code.Data() + kernel.entry_offset());
+      resolved.buffers = plan.operands.data() + plan.operands.size();
+      resolved.weight_ids = launch->weights()->data();
+      resolved.grid_kind = launch->grid_kind();
+      resolved.grid_base = launch->grid_base();
+      resolved.grid_block = launch->grid_block();
+      resolved.grid_limit = launch->grid_limit();
+      resolved.kernel_name = kernel.name()->c_str();
+      plan.launches.push_back(resolved);
+      for (uint32_t buffer : *launch->buffers()) {
+        if (manifest.buffers()->Get(buffer)->kind() != abi::BufferKind::scratch)
+          plan.patches.push_back(
+              {static_cast<uint32_t>(plan.operands.size()), buffer});
+        plan.operands.push_back(addresses[buffer]);
+      }
+    }
+  }
+  return Status();
+}
+
+Status headrace_session_t::CheckMemory() const {
+  long pages = sysconf(_SC_PHYS_PAGES);
+  long page = sysconf(_SC_PAGESIZE);
+  if (pages <= 0 || page <= 0)
+    return Status();
+  uint64_t present = static_cast<uint64_t>(pages) * static_cast<uint64_t>(page);
+  uint64_t kv_bytes = kv.PageBytes() * kv.PageCount();
+  uint64_t needed = arena_bytes + kv_bytes + scratch.Bytes() + io.Bytes();
+  if (needed <= present)
+    return Status();
+  return MakeStatus(HostAllocator(), HEADRACE_STATUS_RESOURCE_EXHAUSTED,
+                    "session: needs %" PRIu64 " bytes (arena %" PRIu64
+                    ", key-value pool %" PRIu64 ", scratch %" PRIu64
+                    ", step buffers %" PRIu64 "), but this machine has %" PRIu64
+                    ": %" PRIu64 " are missing",
+                    needed, arena_bytes, kv_bytes, scratch.Bytes(), io.Bytes(),
+                    present, needed - present);
+}
+
+Status headrace_session_t::Create(const headrace_session_options_t &options) {
+  if (package->inspect_only)
+    return MakeStatus(HostAllocator(), HEADRACE_STATUS_FAILED_PRECONDITION,
+                      "session: the package was opened for inspection only");
+  timeout_ns = options.timeout_ns;
+  max_sequences = options.max_sequences
+                      ? options.max_sequences
+                      : package->manifest->limits()->max_sequences();
+  HEADRACE_RETURN_IF_ERROR(
+      CreateWeightLoader(options.weights, package.Get(), &loader));
+  HEADRACE_RETURN_IF_ERROR(loader->Bind(&weights));
+  HEADRACE_RETURN_IF_ERROR(CreateArenas());
+  HEADRACE_RETURN_IF_ERROR(CreateScratch());
+  HEADRACE_RETURN_IF_ERROR(CreateKv(options));
+  HEADRACE_RETURN_IF_ERROR(CreateIo());
+  HEADRACE_RETURN_IF_ERROR(CheckMemory());
+  return CreateEntries();
+}
+
+//===----------------------------------------------------------------------===//
+// Running
+//===----------------------------------------------------------------------===//
+
+void headrace_session_t::BindArguments(uint32_t entry) {
+  EntryPlan &plan = entries[entry];
+  for (const Patch &patch : plan.patches)
+    plan.operands[patch.operand] = addresses[patch.buffer];
+}
+
+Status headrace_session_t::RunEntry(uint32_t entry, const int64_t *counts,
+                                    const headrace_cancel_t *cancel,
+                                    uint64_t deadline_ns) {
+  EntryPlan &plan = entries[entry];
+  Run run;
+  run.entry_name = package->manifest->entries()->Get(entry)->name()->c_str();
+  run.launches = plan.launches.data();
+  run.launch_count = plan.launches.size();
+  run.weights = weights.data();
+  run.worker_scratch = worker_scratch.data();
+  std::copy(counts, counts + HEADRACE_COUNT_COUNT, run.counts);
+  run.cancel = cancel;
+  run.deadline_ns = deadline_ns;
+  Status status = device->Execute(run);
+  // A thread may still be inside a kernel: what it uses is never freed.
+  if (status.Code() == HEADRACE_STATUS_DEVICE_LOST)
+    Retain();
+  return status;
+}
+
+/// When a call with this timeout must be over.
+static uint64_t DeadlineOf(uint64_t call_timeout_ns, uint64_t timeout_ns) {
+  uint64_t timeout = call_timeout_ns ? call_timeout_ns : timeout_ns;
+  uint64_t deadline;
+  if (timeout == 0 || __builtin_add_overflow(MonotonicNs(), timeout, &deadline))
+    return 0;
+  return deadline;
+}
+
+Status headrace_session_t::Invoke(const headrace_invoke_options_t &options) {
+  const abi::Manifest &manifest = *package->manifest;
+  const abi::Limits &limits = *manifest.limits();
+  const Allocator &allocator = HostAllocator();
+  if (options.entry >= entries.size())
+    return MakeStatus(allocator, HEADRACE_STATUS_OUT_OF_RANGE,
+                      "invoke: entry %u of %zu", options.entry, entries.size());
+  const uint32_t sequences = options.sequences ? options.sequences : 1;
+  const uint32_t outputs = options.outputs ? options.outputs : options.tokens;
+  if (options.tokens == 0 || options.tokens > limits.max_tokens() ||
+      sequences > limits.max_sequences() || outputs > limits.max_tokens())
+    return MakeStatus(allocator, HEADRACE_STATUS_OUT_OF_RANGE,
+                      "invoke: %u tokens, %u sequences, %u outputs; at most "
+                      "%u, %u, %u",
+                      options.tokens, sequences, outputs, limits.max_tokens(),
+                      limits.max_sequences(), limits.max_tokens());
+
+  auto needed_bytes = [&](const abi::Buffer &buffer) -> uint64_t {
+    auto scaled = [&](uint64_t count, uint64_t most) {
+      auto product = static_cast<unsigned __int128>(buffer.bytes()) * count;
+      return static_cast<uint64_t>((product + most - 1) / most);
+    };
+    switch (buffer.rows()) {
+    case abi::RowKind::tokens:
+      return scaled(options.tokens, limits.max_tokens());
+    case abi::RowKind::sequences:
+      return scaled(sequences, limits.max_sequences());
+    case abi::RowKind::outputs:
+      return scaled(outputs, limits.max_tokens());
+    case abi::RowKind::fixed:
+      break;
+    }
+    return buffer.bytes();
+  };
+  auto check = [&](const flatbuffers::Vector<uint32_t> &buffers,
+                   const char *what, size_t count, const void *const *pointers,
+                   const uint64_t *bytes) -> Status {
+    if (count != buffers.size() || (count && (!pointers || !bytes)))
+      return MakeStatus(allocator, HEADRACE_STATUS_INVALID_ARGUMENT,
+                        "invoke: expected %u %ss, but got %zu", buffers.size(),
+                        what, count);
+    for (uint32_t i = 0; i < buffers.size(); ++i) {
+      const abi::Buffer &buffer = *manifest.buffers()->Get(buffers.Get(i));
+      uint64_t needed = needed_bytes(buffer);
+      if (bytes[i] < needed)
+        return MakeStatus(allocator, HEADRACE_STATUS_INVALID_ARGUMENT,
+                          "invoke: %s #%u ('%.200s'): expected %" PRIu64
+                          " bytes, but got %" PRIu64,
+                          what, i, buffer.name()->c_str(), needed, bytes[i]);
+      if (!pointers[i] || reinterpret_cast<uintptr_t>(pointers[i]) % kCacheLine)
+        return MakeStatus(allocator, HEADRACE_STATUS_INVALID_ARGUMENT,
+                          "invoke: %s #%u ('%.200s'): expected a pointer "
+                          "aligned to %zu bytes",
+                          what, i, buffer.name()->c_str(), kCacheLine);
+      if (buffer.role() &&
+          (buffer.role()->string_view() == HEADRACE_ROLE_KV_POOL ||
+           buffer.role()->string_view() == HEADRACE_ROLE_KV_TABLE))
+        return MakeStatus(allocator, HEADRACE_STATUS_FAILED_PRECONDITION,
+                          "invoke: the entry reads a key-value cache; use "
+                          "headrace_session_step");
+    }
+    return Status();
+  };
+  const abi::Entry &entry = *manifest.entries()->Get(options.entry);
+  HEADRACE_RETURN_IF_ERROR(check(*entry.inputs(), "input", options.input_count,
+                                 options.inputs, options.input_bytes));
+  HEADRACE_RETURN_IF_ERROR(check(*entry.outputs(), "output",
+                                 options.output_count, options.outputs_data,
+                                 options.output_bytes));
+
+  // The buffers of a language model have addresses of their own, for steps.
+  const bool is_model = options.entry == Model().entry;
+  Vector<void *> own{StdAllocator<void *>(allocator)};
+  if (is_model)
+    own = addresses;
+  for (uint32_t i = 0; i < entry.inputs()->size(); ++i)
+    addresses[entry.inputs()->Get(i)] = const_cast<void *>(options.inputs[i]);
+  for (uint32_t i = 0; i < entry.outputs()->size(); ++i)
+    addresses[entry.outputs()->Get(i)] = options.outputs_data[i];
+  BindArguments(options.entry);
+  const int64_t counts[HEADRACE_COUNT_COUNT] = {options.tokens, sequences,
+                                                outputs};
+  Status status = RunEntry(options.entry, counts, options.cancel,
+                           DeadlineOf(options.timeout_ns, timeout_ns));
+  if (is_model) {
+    std::copy(own.begin(), own.end(), addresses.begin());
+    BindArguments(options.entry);
+  }
+  return status;
+}
+
+//===----------------------------------------------------------------------===//
+// Steps
+//===----------------------------------------------------------------------===//
+
+/// One run of the entry point: which rows it takes, and what it gives.
+struct headrace_session_t::Pass {
+  size_t item = 0;  // the next row to take,
+  size_t token = 0; // within its item
+  int64_t counts[HEADRACE_COUNT_COUNT] = {};
+};
+
+const headrace_step_item_t &
+headrace_session_t::Item(const headrace_step_options_t &options,
+                         size_t index) const {
+  return *reinterpret_cast<const headrace_step_item_t *>(
+      reinterpret_cast<const char *>(options.items) +
+      index * options.item_size);
+}
+
+uint32_t headrace_session_t::PagesNeeded(const headrace_sequence_t &sequence,
+                                         uint64_t count) const {
+  if (!HasKv())
+    return 0;
+  uint32_t pages = PagesOf(sequence.length + count) - PagesOf(sequence.length);
+  // The page that is partly filled is copied if somebody else has it too.
+  if (sequence.length % HEADRACE_KV_PAGE_POSITIONS &&
+      kv.IsShared(sequence.pages.back()))
+    ++pages;
+  return pages;
+}
+
+Status headrace_session_t::CheckStep(const headrace_step_options_t &options,
+                                     uint64_t *out_rows) {
+  const Allocator &allocator = HostAllocator();
+  const abi::Limits &limits = *package->manifest->limits();
+  if (Model().entry == kNoIndex)
+    return MakeStatus(allocator, HEADRACE_STATUS_FAILED_PRECONDITION,
+                      "step: the package has no entry 'forward'");
+  if (options.item_count == 0 || !options.items)
+    return MakeStatus(allocator, HEADRACE_STATUS_INVALID_ARGUMENT,
+                      "step: no items");
+  if (options.item_size < kStepItemFirstSize ||
+      options.item_size % alignof(headrace_step_item_t) ||
+      options.item_size > kMaxStructSize)
+    return MakeStatus(allocator, HEADRACE_STATUS_INVALID_ARGUMENT,
+                      "step: item_size is %zu, expected at least %zu",
+                      options.item_size, kStepItemFirstSize);
+  ++step_number;
+  uint64_t rows = 0;
+  uint64_t pages = 0;
+  for (size_t i = 0; i < options.item_count; ++i) {
+    const headrace_step_item_t &item = Item(options, i);
+    headrace_sequence_t *sequence = item.sequence;
+    if (!sequence || sequence->session != this)
+      return MakeStatus(allocator, HEADRACE_STATUS_INVALID_ARGUMENT,
+                        "step: item #%zu: expected a sequence of this session",
+                        i);
+    if (sequence->in_step == step_number)
+      return MakeStatus(allocator, HEADRACE_STATUS_INVALID_ARGUMENT,
+                        "step: item #%zu: the sequence appears twice", i);
+    sequence->in_step = step_number;
+    if (item.token_count == 0 || !item.tokens)
+      return MakeStatus(allocator, HEADRACE_STATUS_INVALID_ARGUMENT,
+                        "step: item #%zu: no tokens", i);
+    if (item.token_count > limits.max_context() - sequence->length)
+      return MakeStatus(allocator, HEADRACE_STATUS_RESOURCE_EXHAUSTED,
+                        "step: item #%zu: context full: %u positions and %zu "
+                        "tokens exceed %u",
+                        i, sequence->length, item.token_count,
+                        limits.max_context());
+    for (size_t j = 0; j < item.token_count; ++j)
+      if (item.tokens[j] < 0 ||
+          static_cast<uint32_t>(item.tokens[j]) >= limits.vocabulary())
+        return MakeStatus(allocator, HEADRACE_STATUS_OUT_OF_RANGE,
+                          "step: item #%zu: token #%zu is %d, the vocabulary "
+                          "has %u",
+                          i, j, item.tokens[j], limits.vocabulary());
+    if (item.logits == HEADRACE_LOGITS_LAST)
+      rows += 1;
+    else if (item.logits == HEADRACE_LOGITS_ALL)
+      rows += item.token_count;
+    else if (item.logits != HEADRACE_LOGITS_NONE)
+      return MakeStatus(allocator, HEADRACE_STATUS_INVALID_ARGUMENT,
+                        "step: item #%zu: logits is %d", i,
+                        static_cast<int>(item.logits));
+    pages += PagesNeeded(*sequence, item.token_count);
+  }
+  if (options.logits && options.logits_rows < rows)
+    return MakeStatus(allocator, HEADRACE_STATUS_RESOURCE_EXHAUSTED,
+                      "step: %" PRIu64
+                      " rows of logits are wanted, 'logits' holds %zu",
+                      rows, options.logits_rows);
+  if (pages > kv.FreeCount())
+    return MakeStatus(allocator, HEADRACE_STATUS_RESOURCE_EXHAUSTED,
+                      "step: key-value pool full: %" PRIu64
+                      " pages needed, %u of %u free",
+                      pages, kv.FreeCount(), kv.PageCount());
+  *out_rows = rows;
+  return Status();
+}
+
+/// Gives every sequence of the step the pages it will write; CheckStep has
+/// counted them, and the lists have room for a full context.
+Status
+headrace_session_t::ReservePages(const headrace_step_options_t &options) {
+  if (!HasKv())
+    return Status();
+  for (size_t i = 0; i < options.item_count; ++i) {
+    const headrace_step_item_t &item = Item(options, i);
+    headrace_sequence_t &sequence = *item.sequence;
+    if (sequence.length % HEADRACE_KV_PAGE_POSITIONS &&
+        kv.IsShared(sequence.pages.back())) {
+      uint32_t shared = sequence.pages.back();
+      sequence.pages.back() = kv.TakeCopy(shared);
+      kv.Drop(shared);
+    }
+    uint32_t pages = PagesOf(sequence.length + item.token_count);
+    while (sequence.pages.size() < pages)
+      sequence.pages.push_back(kv.Take());
+  }
+  return Status();
+}
+
+void headrace_session_t::ReturnPages(const headrace_step_options_t &options) {
+  for (size_t i = 0; i < options.item_count; ++i) {
+    headrace_sequence_t &sequence = *Item(options, i).sequence;
+    sequence.Truncate(sequence.length);
+  }
+}
+
+/// Takes rows in order of items until one of the limits is reached, and writes
+/// the inputs for them.
+void headrace_session_t::FillPass(const headrace_step_options_t &options,
+                                  Pass *pass) {
+  const abi::Limits &limits = *package->manifest->limits();
+  const LanguageModel &model = Model();
+  auto input = [&](uint32_t buffer) {
+    return buffer == kNoIndex ? nullptr
+                              : static_cast<int32_t *>(addresses[buffer]);
+  };
+  int32_t *tokens = input(model.tokens);
+  int32_t *positions = input(model.positions);
+  int32_t *sequences = input(model.sequences);
+  int32_t *output_rows = input(model.output_rows);
+  int32_t *kv_table = input(model.kv_table);
+
+  uint32_t rows = 0, slots = 0, outputs = 0;
+  while (pass->item < options.item_count && slots < limits.max_sequences() &&
+         rows < limits.max_tokens()) {
+    const headrace_step_item_t &item = Item(options, pass->item);
+    const headrace_sequence_t &sequence = *item.sequence;
+    const uint64_t left = item.token_count - pass->token;
+    uint64_t take = std::min<uint64_t>(left, limits.max_tokens() - rows);
+    const uint32_t outputs_left = model.max_outputs - outputs;
+    if (item.logits == HEADRACE_LOGITS_ALL)
+      take = std::min<uint64_t>(take, outputs_left);
+    else if (item.logits == HEADRACE_LOGITS_LAST && take == left &&
+             outputs_left == 0)
+      --take; // the last row waits for the next pass
+    if (take == 0)
+      break;
+
+    if (sequences)
+      sequences[slots] = static_cast<int32_t>(rows);
+    if (kv_table) {
+      const uint32_t max_pages = package->manifest->kv()->max_pages();
+      int32_t *line = kv_table + uint64_t(slots) * max_pages;
+      std::copy(sequence.pages.begin(), sequence.pages.end(), line);
+      std::fill(line + sequence.pages.size(), line + max_pages, 0);
+    }
+    for (uint64_t i = 0; i < take; ++i) {
+      const uint64_t token = pass->token + i;
+      tokens[rows] = item.tokens[token];
+      if (positions)
+        positions[rows] = static_cast<int32_t>(sequence.length + token);
+      if (item.logits == HEADRACE_LOGITS_ALL ||
+          (item.logits == HEADRACE_LOGITS_LAST &&
+           token + 1 == item.token_count))
+        output_rows[outputs++] = static_cast<int32_t>(rows);
+      ++rows;
+    }
+    ++slots;
+    pass->token += take;
+    if (pass->token < item.token_count)
+      break; // a limit was reached inside the item
+    pass->token = 0;
+    ++pass->item;
+  }
+  if (sequences)
+    sequences[slots] = static_cast<int32_t>(rows);
+  pass->counts[HEADRACE_COUNT_TOKENS] = rows;
+  pass->counts[HEADRACE_COUNT_SEQUENCES] = slots;
+  pass->counts[HEADRACE_COUNT_OUTPUTS] = outputs;
+}
+
+/// Runs the step. Logits go to `out`, or stay in the plan's buffer for null.
+Status headrace_session_t::RunPasses(const headrace_step_options_t &options,
+                                     float *out, size_t *out_passes) {
+  const uint64_t vocabulary = package->manifest->limits()->vocabulary();
+  const uint64_t deadline = DeadlineOf(options.timeout_ns, timeout_ns);
+  const auto *logits = static_cast<const float *>(addresses[Model().logits]);
+  Pass pass;
+  while (pass.item < options.item_count) {
+    FillPass(options, &pass);
+    HEADRACE_RETURN_IF_ERROR(
+        RunEntry(Model().entry, pass.counts, options.cancel, deadline));
+    ++*out_passes;
+    if (out) {
+      uint64_t values = vocabulary * static_cast<uint64_t>(
+                                         pass.counts[HEADRACE_COUNT_OUTPUTS]);
+      out = std::copy(logits, logits + values, out);
+    }
+  }
+  return Status();
+}
+
+Status headrace_session_t::Step(const headrace_step_options_t &options,
+                                headrace_step_result_t *result) {
+  const abi::Limits &limits = *package->manifest->limits();
+  uint64_t rows;
+  HEADRACE_RETURN_IF_ERROR(CheckStep(options, &rows));
+
+  uint64_t tokens = 0;
+  for (size_t i = 0; i < options.item_count; ++i)
+    tokens += Item(options, i).token_count;
+  const bool one_pass = options.item_count <= limits.max_sequences() &&
+                        tokens <= limits.max_tokens() &&
+                        rows <= Model().max_outputs;
+  float *out = options.logits;
+  if (!out && !one_pass && rows) {
+    uint64_t bytes;
+    if (__builtin_mul_overflow(rows, uint64_t(limits.vocabulary()) * 4, &bytes))
+      bytes = UINT64_MAX;
+    if (results.Bytes() < bytes)
+      HEADRACE_RETURN_IF_ERROR(Mapping::Anonymous(
+          HostAllocator(), bytes, "the logits of a step", &results));
+    out = reinterpret_cast<float *>(results.Data());
+  }
+
+  headrace_step_result_t value = {};
+  Status status = ReservePages(options);
+  if (status.IsOk())
+    status = RunPasses(options, out, &value.pass_count);
+  if (!status.IsOk()) {
+    ReturnPages(options);
+    return status;
+  }
+  for (size_t i = 0; i < options.item_count; ++i) {
+    const headrace_step_item_t &item = Item(options, i);
+    item.sequence->length += static_cast<uint32_t>(item.token_count);
+  }
+  if (!result)
+    return Status();
+  value.row_count = rows;
+  if (rows)
+    value.logits =
+        out ? out : static_cast<const float *>(addresses[Model().logits]);
+  return WriteStruct(HostAllocator(), value, result);
+}
+
+//===----------------------------------------------------------------------===//
+// C entries
+//===----------------------------------------------------------------------===//
+
+headrace_status_t
+headrace_session_create(headrace_device_t *device, headrace_package_t *package,
+                        const headrace_session_options_t *options,
+                        headrace_session_t **out_session) {
+  if (out_session)
+    *out_session = nullptr;
+  if (!device || !package || !out_session)
+    return InvalidArgument("session: an argument is null");
+  const Allocator &allocator = device->instance->allocator;
+  return Guard(allocator, [&]() -> Status {
+    headrace_session_options_t read;
+    HEADRACE_RETURN_IF_ERROR(ReadOptions(allocator, options, &read));
+    auto session =
+        SessionRef::Adopt(New<headrace_session_t>(allocator, device, package));
+    HEADRACE_RETURN_IF_ERROR(session->Create(read));
+    *out_session = session.Release();
+    return Status();
+  });
+}
+
+void headrace_session_retain(headrace_session_t *session) {
+  if (session)
+    session->Retain();
+}
+
+void headrace_session_release(headrace_session_t *session) {
+  if (!session || !session->Drop())
+    return;
+  // The instance must outlive the memory that the session itself lies in.
+  auto instance = InstanceRef::Share(session->device->instance.Get());
+  Delete(instance->allocator, session);
+}
+
+headrace_status_t headrace_session_info(const headrace_session_t *session,
+                                        headrace_session_info_t *out) {
+  if (!session)
+    return InvalidArgument("session: 'session' is null");
+  return Guard(session->HostAllocator(), [&]() -> Status {
+    headrace_session_info_t value = {};
+    value.max_sequences = session->max_sequences;
+    value.sequences = session->live_sequences;
+    value.kv_pages = session->kv.PageCount();
+    value.kv_pages_free = session->kv.FreeCount();
+    value.kv_bytes = session->kv.PageBytes() * session->kv.PageCount();
+    value.arena_bytes = session->arena_bytes;
+    value.scratch_bytes = session->scratch.Bytes();
+    value.io_bytes = session->io.Bytes();
+    return WriteStruct(session->HostAllocator(), value, out);
+  });
+}
+
+headrace_status_t headrace_session_step(headrace_session_t *session,
+                                        const headrace_step_options_t *options,
+                                        headrace_step_result_t *result) {
+  if (!session || !options)
+    return InvalidArgument("step: an argument is null");
+  const Allocator &allocator = session->HostAllocator();
+  return Guard(allocator, [&]() -> Status {
+    headrace_step_options_t read;
+    HEADRACE_RETURN_IF_ERROR(ReadOptions(allocator, options, &read));
+    // Before the step: afterwards it could not be taken back.
+    if (result)
+      HEADRACE_RETURN_IF_ERROR(CheckStructSize<headrace_step_result_t>(
+          allocator, result->struct_size));
+    return session->Step(read, result);
+  });
+}
+
+headrace_status_t
+headrace_session_invoke(headrace_session_t *session,
+                        const headrace_invoke_options_t *options) {
+  if (!session || !options)
+    return InvalidArgument("invoke: an argument is null");
+  const Allocator &allocator = session->HostAllocator();
+  return Guard(allocator, [&]() -> Status {
+    headrace_invoke_options_t read;
+    HEADRACE_RETURN_IF_ERROR(ReadOptions(allocator, options, &read));
+    return session->Invoke(read);
+  });
+}

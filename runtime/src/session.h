@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Session: resolved entry points, memory and key-value pages of one host.
+#ifndef HEADRACE_RUNTIME_SRC_SESSION_H
+#define HEADRACE_RUNTIME_SRC_SESSION_H
+
+#include "headrace/sequence.h"
+#include "headrace/session.h"
+#include "runtime/src/device.h"
+#include "runtime/src/kv_pool.h"
+#include "runtime/src/sampler.h"
+#include "runtime/src/weight_loader.h"
+
+namespace headrace::runtime {
+
+/// An operand that points to a buffer the host or the step gives.
+struct Patch {
+  uint32_t operand; // in EntryPlan::operands
+  uint32_t buffer;
+};
+
+/// One entry point with its launches resolved.
+struct EntryPlan {
+  explicit EntryPlan(const Allocator &allocator)
+      : launches(StdAllocator<Launch>(allocator)),
+        operands(StdAllocator<void *>(allocator)),
+        patches(StdAllocator<Patch>(allocator)) {}
+
+  Vector<Launch> launches;
+  Vector<void *> operands; // of all launches, one after the other
+  Vector<Patch> patches;
+};
+
+} // namespace headrace::runtime
+
+struct headrace_session_t final : headrace::runtime::RefCounted {
+  using Status = headrace::runtime::Status;
+  template <typename T> using Vector = headrace::runtime::Vector<T>;
+
+  headrace_session_t(headrace_device_t *device, headrace_package_t *package);
+
+  Status Create(const headrace_session_options_t &options);
+  Status Invoke(const headrace_invoke_options_t &options);
+  Status Step(const headrace_step_options_t &options,
+              headrace_step_result_t *result);
+
+  const headrace::runtime::Allocator &HostAllocator() const {
+    return device->instance->allocator;
+  }
+  const headrace::runtime::LanguageModel &Model() const {
+    return package->summary.model;
+  }
+  bool HasKv() const { return Model().kv_pool != headrace::runtime::kNoIndex; }
+
+  /// Pages that `sequence` must take before it can hold `count` more.
+  uint32_t PagesNeeded(const headrace_sequence_t &sequence,
+                       uint64_t count) const;
+
+  const headrace::runtime::DeviceRef device;
+  const headrace::runtime::PackageRef package;
+  headrace::runtime::WeightLoaderOwner loader;
+  Vector<const void *> weights; // the binding table
+  headrace::runtime::KvPool kv;
+  uint32_t max_sequences = 0;
+  uint32_t live_sequences = 0;
+  uint64_t timeout_ns = 0;
+  uint64_t arena_bytes = 0;
+  Vector<headrace::runtime::Candidate> candidates; // of the sampler
+
+  headrace::runtime::Mapping scratch;
+  headrace::runtime::Mapping io;
+
+private:
+  struct Pass;
+
+  Status CreateArenas();
+  Status CreateScratch();
+  Status CreateKv(const headrace_session_options_t &options);
+  Status CreateIo();
+  Status CreateEntries();
+  Status CheckMemory() const;
+  void BindArguments(uint32_t entry);
+  Status RunEntry(uint32_t entry, const int64_t *counts,
+                  const headrace_cancel_t *cancel, uint64_t call_timeout_ns);
+  Status CheckStep(const headrace_step_options_t &options, uint64_t *out_rows);
+  Status ReservePages(const headrace_step_options_t &options);
+  void ReturnPages(const headrace_step_options_t &options);
+  Status RunPasses(const headrace_step_options_t &options, float *out,
+                   size_t *out_passes);
+  void FillPass(const headrace_step_options_t &options, Pass *pass);
+  const headrace_step_item_t &Item(const headrace_step_options_t &options,
+                                   size_t index) const;
+
+  Vector<headrace::runtime::Mapping> arenas; // by level
+  Vector<void *> worker_scratch;
+  Vector<void *> addresses; // of buffers, by index
+  Vector<headrace::runtime::EntryPlan> entries;
+  headrace::runtime::Mapping results; // logits of steps of several passes
+  uint64_t step_number = 0;
+};
+
+struct headrace_sequence_t final : headrace::runtime::RefCounted {
+  explicit headrace_sequence_t(headrace_session_t *session);
+  ~headrace_sequence_t();
+
+  /// Gives back the pages behind `new_length` positions.
+  void Truncate(uint32_t new_length);
+
+  headrace_session_t *const session; // retained
+  uint32_t length = 0;
+  headrace::runtime::Vector<uint32_t> pages;
+  uint64_t in_step = 0; // number of the last step it was in
+};
+
+namespace headrace::runtime {
+
+using SessionRef = Ref<headrace_session_t, headrace_session_release>;
+using SequenceRef = Ref<headrace_sequence_t, headrace_sequence_release>;
+
+/// Pages that `positions` positions take.
+inline uint32_t PagesOf(uint64_t positions) {
+  return static_cast<uint32_t>((positions + HEADRACE_KV_PAGE_POSITIONS - 1) /
+                               HEADRACE_KV_PAGE_POSITIONS);
+}
+
+} // namespace headrace::runtime
+
+#endif // HEADRACE_RUNTIME_SRC_SESSION_H
