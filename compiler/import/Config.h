@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Reads config.json and generation_config.json into a plain description of the
+// model, or says which key is in the way.
+#ifndef HEADRACE_COMPILER_IMPORT_CONFIG_H
+#define HEADRACE_COMPILER_IMPORT_CONFIG_H
+
+#include "compiler/import/Safetensors.h"
+#include "llvm/ADT/StringRef.h"
+#include "llvm/Support/Error.h"
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace headrace {
+
+enum class Family {
+  Mixtral,
+  Olmoe,
+  Qwen2Moe,
+  Qwen3Moe,
+  Llama,
+  Mistral,
+  Qwen2,
+  Qwen3,
+};
+
+/// The family's `model_type`.
+llvm::StringRef nameOf(Family family);
+
+/// How rotary frequencies are made; the fields are those of `nn.rope_table`.
+struct RopeConfig {
+  enum class Kind { Default, Linear, Llama3, Yarn };
+  Kind kind = Kind::Default;
+  double theta = 10000.0;
+  double factor = 1.0;
+  double low = 1.0;
+  double high = 1.0;
+  int64_t original = 0;
+  double attentionFactor = 1.0;
+};
+
+/// What differs from layer to layer.
+struct LayerConfig {
+  /// A mixture of experts instead of one feed-forward network.
+  bool sparse = false;
+  /// How many positions a token sees, itself included.
+  std::optional<int64_t> window;
+};
+
+enum class QkNorm { None, PerHead, FullWidth };
+
+struct ModelConfig {
+  Family family = Family::Llama;
+  /// Absent where config.json does not say.
+  std::optional<DType> dtype;
+
+  int64_t vocabulary = 0;
+  int64_t hidden = 0;
+  int64_t heads = 0;
+  int64_t kvHeads = 0;
+  int64_t headDim = 0;
+  int64_t maxContext = 0;
+  double normEps = 0;
+  bool tiedEmbeddings = false;
+
+  bool qkvBias = false;
+  bool outputBias = false;
+  QkNorm qkNorm = QkNorm::None;
+  /// Query, key and value are clamped to [-clipQkv, clipQkv].
+  std::optional<double> clipQkv;
+  RopeConfig rope;
+
+  /// Width of a dense layer's feed-forward network.
+  int64_t intermediate = 0;
+  bool mlpBias = false;
+
+  /// 0 in a dense family.
+  int64_t experts = 0;
+  int64_t expertsPerToken = 0;
+  int64_t expertIntermediate = 0;
+  /// 0 where there is no shared expert.
+  int64_t sharedIntermediate = 0;
+  /// The picked experts' weights are divided by their sum.
+  bool normalizeTopK = false;
+
+  std::vector<LayerConfig> layers;
+
+  std::vector<int64_t> eos;
+  std::optional<int64_t> bos;
+};
+
+struct GenerationConfig {
+  /// Empty where the file does not say.
+  std::vector<int64_t> eos;
+  std::optional<int64_t> bos;
+};
+
+/// `file` names the text in errors.
+llvm::Expected<ModelConfig> parseModelConfig(llvm::StringRef json,
+                                             llvm::StringRef file);
+llvm::Expected<GenerationConfig> parseGenerationConfig(llvm::StringRef json,
+                                                       llvm::StringRef file);
+
+/// Reads both files of a checkpoint. What generation_config.json says about
+/// `eos` and `bos` goes before config.json; that file may be missing.
+llvm::Expected<ModelConfig> readModelConfig(llvm::StringRef directory);
+
+} // namespace headrace
+
+#endif // HEADRACE_COMPILER_IMPORT_CONFIG_H
