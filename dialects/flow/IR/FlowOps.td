@@ -25,7 +25,8 @@ def Flow_KernelOp : Flow_Op<"kernel",
   let description = [{
     The region is the meaning of the kernel: pure ops on its arguments, ended by
     `flow.yield`. Arguments of static shape are weights, others are activations.
-    `family` names the emitter that makes its code. Two launches that compute the
+    `family` names the emitter that makes its code, `tasks` how the work is cut;
+    how it is cut never changes a result. Two launches that compute the
     same function on different weights share one kernel.
 
     - (C1) the region's block has the argument types of `type`.
@@ -41,9 +42,11 @@ def Flow_KernelOp : Flow_Op<"kernel",
     ```
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$family,
-                       TypeAttrOf<FunctionType>:$type);
+      TypeAttrOf<FunctionType>:$type, OptionalAttr<Flow_GridAttr>:$tasks);
   let regions = (region SizedRegion<1>:$body);
-  let assemblyFormat = "$sym_name $family `:` $type $body attr-dict";
+  let assemblyFormat = [{
+    $sym_name $family (`tasks` $tasks^)? `:` $type $body attr-dict
+  }];
   let hasRegionVerifier = 1;
 }
 
@@ -81,7 +84,7 @@ def Flow_ScheduleOp : Flow_Op<"schedule", [Symbol, NoTerminator, SingleBlock,
     Example:
     ```mlir
     flow.schedule @forward inputs [@tokens] outputs [@logits] {
-      flow.launch @linear_0 operands [@hidden, @w] results [@logits] tasks <fixed, base = 2>
+      flow.launch @linear_0 operands [@hidden, @w] results [@logits]
     }
     ```
   }];
@@ -106,10 +109,9 @@ def Flow_LaunchOp : Flow_Op<"launch", [HasParent<"ScheduleOp">,
   }];
   let arguments = (ins FlatSymbolRefAttr:$kernel,
       TypedArrayAttrBase<FlatSymbolRefAttr, "symbols">:$inputs,
-      TypedArrayAttrBase<FlatSymbolRefAttr, "symbols">:$results,
-      Flow_GridAttr:$tasks);
+      TypedArrayAttrBase<FlatSymbolRefAttr, "symbols">:$results);
   let assemblyFormat = [{
-    $kernel `operands` $inputs `results` $results `tasks` $tasks attr-dict
+    $kernel `operands` $inputs `results` $results attr-dict
   }];
 }
 
@@ -152,7 +154,7 @@ def Flow_CountOp : Flow_Op<"count", [Pure]> {
   let description = "Example: `%t = flow.count tokens`";
   let arguments = (ins Flow_CountAttr:$what);
   let results = (outs Index:$result);
-  let assemblyFormat = "$what attr-dict";
+  let assemblyFormat = "`` $what attr-dict";
 }
 
 def Flow_ScratchOp : Flow_Op<"scratch", [Pure]> {
@@ -166,6 +168,44 @@ def Flow_ScratchOp : Flow_Op<"scratch", [Pure]> {
   let arguments = (ins I64Attr:$offset);
   let results = (outs AnyMemRef:$result);
   let assemblyFormat = "`offset` $offset attr-dict `:` type($result)";
+}
+
+def Flow_ViewOp : Flow_Op<"view", [Pure]> {
+  let summary = "a typed piece of a buffer of bytes";
+  let description = [{
+    - (C1) `offset` is a multiple of the result's element size.
+
+    Example: `%ids = flow.view %routing offset 64 : memref<4096xi8> to memref<8xi32>`
+  }];
+  let arguments = (ins AnyMemRef:$source, I64Attr:$offset);
+  let results = (outs AnyMemRef:$result);
+  let assemblyFormat = [{
+    $source `offset` $offset attr-dict `:` type($source) `to` type($result)
+  }];
+}
+
+def Flow_SameOp : Flow_Op<"same", [Pure]> {
+  let summary = "whether two buffers start at one address";
+  let description = [{
+    Tells a kernel whether a result was placed over an operand, so that it need
+    not copy what is there already.
+  }];
+  let arguments = (ins AnyMemRef:$first, AnyMemRef:$second);
+  let results = (outs I1:$result);
+  let assemblyFormat =
+      "$first `,` $second attr-dict `:` type($first) `,` type($second)";
+}
+
+def Flow_ArriveOp : Flow_Op<"arrive"> {
+  let summary = "counts tasks in; true for the last of them";
+  let description = [{
+    Adds one to the i32 `counter` and says whether `total` tasks have now
+    arrived. What every task wrote before it arrived is visible to the one that
+    sees true; that one resets the counter before the launch ends.
+  }];
+  let arguments = (ins AnyMemRef:$counter, Index:$total);
+  let results = (outs I1:$result);
+  let assemblyFormat = "$counter `of` $total attr-dict `:` type($counter)";
 }
 
 def Flow_RowNorm : Flow_I32Enum<"RowNorm", "normalisation while loading", [
@@ -194,10 +234,10 @@ def Flow_LoadOp : Flow_Op<"load", [AttrSizedOperandSegments]> {
   let results = (outs Flow_TileType:$result);
   let assemblyFormat = [{
     $source `[` $first `,` $count `]` (`rows` $indices^ `:` type($indices))?
-    (`stage` $stage^ `:` type($stage))? (`norm` $norm^ `eps` $eps)?
+    (`stage` $stage^ `:` type($stage))? (`norm` `` $norm^ `eps` $eps)?
     (`weight` $weight^ `:` type($weight))? (`bias` $bias^ `:` type($bias))?
     (`in_place` $in_place^)? attr-dict
-    `:` type($source) `->` type($result)
+    `:` type($source) `->` qualified(type($result))
   }];
   let hasVerifier = 1;
 }
@@ -235,9 +275,9 @@ def Flow_MmaOp : Flow_Op<"mma", [Pure]> {
       UnitAttr:$prefetch);
   let results = (outs Flow_AccType:$result);
   let assemblyFormat = [{
-    $rows `at` $first `,` $panel `[` $index `]` (`init` $init^ `:` type($init))?
+    $rows `at` $first `,` $panel `[` $index `]` (`init` $init^ `:` qualified(type($init)))?
     (`prefetch` $prefetch^)? attr-dict
-    `:` type($rows) `,` type($panel) `->` type($result)
+    `:` qualified(type($rows)) `,` type($panel) `->` qualified(type($result))
   }];
   let hasVerifier = 1;
 }
@@ -255,7 +295,7 @@ def Flow_MapOp : Flow_Op<"map", [Pure, SingleBlock]> {
   let results = (outs Flow_AccType:$result);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
-    `(` $inputs `)` attr-dict `:` `(` type($inputs) `)` `->` type($result) $body
+    `(` $inputs `)` attr-dict `:` functional-type($inputs, $result) $body
   }];
   let hasRegionVerifier = 1;
 }
@@ -273,7 +313,7 @@ def Flow_ReduceOp : Flow_Op<"reduce", [Pure]> {
   let arguments = (ins Flow_ReduceKindAttr:$kind, Flow_AccType:$input);
   let results = (outs Flow_AccType:$result);
   let assemblyFormat =
-      "$kind $input attr-dict `:` type($input) `->` type($result)";
+      "`` $kind $input attr-dict `:` qualified(type($input)) `->` qualified(type($result))";
 }
 
 def Flow_SplitOp : Flow_Op<"split", [Pure]> {
@@ -284,7 +324,7 @@ def Flow_SplitOp : Flow_Op<"split", [Pure]> {
   let arguments = (ins Flow_AccType:$input);
   let results = (outs Flow_AccType:$low, Flow_AccType:$high);
   let assemblyFormat = [{
-    $input attr-dict `:` type($input) `->` type($low) `,` type($high)
+    $input attr-dict `:` qualified(type($input)) `->` qualified(type($low)) `,` qualified(type($high))
   }];
 }
 
@@ -293,7 +333,7 @@ def Flow_ConstantOp : Flow_Op<"constant", [Pure]> {
   let description = "Example: `%z = flow.constant 0.0 : !flow.acc<32 x f32>`";
   let arguments = (ins F32Attr:$value);
   let results = (outs Flow_AccType:$result);
-  let assemblyFormat = "$value attr-dict `:` type($result)";
+  let assemblyFormat = "$value attr-dict `:` qualified(type($result))";
 }
 
 def Flow_IotaKind : Flow_I32Enum<"IotaKind", "what is counted", [
@@ -305,7 +345,7 @@ def Flow_IotaOp : Flow_Op<"iota", [Pure]> {
   let description = "Example: `%c = flow.iota columns from %p : !flow.acc<32 x i32>`";
   let arguments = (ins Flow_IotaKindAttr:$kind, Index:$start);
   let results = (outs Flow_AccType:$result);
-  let assemblyFormat = "$kind `from` $start attr-dict `:` type($result)";
+  let assemblyFormat = "`` $kind `from` $start attr-dict `:` qualified(type($result))";
 }
 
 def Flow_ReadOp : Flow_Op<"read", [AttrSizedOperandSegments]> {
@@ -323,7 +363,7 @@ def Flow_ReadOp : Flow_Op<"read", [AttrSizedOperandSegments]> {
   let assemblyFormat = [{
     $source (`row` $first^)? (`column` $column^)?
     (`rows` $indices^ `:` type($indices))? attr-dict
-    `:` type($source) `->` type($result)
+    `:` type($source) `->` qualified(type($result))
   }];
 }
 
@@ -340,7 +380,7 @@ def Flow_StoreOp : Flow_Op<"store"> {
   let assemblyFormat = [{
     $value `,` $target `row` $first `column` $column
     (`rows` $indices^ `:` type($indices))? (`accumulate` $accumulate^)? attr-dict
-    `:` type($value) `,` type($target)
+    `:` qualified(type($value)) `,` type($target)
   }];
 }
 

@@ -28,7 +28,7 @@ def Moe_SquashOp : Moe_Op<"squash",
   }];
   let arguments = (ins Moe_SquashKindAttr:$kind, Moe_Scores:$scores);
   let results = (outs Moe_Scores:$result);
-  let assemblyFormat = "$kind $scores attr-dict `:` type($scores)";
+  let assemblyFormat = "`` $kind $scores attr-dict `:` type($scores)";
 }
 
 def Moe_SelectOp : Moe_Op<"select", [Pure]> {
@@ -48,7 +48,7 @@ def Moe_SelectOp : Moe_Op<"select", [Pure]> {
   let arguments = (ins I64Attr:$top_k, Moe_Scores:$choice);
   let results = (outs Moe_SelectionType:$result);
   let assemblyFormat = [{
-    `top_k` $top_k $choice attr-dict `:` type($choice) `->` type($result)
+    `top_k` $top_k $choice attr-dict `:` type($choice) `->` qualified(type($result))
   }];
   let hasVerifier = 1;
 }
@@ -81,9 +81,9 @@ def Moe_WeighOp : Moe_Op<"weigh", [Pure]> {
       OptionalAttr<F64Attr>:$p, OptionalAttr<F64Attr>:$scale);
   let results = (outs Moe_RoutingType:$result);
   let assemblyFormat = [{
-    $selection `,` $value `norm` $norm (`eps` $eps^)? (`p` $p^)?
+    $selection `,` $value `norm` `` $norm (`eps` $eps^)? (`p` $p^)?
     (`scale` $scale^)? attr-dict
-    `:` type($selection) `,` type($value) `->` type($result)
+    `:` qualified(type($selection)) `,` type($value) `->` qualified(type($result))
   }];
   let hasVerifier = 1;
 }
@@ -107,7 +107,7 @@ def Moe_DispatchOp : Moe_Op<"dispatch", [Pure]> {
   let results = (outs Moe_BucketsType:$result);
   let assemblyFormat = [{
     $input `,` $routing attr-dict
-    `:` type($input) `,` type($routing) `->` type($result)
+    `:` type($input) `,` qualified(type($routing)) `->` qualified(type($result))
   }];
   let hasVerifier = 1;
 }
@@ -140,8 +140,8 @@ def Moe_ExpertsOp : Moe_Op<"experts",
   let results = (outs Moe_BucketsType:$result);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
-    $buckets `weights` `(` $weights `)` attr-dict
-    `:` type($buckets) `,` `(` type($weights) `)` `->` type($result) $body
+    $buckets (`weights` `(` $weights^ `)`)? attr-dict
+    `:` qualified(type($buckets)) (`,` `(` type($weights)^ `)`)? `->` qualified(type($result)) $body
   }];
   let hasRegionVerifier = 1;
 }
@@ -174,7 +174,7 @@ def Moe_CombineOp : Moe_Op<"combine", [Pure]> {
   let results = (outs 2DTensorOf<[F32]>:$result);
   let assemblyFormat = [{
     $buckets `,` $routing (`base` `(` $base^ `)`)? attr-dict
-    `:` type($buckets) `,` type($routing) (`,` type($base)^)? `->` type($result)
+    `:` qualified(type($buckets)) `,` qualified(type($routing)) (`,` type($base)^)? `->` type($result)
   }];
   let hasVerifier = 1;
 }

@@ -88,6 +88,22 @@ LogicalResult RopeOp::verify() {
   return success();
 }
 
+LogicalResult AnglesOp::verify() {
+  return checkEqual(*this, "width of 'result'", dimOf(getResult(), 1),
+                    "dim of the table", getTable().getDim()); // nn.angles C1
+}
+
+LogicalResult RotateOp::verify() {
+  int64_t width = dimOf(getInput(), 1), heads = getHeads();
+  if (heads <= 0 || width % heads) // nn.rotate C1
+    return emitOpError("expected 'heads' to divide the row width ")
+           << width << ", but got " << heads;
+  if (dimOf(getAngles(), 1) > width / heads) // nn.rotate C2
+    return emitOpError("expected 'angles' to be at most as wide as a head ")
+           << width / heads << ", but got " << dimOf(getAngles(), 1);
+  return success();
+}
+
 LogicalResult AttentionOp::verify() {
   KvCacheType cache = getCache().getType();
   int64_t heads = getHeads();
@@ -118,5 +134,6 @@ LogicalResult ClampOp::verify() {
 }
 
 LogicalResult ScaleOp::verify() {
-  return checkEqual(*this, "width of 'factor'", dimOf(getFactor(), 1), "one", 1);
+  return checkEqual(*this, "width of 'factor'", dimOf(getFactor(), 1), "one",
+                    1); // nn.scale C1
 }

@@ -74,9 +74,9 @@ def Nn_NormOp : Nn_Op<"norm",
       F64Attr:$eps, DefaultValuedAttr<I64Attr, "1">:$groups);
   let results = (outs Nn_Rows:$result);
   let assemblyFormat = [{
-    $kind $input (`,` $weight^)? (`bias` $bias^)? `eps` $eps
+    `` $kind $input (`,` $weight^)? (`bias` $bias^)? `eps` $eps
     (`groups` $groups^)? attr-dict
-    `:` type($input) (`,` type($weight)^)? (`,` `bias` type($bias)^)?
+    `:` type($input) (`,` type($weight)^)? (`bias` type($bias)^)?
   }];
   let hasVerifier = 1;
   let extraClassDeclaration = [{
@@ -141,6 +141,51 @@ def Nn_RopeOp : Nn_Op<"rope", [AllTypesMatch<["input", "result"]>]> {
   let hasVerifier = 1;
 }
 
+def Nn_AnglesOp : Nn_Op<"angles"> {
+  let summary = "cosines and sines of rotary angles";
+  let description = [{
+    Row t holds cos(a_0) .. cos(a_{r/2-1}), sin(a_0) .. sin(a_{r/2-1}) with
+    a_i = positions[t] * f_i in float32, r the table's `dim`, both times the
+    table's attention factor. `nn.rope` is `nn.rotate` by these: made once a step,
+    they serve every layer and head.
+
+    - (C1) the result is as wide as the table's `dim`.
+
+    Example:
+    ```mlir
+    %a = nn.angles %positions table <default, dim = 16, theta = 1.0e+4> : tensor<?x16xf32>
+    ```
+  }];
+  let arguments = (ins Nn_StepIds:$positions, Nn_RopeAttr:$table);
+  let results = (outs Nn_Rows:$result);
+  let assemblyFormat = [{
+    $positions `table` $table attr-dict `:` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def Nn_RotateOp : Nn_Op<"rotate", [AllTypesMatch<["input", "result"]>]> {
+  let summary = "rotates channel pairs of each head by given angles";
+  let description = [{
+    The second half of `nn.rope`, for `angles` as `nn.angles` gives them.
+
+    - (C1) `heads` divides the row width.
+    - (C2) `angles` is at most as wide as a head.
+
+    Example:
+    ```mlir
+    %r = nn.rotate %q by %a heads 4 : tensor<?x64xf32>, tensor<?x16xf32>
+    ```
+  }];
+  let arguments = (ins Nn_Rows:$input, Nn_Rows:$angles, I64Attr:$heads);
+  let results = (outs Nn_Rows:$result);
+  let assemblyFormat = [{
+    $input `by` $angles `heads` $heads attr-dict
+    `:` type($input) `,` type($angles)
+  }];
+  let hasVerifier = 1;
+}
+
 def Nn_AttentionOp : Nn_Op<"attention",
     [AllTypesMatch<["cache", "updated_cache"]>, AllTypesMatch<["query", "result"]>,
      AllTypesMatch<["key", "value"]>]> {
@@ -175,7 +220,7 @@ def Nn_AttentionOp : Nn_Op<"attention",
   let assemblyFormat = [{
     $query `,` $key `,` $value `cache` $cache `layer` $layer `at` $positions
     `of` $sequences `heads` $heads `scale` $scale (`window` $window^)? attr-dict
-    `:` type($query) `,` type($key) `,` type($cache)
+    `:` type($query) `,` type($key) `,` qualified(type($cache))
   }];
   let hasVerifier = 1;
 }
@@ -190,7 +235,7 @@ def Nn_ActOp : Nn_Op<"act", [AllTypesMatch<["input", "result"]>]> {
   }];
   let arguments = (ins Nn_ActivationAttr:$kind, Nn_Rows:$input);
   let results = (outs Nn_Rows:$result);
-  let assemblyFormat = "$kind $input attr-dict `:` type($input)";
+  let assemblyFormat = "`` $kind $input attr-dict `:` type($input)";
 }
 
 def Nn_GluOp : Nn_Op<"glu", [AllTypesMatch<["gate", "up", "result"]>]> {
@@ -201,7 +246,7 @@ def Nn_GluOp : Nn_Op<"glu", [AllTypesMatch<["gate", "up", "result"]>]> {
   let arguments = (ins Nn_ActivationAttr:$kind, Nn_Rows:$gate, Nn_Rows:$up);
   let results = (outs Nn_Rows:$result);
   let assemblyFormat =
-      "$kind $gate `,` $up attr-dict `:` type($gate)";
+      "`` $kind $gate `,` $up attr-dict `:` type($gate)";
 }
 
 def Nn_ClampOp : Nn_Op<"clamp", [AllTypesMatch<["input", "result"]>]> {

@@ -27,8 +27,7 @@ def Tier_LevelAttr : Tier_Attr<"Level", "level"> {
       DefaultValuedParameter<"uint64_t", "1">:$count,
       DefaultValuedParameter<"uint64_t", "64">:$alignment);
   let assemblyFormat = [{
-    `<` $name `,` `bytes` `=` $bytes
-    (`,` `count` `=` $count^)? (`,` `alignment` `=` $alignment^)? `>`
+    `<` $name `,` struct($bytes, $count, $alignment) `>`
   }];
   let genVerifyDecl = 1;
 }

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Translates kernels to machine code and lays them out as one image.
+//
+// The object file of one module refers only to itself: code to code and code to
+// constants, all relative. So the sections are placed one behind the other and
+// the relative relocations resolved here; a linker is not needed.
+#include "compiler/codegen/cpu/EmitImage.h"
+
+#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Export.h"
+#include "llvm/IR/LegacyPassManager.h"
+#include "llvm/IR/Module.h"
+#include "llvm/MC/TargetRegistry.h"
+#include "llvm/Object/ELFObjectFile.h"
+#include "llvm/Passes/PassBuilder.h"
+#include "llvm/Support/MathExtras.h"
+#include "llvm/Support/TargetSelect.h"
+#include "llvm/Target/TargetMachine.h"
+#include "llvm/Target/TargetOptions.h"
+#include "llvm/TargetParser/Triple.h"
+
+using namespace headrace;
+
+namespace {
+constexpr const char *kTriple = "x86_64-unknown-linux-gnu";
+
+llvm::Expected<std::unique_ptr<llvm::TargetMachine>>
+createMachine(const CpuTarget &target) {
+  LLVMInitializeX86TargetInfo();
+  LLVMInitializeX86Target();
+  LLVMInitializeX86TargetMC();
+  LLVMInitializeX86AsmPrinter();
+  std::string message;
+  llvm::Triple triple(kTriple);
+  const llvm::Target *x86 =
+      llvm::TargetRegistry::lookupTarget(triple, message);
+  if (!x86)
+    return llvm::createStringError(message);
+  std::string features;
+  if (!(target.features & 2))
+    features = "-avx512f";
+  llvm::TargetOptions options;
+  options.AllowFPOpFusion = llvm::FPOpFusion::Strict;
+  return std::unique_ptr<llvm::TargetMachine>(x86->createTargetMachine(
+      triple, target.cpu, features, options, llvm::Reloc::PIC_,
+      llvm::CodeModel::Small, llvm::CodeGenOptLevel::Aggressive));
+}
+
+void optimise(llvm::Module &module, llvm::TargetMachine &machine) {
+  llvm::LoopAnalysisManager loops;
+  llvm::FunctionAnalysisManager functions;
+  llvm::CGSCCAnalysisManager graphs;
+  llvm::ModuleAnalysisManager modules;
+  llvm::PipelineTuningOptions tuning;
+  // The lowering has already made the vectors; unrolling and vectorising its
+  // loops again costs time and registers.
+  tuning.LoopVectorization = false;
+  tuning.SLPVectorization = false;
+  llvm::PassBuilder builder(&machine, tuning);
+  builder.registerModuleAnalyses(modules);
+  builder.registerCGSCCAnalyses(graphs);
+  builder.registerFunctionAnalyses(functions);
+  builder.registerLoopAnalyses(loops);
+  builder.crossRegisterProxies(loops, functions, graphs, modules);
+  builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O2)
+      .run(module, modules);
+}
+
+/// Places the sections of `object` and resolves their relocations.
+llvm::Expected<CpuImage> layOut(const llvm::object::ObjectFile &object) {
+  using namespace llvm::object;
+  CpuImage image;
+  std::map<SectionRef, uint64_t> base;
+  for (SectionRef section : object.sections()) {
+    ELFSectionRef elf(section);
+    if (!(elf.getFlags() & llvm::ELF::SHF_ALLOC) || section.getSize() == 0)
+      continue;
+    auto name = section.getName();
+    if (!name)
+      return name.takeError();
+    if (name->starts_with(".eh_frame"))
+      continue; // Nothing unwinds through a kernel.
+    if (elf.getFlags() & llvm::ELF::SHF_WRITE)
+      return llvm::createStringError("section '%s' of generated code is "
+                                     "writable, but an image is read-only",
+                                     name->str().c_str());
+    auto contents = section.getContents();
+    if (!contents)
+      return contents.takeError();
+    uint64_t at = llvm::alignTo(image.bytes.size(),
+                                section.getAlignment().value());
+    image.bytes.resize(at);
+    image.bytes.insert(image.bytes.end(), contents->begin(), contents->end());
+    base[section] = at;
+  }
+  for (auto [section, at] : base) {
+    for (SectionRef relocations : object.sections()) {
+      auto target = relocations.getRelocatedSection();
+      if (!target)
+        return target.takeError();
+      if (*target == object.section_end() || **target != section)
+        continue;
+      for (RelocationRef relocation : relocations.relocations()) {
+        auto symbol = relocation.getSymbol();
+        auto name = symbol->getName();
+        if (!name)
+          return name.takeError();
+        auto where = symbol->getSection();
+        if (!where)
+          return where.takeError();
+        if (*where == object.section_end() || !base.count(**where))
+          return llvm::createStringError(
+              "generated code needs the symbol '%s', but an image has no "
+              "undefined symbols",
+              name->str().c_str());
+        auto value = symbol->getValue();
+        if (!value)
+          return value.takeError();
+        auto addend = ELFRelocationRef(relocation).getAddend();
+        if (!addend)
+          return addend.takeError();
+        uint64_t place = at + relocation.getOffset();
+        int64_t delta = int64_t(base[**where] + *value) + *addend -
+                        int64_t(place);
+        uint64_t type = relocation.getType();
+        if (type == llvm::ELF::R_X86_64_PC32 ||
+            type == llvm::ELF::R_X86_64_PLT32) {
+          if (!llvm::isInt<32>(delta))
+            return llvm::createStringError("generated code is over 2 GiB");
+          int32_t small = int32_t(delta);
+          memcpy(image.bytes.data() + place, &small, 4);
+        } else if (type == llvm::ELF::R_X86_64_PC64) {
+          memcpy(image.bytes.data() + place, &delta, 8);
+        } else {
+          return llvm::createStringError(
+              "generated code has a relocation of kind %llu against '%s', "
+              "which is not relative",
+              (unsigned long long)type, name->str().c_str());
+        }
+      }
+    }
+  }
+  for (SymbolRef symbol : object.symbols()) {
+    auto type = symbol.getType();
+    if (!type)
+      return type.takeError();
+    if (*type != SymbolRef::ST_Function)
+      continue;
+    auto where = symbol.getSection();
+    auto name = symbol.getName();
+    auto value = symbol.getValue();
+    if (!where || !name || !value)
+      return llvm::createStringError("a symbol of generated code is damaged");
+    if (*where == object.section_end())
+      continue;
+    image.entries[name->str()] = base[**where] + *value;
+  }
+  return image;
+}
+} // namespace
+
+llvm::Expected<CpuImage> headrace::emitImage(mlir::ModuleOp module,
+                                             const CpuTarget &target) {
+  mlir::registerBuiltinDialectTranslation(*module.getContext());
+  mlir::registerLLVMDialectTranslation(*module.getContext());
+  llvm::LLVMContext context;
+  std::unique_ptr<llvm::Module> code =
+      mlir::translateModuleToLLVMIR(module, context);
+  if (!code)
+    return llvm::createStringError("translation to LLVM IR failed");
+  auto machine = createMachine(target);
+  if (!machine)
+    return machine.takeError();
+  code->setTargetTriple((*machine)->getTargetTriple());
+  code->setDataLayout((*machine)->createDataLayout());
+  for (llvm::Function &function : *code) {
+    if (function.isDeclaration())
+      continue;
+    function.addFnAttr("target-cpu", (*machine)->getTargetCPU());
+    function.addFnAttr("target-features",
+                       (*machine)->getTargetFeatureString());
+    function.addFnAttr("prefer-vector-width", "512");
+    // No loop may turn into a call of memset or memcpy.
+    function.addFnAttr("no-builtins");
+    function.addFnAttr(llvm::Attribute::NoUnwind);
+  }
+  optimise(*code, **machine);
+  llvm::SmallVector<char, 0> bytes;
+  llvm::raw_svector_ostream stream(bytes);
+  llvm::legacy::PassManager passes;
+  if ((*machine)->addPassesToEmitFile(passes, stream, nullptr,
+                                      llvm::CodeGenFileType::ObjectFile))
+    return llvm::createStringError("the target cannot emit object code");
+  passes.run(*code);
+  auto object = llvm::object::ObjectFile::createELFObjectFile(
+      llvm::MemoryBufferRef(llvm::StringRef(bytes.data(), bytes.size()),
+                            "kernels"));
+  if (!object)
+    return object.takeError();
+  return layOut(**object);
+}
