@@ -1,0 +1,287 @@
+// RUN: headrace-opt %s --split-input-file --verify-diagnostics
+
+// expected-error @+1 {{expected base, block and limit of a grid to be positive, but got 0, 1 and 1}}
+func.func private @grid_c1_base() attributes {test.g = #flow.grid<fixed, base = 0>}
+
+// -----
+
+// expected-error @+1 {{expected base, block and limit of a grid to be positive, but got 1, 0 and 1}}
+func.func private @grid_c1_block() attributes {test.g = #flow.grid<per_token_block, base = 1, block = 0>}
+
+// -----
+
+// expected-error @+1 {{expected base, block and limit of a grid to be positive, but got 1, 1 and -1}}
+func.func private @grid_c1_limit() attributes {test.g = #flow.grid<per_routed, base = 1, limit = -1>}
+
+// -----
+
+// expected-error @+1 {{expected columns to be a positive multiple of 16 and pack to be 1 or 2, but got 24 and 2}}
+func.func private @panels_c1_columns() attributes {test.p = #flow.panels<columns = 24, pack = 2>}
+
+// -----
+
+// expected-error @+1 {{expected columns to be a positive multiple of 16 and pack to be 1 or 2, but got 0 and 2}}
+func.func private @panels_c1_zero() attributes {test.p = #flow.panels<columns = 0, pack = 2>}
+
+// -----
+
+// expected-error @+1 {{expected columns to be a positive multiple of 16 and pack to be 1 or 2, but got 16 and 4}}
+func.func private @panels_c1_pack() attributes {test.p = #flow.panels<columns = 16, pack = 4>}
+
+// -----
+
+// expected-error @+1 {{expected halves to be 1 or 2, but got 3}}
+func.func private @panels_c2() attributes {test.p = #flow.panels<columns = 16, pack = 2, halves = 3>}
+
+// -----
+
+// expected-error @+1 {{'flow.kernel' op expected the region's arguments to have the types of '(tensor<4xf32>) -> ()'}}
+flow.kernel @kernel_c1 "linear" : (tensor<4xf32>) -> () {
+^bb0(%x: tensor<5xf32>):
+  flow.yield
+}
+
+// -----
+
+// expected-error @+1 {{'flow.kernel' op expected flow.yield to give the results of '() -> tensor<4xf32>'}}
+flow.kernel @kernel_c2 "linear" : () -> tensor<4xf32> {
+  flow.yield
+}
+
+// -----
+
+func.func @call_c1_missing() {
+  // expected-error @+1 {{'flow.call' op expected '@missing' to name a flow.kernel, but there is none}}
+  flow.call @missing() : () -> ()
+  return
+}
+
+// -----
+
+flow.kernel @kernel "linear" : () -> () {
+  flow.yield
+}
+func.func @call_c1_type(%x: tensor<4xf32>) {
+  // expected-error @+1 {{'flow.call' op expected the types of '@kernel', '() -> ()', but got '(tensor<4xf32>) -> ()'}}
+  flow.call @kernel(%x) : (tensor<4xf32>) -> ()
+  return
+}
+
+// -----
+
+flow.schedule @launch_c1 inputs [] outputs [] {
+  // expected-error @+1 {{'flow.launch' op expected '@missing' to name a flow.kernel or flow.program}}
+  flow.launch @missing operands [] results []
+}
+
+// -----
+
+flow.kernel @kernel "linear" : () -> () {
+  flow.yield
+}
+flow.schedule @launch_c2_operand inputs [] outputs [] {
+  // expected-error @+1 {{'flow.launch' op expected @kernel to name a tier.buffer or a tier.weight}}
+  flow.launch @kernel operands [@kernel] results []
+}
+
+// -----
+
+flow.kernel @kernel "linear" : () -> () {
+  flow.yield
+}
+tier.weight @w : tensor<4xf32> from [#tier.range<"f" at 0 bytes 16>]
+flow.schedule @launch_c2_result inputs [] outputs [] {
+  // expected-error @+1 {{'flow.launch' op expected @w to name a tier.buffer}}
+  flow.launch @kernel operands [@w] results [@w]
+}
+
+// -----
+
+flow.kernel @kernel "linear" : () -> () {
+  flow.yield
+}
+func.func @launch_parent() {
+  // expected-error @+1 {{'flow.launch' op expects parent op 'flow.schedule'}}
+  flow.launch @kernel operands [] results []
+  return
+}
+
+// -----
+
+// expected-error @+1 {{'flow.program' op expected the first block argument to be the task, an index}}
+flow.program @program_c1_task "linear" buffers 0 scratch 0 grid <fixed, base = 1> {
+^bb0(%x: memref<4xf32>):
+}
+
+// -----
+
+// expected-error @+1 {{'flow.program' op expected block argument #1 to be a memref, but got 'f32'}}
+flow.program @program_c1_memref "linear" buffers 0 scratch 0 grid <fixed, base = 1> {
+^bb0(%task: index, %x: f32):
+}
+
+// -----
+
+// expected-error @+1 {{'flow.program' op expected 'buffers' to be at most the number of memrefs 1, but got 2}}
+flow.program @program_c2 "linear" buffers 2 scratch 0 grid <fixed, base = 1> {
+^bb0(%task: index, %x: memref<4xf32>):
+}
+
+// -----
+
+// expected-error @+1 {{'flow.program' op expected 'scratch' to be a multiple of 64, but got 100}}
+flow.program @program_c3 "linear" buffers 0 scratch 100 grid <fixed, base = 1> {
+^bb0(%task: index):
+}
+
+// -----
+
+func.func @load_c1(%x: memref<?x32xf32>, %n: index) {
+  // expected-error @+1 {{'flow.load' op expected the source to be 64 wide, but got 'memref<?x32xf32>'}}
+  %t = flow.load %x[%n, %n] in_place : memref<?x32xf32> -> !flow.tile<64 x f32>
+  return
+}
+
+// -----
+
+func.func @load_c1_rank(%x: memref<64xf32>, %n: index) {
+  // expected-error @+1 {{'flow.load' op expected the source to be 64 wide, but got 'memref<64xf32>'}}
+  %t = flow.load %x[%n, %n] in_place : memref<64xf32> -> !flow.tile<64 x f32>
+  return
+}
+
+// -----
+
+func.func @load_c2_gathered(%x: memref<?x64xf32>, %i: memref<?xi32>, %n: index) {
+  // expected-error @+1 {{'flow.load' op expected rows used in place to be neither gathered, normalised nor converted}}
+  %t = flow.load %x[%n, %n] rows %i : memref<?xi32> in_place : memref<?x64xf32> -> !flow.tile<64 x f32>
+  return
+}
+
+// -----
+
+func.func @load_c2_normalised(%x: memref<?x64xf32>, %n: index) {
+  // expected-error @+1 {{'flow.load' op expected rows used in place to be neither gathered, normalised nor converted}}
+  %t = flow.load %x[%n, %n] norm rms eps 0.0 in_place : memref<?x64xf32> -> !flow.tile<64 x f32>
+  return
+}
+
+// -----
+
+func.func @load_c2_converted(%x: memref<?x64xf32>, %n: index) {
+  // expected-error @+1 {{'flow.load' op expected rows used in place to be neither gathered, normalised nor converted}}
+  %t = flow.load %x[%n, %n] in_place : memref<?x64xf32> -> !flow.tile<64 x bf16>
+  return
+}
+
+// -----
+
+func.func @load_c3_none(%x: memref<?x64xf32>, %n: index) {
+  // expected-error @+1 {{'flow.load' op expected a stage of rows 64 wide}}
+  %t = flow.load %x[%n, %n] : memref<?x64xf32> -> !flow.tile<64 x f32>
+  return
+}
+
+// -----
+
+func.func @load_c3_width(%x: memref<?x64xf32>, %s: memref<8x32xf32>, %n: index) {
+  // expected-error @+1 {{'flow.load' op expected a stage of rows 64 wide}}
+  %t = flow.load %x[%n, %n] stage %s : memref<8x32xf32> : memref<?x64xf32> -> !flow.tile<64 x f32>
+  return
+}
+
+// -----
+
+func.func @rows_c1(%n: index) {
+  // expected-error @+1 {{'flow.rows' op expected 'limit' to be positive, but got 0}}
+  flow.rows %n limit 0 {
+  ^bb0(%first: index):
+    flow.yield
+  }
+  return
+}
+
+// -----
+
+func.func @rows_argument(%n: index) {
+  // expected-error @+1 {{'flow.rows' op expected one block argument, the tile's first row}}
+  flow.rows %n limit 4 {
+    flow.yield
+  }
+  return
+}
+
+// -----
+
+func.func @mma_c1(%t: !flow.tile<64 x bf16>, %w: memref<3x32x32x2xbf16>, %n: index) {
+  // expected-error @+1 {{'flow.mma' op expected the result to be as wide as a panel of 'memref<3x32x32x2xbf16>', but got 16}}
+  %a = flow.mma %t at %n, %w[%n] : !flow.tile<64 x bf16>, memref<3x32x32x2xbf16> -> !flow.acc<16 x f32>
+  return
+}
+
+// -----
+
+func.func @mma_c1_rank(%t: !flow.tile<64 x bf16>, %w: memref<64x32xbf16>, %n: index) {
+  // expected-error @+1 {{'flow.mma' op expected the result to be as wide as a panel of 'memref<64x32xbf16>', but got 32}}
+  %a = flow.mma %t at %n, %w[%n] : !flow.tile<64 x bf16>, memref<64x32xbf16> -> !flow.acc<32 x f32>
+  return
+}
+
+// -----
+
+func.func @mma_c2(%t: !flow.tile<96 x bf16>, %w: memref<3x32x32x2xbf16>, %n: index) {
+  // expected-error @+1 {{'flow.mma' op expected the panel's 64 input channels to match the tile's width 96}}
+  %a = flow.mma %t at %n, %w[%n] : !flow.tile<96 x bf16>, memref<3x32x32x2xbf16> -> !flow.acc<32 x f32>
+  return
+}
+
+// -----
+
+func.func @map_c1(%a: !flow.acc<32 x f32>, %b: !flow.acc<16 x f32>) {
+  // expected-error @+1 {{'flow.map' op expected an operand as wide as the result 32 or 1, but got 16}}
+  %r = flow.map(%a, %b) : (!flow.acc<32 x f32>, !flow.acc<16 x f32>) -> !flow.acc<32 x f32> {
+  ^bb0(%p: f32, %q: f32):
+    flow.yield %p : f32
+  }
+  return
+}
+
+// -----
+
+func.func @map_c2_count(%a: !flow.acc<32 x f32>) {
+  // expected-error @+1 {{'flow.map' op expected one block argument an operand, but got 0 for 1}}
+  %r = flow.map(%a) : (!flow.acc<32 x f32>) -> !flow.acc<32 x f32> {
+    %p = arith.constant 1.0 : f32
+    flow.yield %p : f32
+  }
+  return
+}
+
+// -----
+
+func.func @map_c2_argument(%a: !flow.acc<32 x f32>) {
+  // expected-error @+1 {{'flow.map' op expected block argument #0 to be 'f32', but got 'i32'}}
+  %r = flow.map(%a) : (!flow.acc<32 x f32>) -> !flow.acc<32 x i32> {
+  ^bb0(%p: i32):
+    flow.yield %p : i32
+  }
+  return
+}
+
+// -----
+
+func.func @map_c2_yield(%a: !flow.acc<32 x f32>) {
+  // expected-error @+1 {{'flow.map' op expected the region to yield one 'i32'}}
+  %r = flow.map(%a) : (!flow.acc<32 x f32>) -> !flow.acc<32 x i32> {
+  ^bb0(%p: f32):
+    flow.yield %p : f32
+  }
+  return
+}
+
+// -----
+
+func.func @yield_parent() {
+  // expected-error @+1 {{'flow.yield' op expects parent op to be one of 'flow.kernel, flow.map, flow.rows'}}
+  flow.yield
+}

@@ -1,0 +1,122 @@
+// RUN: headrace-opt %s --split-input-file --verify-diagnostics
+
+// level_c1: the name is not empty.
+// expected-error @+1 {{expected a level name, but got an empty one}}
+func.func private @level_c1() attributes {test.level = #tier.level<"", bytes = 1>}
+
+// -----
+
+// level_c2: bytes are positive.
+// expected-error @+1 {{expected bytes and count of level 'l' to be positive, but got 0 and 1}}
+func.func private @level_c2_bytes() attributes {test.level = #tier.level<"l", bytes = 0>}
+
+// -----
+
+// level_c2: count is positive.
+// expected-error @+1 {{expected bytes and count of level 'l' to be positive, but got 8 and 0}}
+func.func private @level_c2_count() attributes {test.level = #tier.level<"l", bytes = 8, count = 0>}
+
+// -----
+
+// level_c3: the alignment is a power of two.
+// expected-error @+1 {{expected the alignment of level 'l' to be a power of two, but got 48}}
+func.func private @level_c3() attributes {test.level = #tier.level<"l", bytes = 8, alignment = 48>}
+
+// -----
+
+// expected-error @+1 {{expected the alignment of level 'l' to be a power of two, but got 0}}
+func.func private @level_c3_zero() attributes {test.level = #tier.level<"l", bytes = 8, alignment = 0>}
+
+// -----
+
+// link_c1: the bandwidth is positive.
+// expected-error @+1 {{expected the bandwidth of link 'a' to 'b' to be positive, but got 0}}
+func.func private @link_c1() attributes {test.link = #tier.link<"a" to "b", bandwidth = 0>}
+
+// -----
+
+// machine_c1: at least one level. The syntax has no empty list.
+// expected-error @+2 {{expected '<'}}
+// expected-error @+1 {{failed to parse Tier_MachineAttr parameter 'levels'}}
+func.func private @machine_c1_empty() attributes {test.m = #tier.machine<"m", levels = []>}
+
+// -----
+
+// machine_c1: level names are unique.
+// expected-error @+1 {{expected level names of machine 'm' to be unique, but got 'a' twice}}
+func.func private @machine_c1() attributes {test.m = #tier.machine<"m", levels = [<"a", bytes = 1>, <"a", bytes = 2>]>}
+
+// -----
+
+// machine_c2: links end at levels.
+// expected-error @+1 {{expected the ends of a link to be levels of machine 'm', but got 'b'}}
+func.func private @machine_c2_target() attributes {test.m = #tier.machine<"m", levels = [<"a", bytes = 1>], links = [<"a" to "b", bandwidth = 1>]>}
+
+// -----
+
+// expected-error @+1 {{expected the ends of a link to be levels of machine 'm', but got 'b'}}
+func.func private @machine_c2_source() attributes {test.m = #tier.machine<"m", levels = [<"a", bytes = 1>], links = [<"b" to "a", bandwidth = 1>]>}
+
+// -----
+
+// range_c1: the end does not overflow.
+// expected-error @+1 {{expected the range of 'f' to end below 2^64, but got offset 18446744073709551615 and 2 bytes}}
+func.func private @range_c1() attributes {test.r = #tier.range<"f" at 18446744073709551615 bytes 2>}
+
+// -----
+
+// expected-error @+1 {{'tier.weight' op expected type to be a ranked tensor of static shape, but got 'tensor<?x4xf32>'}}
+tier.weight @weight_c1_dynamic : tensor<?x4xf32> from [#tier.range<"f" at 0 bytes 16>]
+
+// -----
+
+// expected-error @+1 {{'tier.weight' op expected type to be a ranked tensor of static shape, but got 'f32'}}
+tier.weight @weight_c1_scalar : f32 from [#tier.range<"f" at 0 bytes 4>]
+
+// -----
+
+// expected-error @+1 {{'tier.weight' op expected the ranges to add up to 32 bytes of 'tensor<4x4xbf16>', but got 30}}
+tier.weight @weight_c2 : tensor<4x4xbf16> from [
+  #tier.range<"f" at 0 bytes 16>, #tier.range<"f" at 64 bytes 14>]
+
+// -----
+
+func.func @use_c1() {
+  // expected-error @+1 {{'tier.use' op expected '@missing' to name a tier.weight, but there is none}}
+  %w = tier.use @missing : tensor<4xf32>
+  return
+}
+
+// -----
+
+tier.buffer @buffer : tensor<4xf32> level "dram" bytes 16 offset 0
+func.func @use_c1_buffer() {
+  // expected-error @+1 {{'tier.use' op expected '@buffer' to name a tier.weight, but there is none}}
+  %w = tier.use @buffer : tensor<4xf32>
+  return
+}
+
+// -----
+
+// expected-note @+1 {{weight is here}}
+tier.weight @w : tensor<4xf32> from [#tier.range<"f" at 0 bytes 16>]
+func.func @use_c2() {
+  // expected-error @+1 {{'tier.use' op expected the result type to be that of '@w', 'tensor<4xf32>', but got 'tensor<4xbf16>'}}
+  %w = tier.use @w : tensor<4xbf16>
+  return
+}
+
+// -----
+
+// expected-error @+1 {{'tier.buffer' op expected either an offset or a role, but got neither}}
+tier.buffer @buffer_c1_neither : tensor<4xf32> level "dram" bytes 16
+
+// -----
+
+// expected-error @+1 {{'tier.buffer' op expected either an offset or a role, but got both}}
+tier.buffer @buffer_c1_both : tensor<4xf32> level "dram" bytes 16 offset 0 role "tokens"
+
+// -----
+
+// expected-error @+1 {{'tier.buffer' op expected offset to be a multiple of 64, but got 32}}
+tier.buffer @buffer_c2 : tensor<4xf32> level "dram" bytes 16 offset 32

@@ -1,0 +1,55 @@
+// RUN: headrace-opt %s --verify-roundtrip | FileCheck %s
+// RUN: headrace-opt %s --mlir-print-op-generic | headrace-opt | FileCheck %s
+
+// Defaults (count = 1, alignment = 64, latency = 0) are not printed.
+// CHECK-LABEL: func.func private @attributes
+// CHECK-SAME: test.aligned = #tier.level<"l1", bytes = 4096, alignment = 128>
+// CHECK-SAME: test.level = #tier.level<"dram", bytes = 17179869184>
+// CHECK-SAME: test.level_full = #tier.level<"l2", bytes = 4096, count = 3, alignment = 128>
+// CHECK-SAME: test.link = #tier.link<"dram" to "sram", bandwidth = 40000000000>
+// CHECK-SAME: test.link_full = #tier.link<"disk" to "dram", bandwidth = 2000000000, latency = 80000>
+func.func private @attributes() attributes {
+  test.aligned = #tier.level<"l1", bytes = 4096, alignment = 128>,
+  test.level = #tier.level<"dram", bytes = 17179869184, count = 1, alignment = 64>,
+  test.level_full = #tier.level<"l2", bytes = 4096, count = 3, alignment = 128>,
+  test.link = #tier.link<"dram" to "sram", bandwidth = 40000000000, latency = 0>,
+  test.link_full = #tier.link<"disk" to "dram", bandwidth = 2000000000, latency = 80000>
+}
+
+// CHECK: tier.machine = #tier.machine<"two-tier",
+// CHECK-SAME: levels = [<"sram", bytes = 65536, count = 2>, <"dram", bytes = 1048576>],
+// CHECK-SAME: links = [<"dram" to "sram", bandwidth = 40000000000>]>
+module attributes {tier.machine = #tier.machine<"two-tier",
+    levels = [<"sram", bytes = 65536, count = 2>, <"dram", bytes = 1048576>],
+    links = [<"dram" to "sram", bandwidth = 40000000000>]>} {
+}
+
+// CHECK: tier.machine = #tier.machine<"flat", levels = [<"dram", bytes = 1048576>]>
+module attributes {tier.machine = #tier.machine<"flat", levels = [<"dram", bytes = 1048576>]>} {
+}
+
+// A weight may gather several ranges, and several files.
+// CHECK-LABEL: tier.weight @gate : tensor<2x40x64xbf16> from
+// CHECK-SAME: [#tier.range<"a.safetensors" at 128 bytes 5120>, #tier.range<"b.safetensors" at 9000 bytes 5120>]
+tier.weight @gate : tensor<2x40x64xbf16> from [
+  #tier.range<"a.safetensors" at 128 bytes 5120>,
+  #tier.range<"b.safetensors" at 9000 bytes 5120>]
+
+// CHECK-LABEL: tier.weight @packed : tensor<96x64xbf16, #flow.panels<columns = 32, pack = 2>>
+tier.weight @packed : tensor<96x64xbf16, #flow.panels<columns = 32, pack = 2>> from [
+  #tier.range<"a.safetensors" at 0 bytes 12288>]
+
+// CHECK-LABEL: tier.buffer @hidden : tensor<?x64xf32> level "dram" bytes 131072 offset 4096
+tier.buffer @hidden : tensor<?x64xf32> level "dram" bytes 131072 offset 4096
+// CHECK: tier.buffer @tokens : tensor<?xi32> level "dram" bytes 2048 role "tokens"{{$}}
+tier.buffer @tokens : tensor<?xi32> level "dram" bytes 2048 role "tokens"
+// CHECK: tier.buffer @logits : tensor<?x300xf32> level "dram" bytes 2400 role "logits" output
+tier.buffer @logits : tensor<?x300xf32> level "dram" bytes 2400 role "logits" output
+
+// CHECK-LABEL: func.func @use
+func.func @use() -> tensor<2x40x64xbf16> {
+  // CHECK: %[[W:.*]] = tier.use @gate : tensor<2x40x64xbf16>
+  %w = tier.use @gate : tensor<2x40x64xbf16>
+  // CHECK: return %[[W]]
+  return %w : tensor<2x40x64xbf16>
+}
