@@ -101,6 +101,26 @@ Expected<json::Object> parseJsonObject(StringRef text, StringRef file) {
   return std::move(*object);
 }
 
+Expected<std::string> readFileRange(StringRef path, StringRef name,
+                                    uint64_t offset, uint64_t count) {
+  Expected<sys::fs::file_t> file = sys::fs::openNativeFileForRead(path);
+  if (!file)
+    return makeError(name + ": cannot be read: " + toString(file.takeError()));
+  scope_exit close([&] { sys::fs::closeFile(*file); });
+  std::string bytes(count, '\0');
+  for (uint64_t done = 0; done < count;) {
+    Expected<size_t> got = sys::fs::readNativeFileSlice(
+        *file, MutableArrayRef<char>(bytes.data() + done, count - done),
+        offset + done);
+    if (!got)
+      return makeError(name + ": cannot be read: " + toString(got.takeError()));
+    if (*got == 0)
+      return makeError(name + ": became shorter while it was read");
+    done += *got;
+  }
+  return bytes;
+}
+
 Expected<std::string> readFilePrefix(StringRef path, StringRef name,
                                      uint64_t want, uint64_t &fileBytes) {
   sys::fs::file_status status;
@@ -110,23 +130,7 @@ Expected<std::string> readFilePrefix(StringRef path, StringRef name,
   if (status.type() != sys::fs::file_type::regular_file)
     return makeError(name + ": not a regular file");
   fileBytes = status.getSize();
-  Expected<sys::fs::file_t> file = sys::fs::openNativeFileForRead(path);
-  if (!file)
-    return makeError(name + ": cannot be read: " + toString(file.takeError()));
-  scope_exit close([&] { sys::fs::closeFile(*file); });
-  std::string bytes(std::min(want, fileBytes), '\0');
-  size_t done = 0;
-  while (done < bytes.size()) {
-    Expected<size_t> count = sys::fs::readNativeFile(
-        *file, MutableArrayRef<char>(bytes.data() + done, bytes.size() - done));
-    if (!count)
-      return makeError(name +
-                       ": cannot be read: " + toString(count.takeError()));
-    if (*count == 0)
-      return makeError(name + ": became shorter while it was read");
-    done += *count;
-  }
-  return bytes;
+  return readFileRange(path, name, 0, std::min(want, fileBytes));
 }
 
 Expected<std::string> readSmallFile(StringRef path, StringRef name,

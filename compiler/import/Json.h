@@ -29,6 +29,11 @@ llvm::Expected<std::string> readFilePrefix(llvm::StringRef path,
                                            llvm::StringRef name, uint64_t want,
                                            uint64_t &fileBytes);
 
+/// `count` bytes of a file from `offset`; an error if it has fewer.
+llvm::Expected<std::string> readFileRange(llvm::StringRef path,
+                                          llvm::StringRef name, uint64_t offset,
+                                          uint64_t count);
+
 /// All bytes of a regular file that may have at most `limit`.
 llvm::Expected<std::string> readSmallFile(llvm::StringRef path,
                                           llvm::StringRef name, uint64_t limit);

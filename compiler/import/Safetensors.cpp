@@ -319,4 +319,29 @@ Expected<Checkpoint> Checkpoint::open(StringRef directory) {
   return checkpoint;
 }
 
+Expected<bool> sameBytes(StringRef directory, const TensorInfo &a,
+                         const TensorInfo &b) {
+  if (a.dtype != b.dtype || a.shape != b.shape)
+    return false;
+  constexpr uint64_t step = 4 << 20;
+  auto read = [&](const TensorInfo &info,
+                  uint64_t at) -> Expected<std::string> {
+    SmallString<256> path(directory);
+    sys::path::append(path, info.file);
+    return readFileRange(path, info.file, info.offset + at,
+                         std::min(step, info.bytes - at));
+  };
+  for (uint64_t at = 0; at < a.bytes; at += step) {
+    Expected<std::string> left = read(a, at);
+    if (!left)
+      return left.takeError();
+    Expected<std::string> right = read(b, at);
+    if (!right)
+      return right.takeError();
+    if (*left != *right)
+      return false;
+  }
+  return true;
+}
+
 } // namespace headrace

@@ -94,6 +94,10 @@ private:
   llvm::StringMap<size_t> byName;
 };
 
+/// Whether two tensors of a checkpoint hold the same bytes; reads them.
+llvm::Expected<bool> sameBytes(llvm::StringRef directory, const TensorInfo &a,
+                               const TensorInfo &b);
+
 } // namespace headrace
 
 #endif // HEADRACE_COMPILER_IMPORT_SAFETENSORS_H
