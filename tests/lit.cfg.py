@@ -7,7 +7,7 @@ import lit.formats
 config.name = "headrace"
 config.test_format = lit.formats.ShTest(execute_external=False)
 config.suffixes = [".mlir", ".test"]
-config.excludes = ["data", "fuzz", "Inputs"]
+config.excludes = ["data", "fuzz", "Inputs", "programs"]
 config.test_source_root = os.path.join(config.headrace_src_root, "tests")
 config.test_exec_root = os.path.join(config.headrace_obj_root, "tests")
 

@@ -136,6 +136,14 @@ flow.program @program_c3 "linear" buffers 0 scratch 100 grid <fixed, base = 1> {
 
 // -----
 
+func.func @view_c1(%b: memref<4096xi8>) {
+  // expected-error @+1 {{'flow.view' op expected 'offset' to be a multiple of the element size 4, but got 6}}
+  %0 = flow.view %b offset 6 : memref<4096xi8> to memref<8xi32>
+  return
+}
+
+// -----
+
 func.func @load_c1(%x: memref<?x32xf32>, %n: index) {
   // expected-error @+1 {{'flow.load' op expected the source to be 64 wide, but got 'memref<?x32xf32>'}}
   %t = flow.load %x[%n, %n] in_place : memref<?x32xf32> -> !flow.tile<64 x f32>

@@ -182,3 +182,26 @@ func.func @bytes(%b: memref<4096xi8>, %n: index) {
   %2 = flow.arrive %0 of %n : memref<8xi32>
   return
 }
+
+// The examples of the spec, as far as nothing above holds them.
+// CHECK-LABEL: module @examples
+module @examples {
+  tier.buffer @tokens : tensor<?x64xf32> level "dram" bytes 2048 role "tokens"
+  tier.buffer @hidden : tensor<?x64xf32> level "dram" bytes 2048 offset 0
+  tier.buffer @logits : tensor<?x96xf32> level "dram" bytes 4096 role "logits" output
+  tier.weight @w : tensor<96x64xbf16> from [#tier.range<"model.safetensors" at 0 bytes 12288>]
+  flow.kernel @linear_0 "linear" : (tensor<?x64xf32>, tensor<96x64xbf16, #flow.panels<columns = 32, pack = 2>>) -> () {
+  ^bb0(%x: tensor<?x64xf32>, %w: tensor<96x64xbf16, #flow.panels<columns = 32, pack = 2>>):
+    flow.yield
+  }
+  // CHECK: flow.schedule @forward
+  flow.schedule @forward inputs [@tokens] outputs [@logits] {
+    flow.launch @linear_0 operands [@hidden, @w] results [@logits]
+  }
+  // CHECK: flow.program @scratch
+  flow.program @scratch "linear" buffers 0 scratch 3072 grid <fixed, base = 1> {
+  ^bb0(%task: index):
+    // CHECK: flow.scratch offset 0 : memref<12x64xf32>
+    %s = flow.scratch offset 0 : memref<12x64xf32>
+  }
+}

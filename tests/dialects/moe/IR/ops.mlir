@@ -108,3 +108,20 @@ func.func @combine(%b: !wide, %r: !routing, %x: tensor<?x64xf32>) {
   %1 = moe.combine %b, %r base(%x, %x) : !wide, !routing, tensor<?x64xf32>, tensor<?x64xf32> -> tensor<?x64xf32>
   return
 }
+
+// The examples of the spec, as far as no function above holds them.
+// CHECK-LABEL: func.func @examples
+func.func @examples(%b: !moe.buckets<experts = 8, slots = 2, width = 64, element = f32>,
+    %r: !moe.routing<experts = 8, slots = 2>, %w: tensor<8x32x64xbf16>, %x: tensor<?x64xf32>) {
+  // CHECK: moe.experts
+  %y = moe.experts %b weights(%w) : !moe.buckets<experts = 8, slots = 2, width = 64, element = f32>,
+      (tensor<8x32x64xbf16>) -> !moe.buckets<experts = 8, slots = 2, width = 32, element = f32> {
+  ^bb0(%t: tensor<?x64xf32>, %we: tensor<32x64xbf16>):
+    %h = nn.linear %t, %we inputs bf16 : tensor<?x64xf32>, tensor<32x64xbf16> -> tensor<?x32xf32>
+    moe.yield %h : tensor<?x32xf32>
+  }
+  // CHECK: moe.combine
+  %z = moe.combine %b, %r base(%x) : !moe.buckets<experts = 8, slots = 2, width = 64, element = f32>,
+    !moe.routing<experts = 8, slots = 2>, tensor<?x64xf32> -> tensor<?x64xf32>
+  return
+}

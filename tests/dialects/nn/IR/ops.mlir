@@ -142,3 +142,23 @@ func.func @scale(%x: tensor<?x64xf32>, %g: tensor<?x1xf32>) -> tensor<?x64xf32> 
   %y = nn.scale %x by %g : tensor<?x64xf32>, tensor<?x1xf32>
   return %y : tensor<?x64xf32>
 }
+
+// The examples of the spec, as far as no function above holds them.
+// CHECK-LABEL: func.func @examples
+func.func @examples(%x: tensor<?x64xf32>, %w: tensor<96x64xbf16>, %gate: tensor<?x1xf32>,
+    %q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %v: tensor<?x32xf32>,
+    %c0: !nn.kv_cache<layers = 2, heads = 2, head_dim = 16, element = f32>,
+    %positions: tensor<?xi32>, %sequences: tensor<?xi32>,
+    %c: !nn.kv_cache<layers = 2, heads = 4, head_dim = 64, element = bf16>) attributes {
+    // CHECK-SAME: #nn.rope_table<default, dim = 64, theta = 1.000000e+04>
+    test.t = #nn.rope_table<default, dim = 64, theta = 10000.0>} {
+  // CHECK: nn.linear {{.*}} inputs bf16
+  %p = nn.linear %x, %w inputs bf16 : tensor<?x64xf32>, tensor<96x64xbf16> -> tensor<?x96xf32>
+  // CHECK: nn.attention {{.*}} heads 4 scale 2.500000e-01
+  %a, %c1 = nn.attention %q, %k, %v cache %c0 layer 0 at %positions of %sequences
+    heads 4 scale 2.5e-01 : tensor<?x64xf32>, tensor<?x32xf32>,
+    !nn.kv_cache<layers = 2, heads = 2, head_dim = 16, element = f32>
+  // CHECK: nn.act sigmoid
+  %y = nn.act sigmoid %gate : tensor<?x1xf32>
+  return
+}

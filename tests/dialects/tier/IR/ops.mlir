@@ -53,3 +53,16 @@ func.func @use() -> tensor<2x40x64xbf16> {
   // CHECK: return %[[W]]
   return %w : tensor<2x40x64xbf16>
 }
+
+// CHECK-LABEL: module @example
+module @example {
+  // CHECK: tier.weight @layer0.gate : tensor<2x40x64xbf16>
+  tier.weight @layer0.gate : tensor<2x40x64xbf16> from [
+    #tier.range<"model.safetensors" at 128 bytes 5120>,
+    #tier.range<"model.safetensors" at 9000 bytes 5120>]
+  func.func @use_example() {
+    // CHECK: tier.use @layer0.gate : tensor<2x40x64xbf16>
+    %w = tier.use @layer0.gate : tensor<2x40x64xbf16>
+    return
+  }
+}
