@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Tests of the host allocator: all of it is given back, and a failure at any
+// allocation is a status that loses nothing.
+#include "tests/runtime/harness.h"
+
+#include <atomic>
+#include <cstdlib>
+
+namespace headrace::tests {
+namespace {
+
+/// Fails one allocation, and counts what is not given back.
+struct FaultyAllocator {
+  std::atomic<int64_t> live_bytes{0};
+  std::atomic<int64_t> calls{0};
+  int64_t fail_at = -1; // number of the call that fails; -1: none
+  bool fail_onwards = false;
+
+  headrace_allocator_t Interface() {
+    return {this,
+            [](void *self, size_t bytes, size_t alignment) -> void * {
+              auto &allocator = *static_cast<FaultyAllocator *>(self);
+              int64_t call = allocator.calls++;
+              if (call == allocator.fail_at ||
+                  (allocator.fail_onwards && allocator.fail_at >= 0 &&
+                   call > allocator.fail_at))
+                return nullptr;
+              allocator.live_bytes += static_cast<int64_t>(bytes);
+              size_t rounded = (bytes + alignment - 1) / alignment * alignment;
+              return alignment < sizeof(void *)
+                         ? std::malloc(bytes)
+                         : std::aligned_alloc(alignment, rounded);
+            },
+            [](void *self, void *pointer, size_t bytes, size_t) {
+              auto &allocator = *static_cast<FaultyAllocator *>(self);
+              allocator.live_bytes -= static_cast<int64_t>(bytes);
+              std::free(pointer);
+            }};
+  }
+};
+
+/// Everything a host does; stops at the first failure. Returns its code.
+headrace_status_code_t RunHost(FaultyAllocator &allocator, const char *path) {
+  auto options = Sized<headrace_instance_options_t>();
+  options.allocator = allocator.Interface();
+  headrace_instance_t *raw_instance = nullptr;
+  Outcome outcome(headrace_instance_create(&options, &raw_instance));
+  Instance instance(raw_instance);
+  if (outcome.code)
+    return outcome.code;
+
+  auto cpu = Sized<headrace_cpu_device_options_t>();
+  cpu.thread_count = 2;
+  headrace_device_t *raw_device = nullptr;
+  outcome = headrace_device_create_cpu(instance.get(), &cpu, &raw_device);
+  Device device(raw_device);
+  if (outcome.code)
+    return outcome.code;
+
+  headrace_package_t *raw_package = nullptr;
+  outcome = headrace_package_open(instance.get(), path, nullptr, &raw_package);
+  Package package(raw_package);
+  if (outcome.code)
+    return outcome.code;
+  outcome = headrace_package_verify(package.get(), nullptr);
+  if (outcome.code)
+    return outcome.code;
+
+  headrace_session_t *raw_session = nullptr;
+  outcome = headrace_session_create(device.get(), package.get(), nullptr,
+                                    &raw_session);
+  Session session(raw_session);
+  if (outcome.code)
+    return outcome.code;
+  headrace_sequence_t *raw_sequence = nullptr;
+  outcome = headrace_sequence_create(session.get(), &raw_sequence);
+  Sequence sequence(raw_sequence);
+  if (outcome.code)
+    return outcome.code;
+
+  const std::vector<int32_t> prompt(40, 3);
+  auto generate = Sized<headrace_generate_options_t>();
+  generate.max_new_tokens = 4;
+  generate.temperature = 1;
+  generate.top_p = 0.9f;
+  outcome =
+      headrace_sequence_generate(sequence.get(), prompt.data(), prompt.size(),
+                                 &generate, nullptr, 0, nullptr);
+  if (outcome.code) {
+    EXPECT_EQ(headrace_sequence_length(sequence.get()), 0u);
+    return outcome.code;
+  }
+  headrace_sequence_t *raw_fork = nullptr;
+  outcome = headrace_sequence_fork(sequence.get(), &raw_fork);
+  Sequence fork(raw_fork);
+  if (outcome.code)
+    return outcome.code;
+  Aligned<float> x(TOY_WIDTH), y(TOY_WIDTH);
+  outcome = InvokeToy(session.get(), kScale, 1, x, y);
+  return outcome.code;
+}
+
+TEST(Allocator, GetsEverythingBack) {
+  TemporaryFile file(ToyFile());
+  FaultyAllocator allocator;
+  EXPECT_EQ(RunHost(allocator, file.Path()), HEADRACE_STATUS_OK);
+  EXPECT_GT(allocator.calls, 10);
+  EXPECT_EQ(allocator.live_bytes, 0);
+}
+
+TEST(Allocator, EveryFailureIsAStatus) {
+  TemporaryFile file(ToyFile());
+  FaultyAllocator counting;
+  ASSERT_EQ(RunHost(counting, file.Path()), HEADRACE_STATUS_OK);
+  for (bool onwards : {false, true})
+    for (int64_t i = 0; i < counting.calls; ++i) {
+      FaultyAllocator allocator;
+      allocator.fail_at = i;
+      allocator.fail_onwards = onwards;
+      EXPECT_EQ(RunHost(allocator, file.Path()),
+                HEADRACE_STATUS_RESOURCE_EXHAUSTED)
+          << "allocation " << i;
+      EXPECT_EQ(allocator.live_bytes, 0) << "allocation " << i;
+    }
+}
+
+TEST(Allocator, NeedsBothFunctions) {
+  FaultyAllocator allocator;
+  auto options = Sized<headrace_instance_options_t>();
+  options.allocator = allocator.Interface();
+  options.allocator.deallocate = nullptr;
+  headrace_instance_t *instance;
+  EXPECT_TRUE(FailsWith(headrace_instance_create(&options, &instance),
+                        HEADRACE_STATUS_INVALID_ARGUMENT));
+  EXPECT_EQ(instance, nullptr);
+}
+
+TEST(Allocator, ReleaseOrderDoesNotMatter) {
+  TemporaryFile file(ToyFile());
+  FaultyAllocator allocator;
+  {
+    auto options = Sized<headrace_instance_options_t>();
+    options.allocator = allocator.Interface();
+    Instance instance = MakeInstance(&options);
+    Device device = MakeCpu(instance.get());
+    Package package = OpenFile(instance.get(), file.Path());
+    Session session = MakeSession(device.get(), package.get());
+    Sequence sequence = MakeSequence(session.get());
+    instance.reset();
+    device.reset();
+    package.reset();
+    session.reset();
+    const int32_t prompt[] = {1, 2, 3};
+    auto generate = Sized<headrace_generate_options_t>();
+    generate.max_new_tokens = 2;
+    EXPECT_TRUE(IsOk(headrace_sequence_generate(
+        sequence.get(), prompt, 3, &generate, nullptr, 0, nullptr)));
+  }
+  EXPECT_EQ(allocator.live_bytes, 0);
+}
+
+} // namespace
+} // namespace headrace::tests

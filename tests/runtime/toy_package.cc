@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Toy package: the writer that tests use in place of the compiler.
+#include "tests/runtime/toy_package.h"
+
+#include "runtime/abi/package_format.h"
+#include "runtime/src/digest.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <unistd.h>
+
+namespace headrace::tests {
+namespace {
+
+using runtime::Digest;
+
+constexpr uint64_t kChunkBytes = 4096;
+
+/// Two blobs: the weights, and one that is larger than a chunk.
+std::vector<std::vector<uint8_t>> Blobs() {
+  std::vector<std::vector<uint8_t>> blobs(2);
+  for (int32_t v = 0; v < TOY_VOCABULARY; ++v) {
+    int32_t weight = 2 * v + 1;
+    const auto *bytes = reinterpret_cast<const uint8_t *>(&weight);
+    blobs[0].insert(blobs[0].end(), bytes, bytes + sizeof(weight));
+  }
+  blobs[1].assign(kChunkBytes + 100, 0x5a);
+  return blobs;
+}
+
+uint32_t AddBuffer(abi::ManifestT &manifest, const char *name,
+                   abi::BufferKind kind, const char *role,
+                   abi::ElementType type, uint64_t bytes,
+                   abi::RowKind rows = abi::RowKind::fixed) {
+  auto buffer = std::make_unique<abi::BufferT>();
+  buffer->name = name;
+  buffer->kind = kind;
+  buffer->role = role;
+  buffer->type = "toy";
+  buffer->element_type = type;
+  buffer->bytes = bytes;
+  buffer->rows = rows;
+  manifest.buffers.push_back(std::move(buffer));
+  return static_cast<uint32_t>(manifest.buffers.size() - 1);
+}
+
+uint32_t AddKernel(abi::ManifestT &manifest, const char *name,
+                   headrace_kernel_fn_t function, uint64_t scratch_bytes = 0) {
+  auto kernel = std::make_unique<abi::KernelT>();
+  kernel->name = name;
+  kernel->family = "toy";
+  kernel->entry_offset = reinterpret_cast<uint64_t>(function) -
+                         reinterpret_cast<uint64_t>(__start_toy_code);
+  kernel->scratch_bytes = scratch_bytes;
+  manifest.kernels.push_back(std::move(kernel));
+  return static_cast<uint32_t>(manifest.kernels.size() - 1);
+}
+
+void AddLaunch(abi::EntryT &entry, uint32_t kernel,
+               std::vector<uint32_t> buffers, std::vector<uint32_t> weights,
+               abi::GridKind grid, uint64_t base = 1, uint64_t block = 0) {
+  auto launch = std::make_unique<abi::LaunchT>();
+  launch->kernel = kernel;
+  launch->buffers = std::move(buffers);
+  launch->weights = std::move(weights);
+  launch->grid_kind = grid;
+  launch->grid_base = base;
+  launch->grid_block = block;
+  entry.launches.push_back(std::move(launch));
+}
+
+abi::EntryT &AddEntry(abi::ManifestT &manifest, const char *name,
+                      std::vector<uint32_t> inputs,
+                      std::vector<uint32_t> outputs) {
+  auto entry = std::make_unique<abi::EntryT>();
+  entry->name = name;
+  entry->inputs = std::move(inputs);
+  entry->outputs = std::move(outputs);
+  manifest.entries.push_back(std::move(entry));
+  return *manifest.entries.back();
+}
+
+uint64_t AlignUp(uint64_t offset) {
+  return (offset + HEADRACE_PACKAGE_ALIGNMENT - 1) /
+         HEADRACE_PACKAGE_ALIGNMENT * HEADRACE_PACKAGE_ALIGNMENT;
+}
+
+} // namespace
+
+std::unique_ptr<abi::ManifestT> ToyManifest() {
+  using Kind = abi::BufferKind;
+  using Type = abi::ElementType;
+  using Grid = abi::GridKind;
+  auto manifest = std::make_unique<abi::ManifestT>();
+  manifest->producer = "toy";
+  manifest->model = "toy model";
+  manifest->chunk_bytes = kChunkBytes;
+
+  auto level = std::make_unique<abi::LevelT>();
+  level->name = "dram";
+  level->bytes = 1 << 20;
+  manifest->levels.push_back(std::move(level));
+  auto peak = std::make_unique<abi::PeakT>();
+  peak->bytes = 64;
+  manifest->certificate.push_back(std::move(peak));
+
+  manifest->limits = std::make_unique<abi::LimitsT>();
+  manifest->limits->max_tokens = kToyMaxTokens;
+  manifest->limits->max_sequences = kToyMaxSequences;
+  manifest->limits->max_context = TOY_CONTEXT;
+  manifest->limits->vocabulary = TOY_VOCABULARY;
+  manifest->kv = std::make_unique<abi::KvCacheT>();
+  manifest->kv->layers = 1;
+  manifest->kv->heads = 1;
+  manifest->kv->head_dim = 1;
+  manifest->kv->element_type = Type::f32;
+  manifest->kv->page_bytes = TOY_PAGE_BYTES;
+  manifest->kv->max_pages = TOY_MAX_PAGES;
+
+  const std::vector<std::vector<uint8_t>> blobs = Blobs();
+  for (size_t i = 0; i < blobs.size(); ++i) {
+    auto blob = std::make_unique<abi::BlobT>();
+    blob->bytes = blobs[i].size();
+    blob->blake3.assign(32, static_cast<uint8_t>(i));
+    for (size_t at = 0; at < blobs[i].size(); at += kChunkBytes)
+      blob->chunk_xxh3.push_back(
+          Digest(blobs[i].data() + at,
+                 std::min<size_t>(kChunkBytes, blobs[i].size() - at)));
+    manifest->blobs.push_back(std::move(blob));
+    auto weight = std::make_unique<abi::WeightT>();
+    weight->name = "weight." + std::to_string(i);
+    weight->type = "toy";
+    weight->blob = static_cast<uint32_t>(i);
+    manifest->weights.push_back(std::move(weight));
+  }
+
+  auto code = std::make_unique<abi::CodeT>();
+  code->target = "cpu";
+  code->cpu = "x86-64";
+  code->kernel_abi_version = HEADRACE_KERNEL_ABI_VERSION;
+  code->bytes = static_cast<uint64_t>(__stop_toy_code - __start_toy_code);
+  code->xxh3 = Digest(__start_toy_code, code->bytes);
+  manifest->code.push_back(std::move(code));
+
+  abi::ManifestT &m = *manifest;
+  uint32_t hidden =
+      AddBuffer(m, "hidden", Kind::scratch, "", Type::i32, kToyMaxTokens * 4);
+  uint32_t tokens = AddBuffer(m, "tokens", Kind::input, HEADRACE_ROLE_TOKENS,
+                              Type::i32, kToyMaxTokens * 4);
+  uint32_t positions =
+      AddBuffer(m, "positions", Kind::input, HEADRACE_ROLE_POSITIONS, Type::i32,
+                kToyMaxTokens * 4);
+  uint32_t sequences =
+      AddBuffer(m, "sequences", Kind::input, HEADRACE_ROLE_SEQUENCES, Type::i32,
+                (kToyMaxSequences + 1) * 4);
+  uint32_t output_rows =
+      AddBuffer(m, "output_rows", Kind::input, HEADRACE_ROLE_OUTPUT_ROWS,
+                Type::i32, kToyMaxTokens * 4);
+  uint32_t kv_pool = AddBuffer(m, "kv_pool", Kind::input, HEADRACE_ROLE_KV_POOL,
+                               Type::u8, TOY_PAGE_BYTES);
+  uint32_t kv_table =
+      AddBuffer(m, "kv_table", Kind::input, HEADRACE_ROLE_KV_TABLE, Type::i32,
+                kToyMaxSequences * TOY_MAX_PAGES * 4);
+  uint32_t logits = AddBuffer(m, "logits", Kind::output, HEADRACE_ROLE_LOGITS,
+                              Type::f32, kToyMaxOutputs * TOY_VOCABULARY * 4);
+  uint32_t x = AddBuffer(m, "x", Kind::input, "", Type::f32,
+                         kToyMaxTokens * TOY_WIDTH * 4, abi::RowKind::tokens);
+  uint32_t y = AddBuffer(m, "y", Kind::output, "", Type::f32,
+                         kToyMaxTokens * TOY_WIDTH * 4, abi::RowKind::tokens);
+
+  uint32_t embed = AddKernel(m, "embed", toy_embed);
+  uint32_t attend = AddKernel(m, "attend", toy_attend);
+  uint32_t last = AddKernel(m, "logits", toy_logits, TOY_VOCABULARY * 4);
+  uint32_t scale = AddKernel(m, "scale", toy_scale);
+  uint32_t count = AddKernel(m, "count", toy_count);
+  uint32_t stuck = AddKernel(m, "stuck", toy_stuck);
+  uint32_t slow = AddKernel(m, "slow", toy_slow);
+  uint32_t empty = AddKernel(m, "empty", toy_empty);
+
+  abi::EntryT &forward = AddEntry(
+      m, "forward",
+      {tokens, positions, sequences, output_rows, kv_pool, kv_table}, {logits});
+  AddLaunch(forward, embed, {tokens, hidden}, {}, Grid::per_token);
+  AddLaunch(forward, attend, {hidden, positions, sequences, kv_pool, kv_table},
+            {}, Grid::per_sequence);
+  AddLaunch(forward, last, {hidden, output_rows, logits}, {0},
+            Grid::per_output);
+  AddLaunch(AddEntry(m, "scale", {x}, {y}), scale, {x, y}, {0},
+            Grid::per_token_block, 1, 2);
+  AddLaunch(AddEntry(m, "count", {x}, {y}), count, {x, y}, {}, Grid::fixed,
+            1000);
+  AddLaunch(AddEntry(m, "stuck", {x}, {y}), stuck, {x, y}, {}, Grid::fixed, 2);
+  AddLaunch(AddEntry(m, "slow", {x}, {y}), slow, {x, y}, {}, Grid::fixed,
+            uint64_t(1) << 30);
+  abi::EntryT &launches = AddEntry(m, "empty", {x}, {y});
+  for (int i = 0; i < 1000; ++i)
+    AddLaunch(launches, empty, {x, y}, {}, Grid::fixed, 2);
+  return manifest;
+}
+
+std::vector<uint8_t> ToyFile(abi::ManifestT &manifest, bool lay_out) {
+  // The size of the manifest does not depend on the offsets in it, as long as
+  // they are not zero, which FlatBuffers leaves out.
+  auto pack = [&] {
+    flatbuffers::FlatBufferBuilder builder;
+    abi::FinishManifestBuffer(builder, abi::Manifest::Pack(builder, &manifest));
+    return std::vector<uint8_t>(builder.GetBufferPointer(),
+                                builder.GetBufferPointer() + builder.GetSize());
+  };
+  const std::vector<std::vector<uint8_t>> blobs = Blobs();
+  const size_t code_bytes =
+      static_cast<size_t>(__stop_toy_code - __start_toy_code);
+  uint64_t code_at = 0;
+  std::vector<uint64_t> blob_at(blobs.size());
+  uint64_t end = 0;
+  std::vector<uint8_t> bytes;
+  for (int round = 0; round < 2; ++round) {
+    bytes = pack();
+    code_at = AlignUp(sizeof(headrace_package_header_t) + bytes.size());
+    end = code_at + code_bytes;
+    for (size_t i = 0; i < blobs.size(); ++i) {
+      blob_at[i] = AlignUp(end);
+      end = blob_at[i] + blobs[i].size();
+    }
+    if (!lay_out)
+      break;
+    manifest.code[0]->offset = code_at;
+    for (size_t i = 0; i < blobs.size(); ++i)
+      manifest.blobs[i]->offset = blob_at[i];
+    bytes = pack();
+  }
+
+  std::vector<uint8_t> file(end, 0);
+  std::memcpy(file.data() + sizeof(headrace_package_header_t), bytes.data(),
+              bytes.size());
+  std::memcpy(file.data() + code_at, __start_toy_code, code_bytes);
+  for (size_t i = 0; i < blobs.size(); ++i)
+    std::memcpy(file.data() + blob_at[i], blobs[i].data(), blobs[i].size());
+  SealToyFile(&file, bytes.size());
+  return file;
+}
+
+std::vector<uint8_t> ToyFile() { return ToyFile(*ToyManifest()); }
+
+void SealToyFile(std::vector<uint8_t> *file, uint64_t manifest_bytes) {
+  headrace_package_header_t header = {};
+  std::memcpy(header.magic, HEADRACE_PACKAGE_MAGIC, sizeof(header.magic));
+  header.version = HEADRACE_PACKAGE_VERSION;
+  header.header_bytes = sizeof(header);
+  header.file_bytes = file->size();
+  header.manifest_bytes = manifest_bytes;
+  header.manifest_xxh3 = Digest(file->data() + sizeof(header), manifest_bytes);
+  header.header_xxh3 =
+      Digest(&header, offsetof(headrace_package_header_t, header_xxh3));
+  std::memcpy(file->data(), &header, sizeof(header));
+}
+
+std::vector<float> ToyLogits(const std::vector<int32_t> &tokens) {
+  int32_t sum = 0;
+  for (size_t i = 0; i < tokens.size(); ++i)
+    sum += static_cast<int32_t>(i + 1) * (tokens[i] + 1);
+  std::vector<float> logits(TOY_VOCABULARY);
+  for (int64_t v = 0; v < TOY_VOCABULARY; ++v)
+    logits[static_cast<size_t>(v)] =
+        static_cast<float>((int64_t(sum) * 31 + v * (2 * v + 1)) % 97);
+  return logits;
+}
+
+int32_t ToyNext(const std::vector<int32_t> &tokens) {
+  std::vector<float> logits = ToyLogits(tokens);
+  return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) -
+                              logits.begin());
+}
+
+TemporaryFile::TemporaryFile(const std::vector<uint8_t> &bytes) {
+  char name[] = "/tmp/headrace-test-XXXXXX";
+  int file = mkstemp(name);
+  if (file < 0)
+    std::abort();
+  close(file);
+  path = name;
+  Write(bytes);
+}
+
+TemporaryFile::~TemporaryFile() { unlink(path.c_str()); }
+
+void TemporaryFile::Write(const std::vector<uint8_t> &bytes) {
+  std::FILE *file = std::fopen(path.c_str(), "wb");
+  if (!file || std::fwrite(bytes.data(), 1, bytes.size(), file) != bytes.size())
+    std::abort();
+  std::fclose(file);
+}
+
+} // namespace headrace::tests

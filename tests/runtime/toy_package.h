@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Toy package: a whole package made in memory, with a toy language model whose
+// logits a test can compute.
+#ifndef HEADRACE_TESTS_RUNTIME_TOY_PACKAGE_H
+#define HEADRACE_TESTS_RUNTIME_TOY_PACKAGE_H
+
+#include "runtime/abi/package_generated.h"
+#include "tests/runtime/toy_kernels.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace headrace::tests {
+
+/// Limits of the toy's passes: small, so that steps are cut.
+constexpr uint32_t kToyMaxTokens = 8;
+constexpr uint32_t kToyMaxSequences = 3;
+constexpr uint32_t kToyMaxOutputs = 4;
+
+/// Entries in the package, in this order.
+enum ToyEntry : uint32_t {
+  kForward = 0, // the language model
+  kScale,       // y = 3 x
+  kCount,       // counts 1000 tasks
+  kStuck,       // two tasks, see toy_stuck
+  kSlow,        // very many slow tasks
+  kEmpty        // 1000 launches of two empty tasks
+};
+
+/// The manifest, code offsets and blob ranges included, ready to be changed.
+std::unique_ptr<abi::ManifestT> ToyManifest();
+
+/// The file around `manifest`: header, sections and digests; the ranges of code
+/// and blob are laid out anew if `lay_out`.
+std::vector<uint8_t> ToyFile(abi::ManifestT &manifest, bool lay_out = true);
+
+/// The file of the unchanged toy.
+std::vector<uint8_t> ToyFile();
+
+/// Computes header digests and sizes of `file` again, for tests that change
+/// the manifest in place.
+void SealToyFile(std::vector<uint8_t> *file, uint64_t manifest_bytes);
+
+/// The logits after the last of `tokens`.
+std::vector<float> ToyLogits(const std::vector<int32_t> &tokens);
+
+/// The token the toy gives after `tokens`, greedily.
+int32_t ToyNext(const std::vector<int32_t> &tokens);
+
+/// A file that disappears with the object.
+class TemporaryFile {
+public:
+  explicit TemporaryFile(const std::vector<uint8_t> &bytes);
+  ~TemporaryFile();
+  TemporaryFile(const TemporaryFile &) = delete;
+  TemporaryFile &operator=(const TemporaryFile &) = delete;
+
+  const char *Path() const { return path.c_str(); }
+  void Write(const std::vector<uint8_t> &bytes);
+
+private:
+  std::string path;
+};
+
+} // namespace headrace::tests
+
+#endif // HEADRACE_TESTS_RUNTIME_TOY_PACKAGE_H
