@@ -15,7 +15,7 @@ import sys
 import xml.etree.ElementTree as ElementTree
 
 # "[       OK ] Suite.Case (3 ms)"; the list at the end of a run has no time.
-CASE = re.compile(r"^\[\s+(OK|FAILED|SKIPPED) \] (\S+?)(?:, where .*)? \(\d+ ms\)$")
+CASE = re.compile(r"^\[\s+(OK|FAILED|SKIPPED)\s+\] (\S+?)(?:, where .*)? \(\d+ ms\)$")
 
 
 class Count:

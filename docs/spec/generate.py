@@ -12,6 +12,7 @@ import textwrap
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "..", "tools", "lint"))
+sys.dont_write_bytecode = True
 import tablegen  # noqa: E402
 
 

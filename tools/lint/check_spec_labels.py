@@ -13,7 +13,8 @@ import os
 import re
 import sys
 
-import tablegen
+sys.dont_write_bytecode = True
+import tablegen  # noqa: E402
 
 COMMENT = re.compile(r"//.*?\b(\w+\.\w+) C(\d+)\b")
 TEST = re.compile(r"(?:@|// )(\w+?)_c(\d+)(?=_|\b)")
