@@ -94,8 +94,7 @@ static Error evaluate(Frame &frame, nn::LinearOp op) {
                                      frame.optional(op.getBias()), inputs));
 }
 
-static Error evaluate(Frame &frame, nn::RopeOp op) {
-  nn::RopeAttr attr = op.getTable();
+static reference::RopeTable ropeTable(nn::RopeAttr attr) {
   reference::RopeTable table;
   switch (attr.getKind()) {
   case nn::RopeKind::standard:
@@ -118,13 +117,32 @@ static Error evaluate(Frame &frame, nn::RopeOp op) {
   table.high = attr.getHigh().convertToDouble();
   table.original = attr.getOriginal();
   table.attentionFactor = attr.getAttentionFactor().convertToDouble();
+  return table;
+}
+
+static Error evaluate(Frame &frame, nn::RopeOp op) {
   Matrix input = frame.matrix(op.getInput());
   const IdTensor &positions = frame.get<IdTensor>(op.getPositions());
   if (Error failed = checkRows(op, int64_t(positions.size()), input.rows))
     return failed;
-  return frame.set(
-      op.getResult(),
-      reference::rope(input, positions, int64_t(op.getHeads()), table));
+  return frame.set(op.getResult(),
+                   reference::rope(input, positions, int64_t(op.getHeads()),
+                                   ropeTable(op.getTable())));
+}
+
+static Error evaluate(Frame &frame, nn::AnglesOp op) {
+  const IdTensor &positions = frame.get<IdTensor>(op.getPositions());
+  return frame.set(op.getResult(),
+                   reference::angles(positions, ropeTable(op.getTable())));
+}
+
+static Error evaluate(Frame &frame, nn::RotateOp op) {
+  Matrix input = frame.matrix(op.getInput());
+  Matrix angles = frame.matrix(op.getAngles());
+  if (Error failed = checkRows(op, angles.rows, input.rows))
+    return failed;
+  return frame.set(op.getResult(),
+                   reference::rotate(input, angles, int64_t(op.getHeads())));
 }
 
 static Error evaluate(Frame &frame, nn::AttentionOp op) {
@@ -511,14 +529,13 @@ template <typename... Ops> static llvm::StringMap<Handler> makeHandlers() {
 }
 
 const llvm::StringMap<Handler> &headrace::handlers() {
-  static const llvm::StringMap<Handler> handlers =
-      makeHandlers<nn::EmbedOp, nn::NormOp, nn::LinearOp, nn::RopeOp,
-                   nn::AttentionOp, nn::ActOp, nn::GluOp, nn::ClampOp,
-                   nn::ScaleOp, moe::SquashOp, moe::SelectOp, moe::WeighOp,
-                   moe::DispatchOp, moe::ExpertsOp, moe::CombineOp, tier::UseOp,
-                   flow::CallOp, func::CallOp, arith::ConstantOp, arith::AddFOp,
-                   arith::SubFOp, arith::MulFOp, arith::DivFOp, arith::NegFOp,
-                   arith::ExtFOp, arith::TruncFOp, math::ExpOp, math::TanhOp,
-                   math::SqrtOp, tensor::DimOp, tensor::ExtractSliceOp>();
+  static const llvm::StringMap<Handler> handlers = makeHandlers<
+      nn::EmbedOp, nn::NormOp, nn::LinearOp, nn::RopeOp, nn::AnglesOp,
+      nn::RotateOp, nn::AttentionOp, nn::ActOp, nn::GluOp, nn::ClampOp,
+      nn::ScaleOp, moe::SquashOp, moe::SelectOp, moe::WeighOp, moe::DispatchOp,
+      moe::ExpertsOp, moe::CombineOp, tier::UseOp, flow::CallOp, func::CallOp,
+      arith::ConstantOp, arith::AddFOp, arith::SubFOp, arith::MulFOp,
+      arith::DivFOp, arith::NegFOp, arith::ExtFOp, arith::TruncFOp, math::ExpOp,
+      math::TanhOp, math::SqrtOp, tensor::DimOp, tensor::ExtractSliceOp>();
   return handlers;
 }

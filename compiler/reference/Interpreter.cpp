@@ -372,7 +372,7 @@ llvm::Expected<reference::Rows> Interpreter::step(ArrayRef<StepItem> items,
       arguments.push_back(starts);
     } else if (name == "output_rows") {
       arguments.push_back(outputs);
-    } else if (name == "cache" && cache) {
+    } else if (cache && (!role || name == "cache")) {
       llvm::Expected<Element> element = elementOf(forward, cache.getElement());
       if (!element)
         return element.takeError();

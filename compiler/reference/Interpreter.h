@@ -81,8 +81,9 @@ public:
 
   /// Feeds each item's tokens to its sequence, which starts with its first
   /// item, through @forward, whose arguments say by `headrace.role` what they
-  /// are: tokens, positions, sequences, output_rows, cache. Returns the rows of
-  /// logits item by item. A step that fails leaves the sequences as they were.
+  /// are: tokens, positions, sequences, output_rows; a cache says it by its
+  /// type. Returns the rows of logits item by item. A step that fails leaves
+  /// the sequences as they were.
   llvm::Expected<reference::Rows> step(llvm::ArrayRef<StepItem> items,
                                        StepRows rows = StepRows::Last);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Frequency tables and the rotation of nn.rope.
+// Frequency tables, angles and the rotation by them.
 #include "compiler/reference/ops/Rope.h"
 
 #include <algorithm>
@@ -58,34 +58,49 @@ std::vector<float> ropeFrequencies(const RopeTable &table) {
   return frequencies;
 }
 
-Rows rope(Matrix input, const std::vector<int32_t> &positions, int64_t heads,
-          const RopeTable &table) {
-  assert(int64_t(positions.size()) == input.rows);
-  assert(input.width % heads == 0 && table.dim <= input.width / heads);
+Rows angles(const std::vector<int32_t> &positions, const RopeTable &table) {
   std::vector<float> frequencies = ropeFrequencies(table);
-  int64_t headDim = input.width / heads;
   int64_t half = table.dim / 2;
-  Rows result(input.rows, input.width);
-  std::copy(input.data, input.data + result.values.size(),
-            result.values.begin());
-  for (int64_t t = 0; t < input.rows; ++t) {
+  Rows result(int64_t(positions.size()), table.dim);
+  for (int64_t t = 0; t < result.rows; ++t) {
     for (int64_t i = 0; i < half; ++i) {
       float angle = float(positions[t]) * frequencies[i];
       // In double, so that the float is the rounded cosine whatever the
       // accuracy of the platform's float functions.
       float cosine = float(std::cos(double(angle)));
       float sine = float(std::sin(double(angle)));
-      cosine *= float(table.attentionFactor);
-      sine *= float(table.attentionFactor);
-      for (int64_t h = 0; h < heads; ++h) {
-        const float *x = input.row(t) + h * headDim;
-        float *y = result.row(t) + h * headDim;
+      result.row(t)[i] = cosine * float(table.attentionFactor);
+      result.row(t)[half + i] = sine * float(table.attentionFactor);
+    }
+  }
+  return result;
+}
+
+Rows rotate(Matrix input, Matrix angles, int64_t heads) {
+  assert(angles.rows == input.rows && input.width % heads == 0 &&
+         angles.width <= input.width / heads);
+  int64_t headDim = input.width / heads;
+  int64_t half = angles.width / 2;
+  Rows result(input.rows, input.width);
+  std::copy(input.data, input.data + result.values.size(),
+            result.values.begin());
+  for (int64_t t = 0; t < input.rows; ++t) {
+    for (int64_t h = 0; h < heads; ++h) {
+      const float *x = input.row(t) + h * headDim;
+      float *y = result.row(t) + h * headDim;
+      for (int64_t i = 0; i < half; ++i) {
+        float cosine = angles.row(t)[i], sine = angles.row(t)[half + i];
         y[i] = x[i] * cosine - x[i + half] * sine;
         y[i + half] = x[i + half] * cosine + x[i] * sine;
       }
     }
   }
   return result;
+}
+
+Rows rope(Matrix input, const std::vector<int32_t> &positions, int64_t heads,
+          const RopeTable &table) {
+  return rotate(input, angles(positions, table), heads);
 }
 
 } // namespace headrace::reference

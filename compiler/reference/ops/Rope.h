@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Reference of nn.rope: frequency tables and the rotation.
+// Reference of nn.rope, nn.angles and nn.rotate.
 #ifndef HEADRACE_COMPILER_REFERENCE_OPS_ROPE_H
 #define HEADRACE_COMPILER_REFERENCE_OPS_ROPE_H
 
@@ -37,11 +37,17 @@ struct RopeTable {
 /// `high` and `low` of yarn are its beta_fast and beta_slow.
 std::vector<float> ropeFrequencies(const RopeTable &table);
 
-/// Half pairing: in every head, channels i and i + dim/2 become
-/// `x_i cos a - x_j sin a` and `x_j cos a + x_i sin a`, a = positions[t] f_i;
-/// channels from dim on stay. The angle is a float32 product; its cosine and
-/// sine are rounded to float32 and times `attentionFactor`.
-/// Source: rotate_half of transformers' modeling_llama.py.
+/// Row t: the cosines of a_i = positions[t] * f_i, then their sines, both times
+/// `attentionFactor`. The angle is a float32 product; its cosine and sine are
+/// rounded to float32.
+Rows angles(const std::vector<int32_t> &positions, const RopeTable &table);
+
+/// Half pairing: with r the width of `angles`, channels i and i + r/2 of every
+/// head become `x_i cos a - x_j sin a` and `x_j cos a + x_i sin a`; channels
+/// from r on stay. Source: rotate_half of transformers' modeling_llama.py.
+Rows rotate(Matrix input, Matrix angles, int64_t heads);
+
+/// `rotate` by the `angles` of the rows' positions.
 Rows rope(Matrix input, const std::vector<int32_t> &positions, int64_t heads,
           const RopeTable &table);
 
