@@ -5,6 +5,7 @@
 #include "runtime/src/guard.h"
 #include "runtime/src/structs.h"
 
+#include <array>
 #include <cinttypes>
 #include <unistd.h>
 
@@ -25,6 +26,97 @@ headrace_session_t::headrace_session_t(headrace_device_t *device,
       addresses(StdAllocator<void *>(HostAllocator())),
       entries(StdAllocator<EntryPlan>(HostAllocator())) {}
 
+namespace {
+
+constexpr uint64_t kPage = 4096;
+
+/// a + b and a * b, or UINT64_MAX where that does not fit.
+uint64_t Sum(uint64_t a, uint64_t b) {
+  uint64_t sum;
+  return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+uint64_t Product(uint64_t a, uint64_t b) {
+  uint64_t product;
+  return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
+}
+
+/// The buffers of a language model that are the session's own.
+std::array<uint32_t, 6> IoBuffers(const LanguageModel &model) {
+  return {model.tokens,      model.positions, model.sequences,
+          model.output_rows, model.kv_table,  model.logits};
+}
+
+/// Bytes that a buffer takes among others.
+uint64_t SlotBytes(const abi::Buffer &buffer) {
+  return Sum(buffer.bytes(), kCacheLine - 1) / kCacheLine * kCacheLine;
+}
+
+} // namespace
+
+Status headrace_session_t::PlanKv(const headrace_session_options_t &options) {
+  if (!HasKv())
+    return Status();
+  const abi::KvCache &cache = *package->manifest->kv();
+  kv_pages = options.kv_pages;
+  if (options.kv_bytes) {
+    uint64_t fit = options.kv_bytes / cache.page_bytes();
+    kv_pages = kv_pages ? std::min(kv_pages, fit) : fit;
+    if (kv_pages == 0)
+      return MakeStatus(HostAllocator(), HEADRACE_STATUS_RESOURCE_EXHAUSTED,
+                        "session: a key-value pool of %" PRIu64
+                        " bytes is %" PRIu64 " short of one page",
+                        options.kv_bytes,
+                        cache.page_bytes() - options.kv_bytes);
+  } else if (kv_pages == 0) {
+    kv_pages = uint64_t(max_sequences) * cache.max_pages();
+  }
+  // Page numbers are int32 in the table.
+  if (kv_pages > INT32_MAX)
+    return MakeStatus(HostAllocator(), HEADRACE_STATUS_RESOURCE_EXHAUSTED,
+                      "session: a key-value pool of %" PRIu64 " pages",
+                      kv_pages);
+  return Status();
+}
+
+/// Adds up what the session will take and refuses what this machine never had,
+/// before anything is allocated.
+Status
+headrace_session_t::PlanMemory(const headrace_session_options_t &options) {
+  for (uint64_t bytes : package->summary.arena_bytes)
+    arena_bytes = Sum(arena_bytes, bytes);
+  // A worker's part starts on a page of its own: workers share no line, and
+  // equal offsets fall into different sets of a cache.
+  worker_bytes =
+      (package->summary.max_scratch_bytes + kPage - 1) / kPage * kPage + kPage;
+  const uint64_t scratch_bytes = worker_bytes * device->ThreadCount();
+  HEADRACE_RETURN_IF_ERROR(PlanKv(options));
+  const uint64_t kv_bytes =
+      HasKv() ? Product(kv_pages, package->manifest->kv()->page_bytes()) : 0;
+  if (Model().entry != kNoIndex)
+    for (uint32_t buffer : IoBuffers(Model()))
+      if (buffer != kNoIndex)
+        io_bytes = Sum(io_bytes,
+                       SlotBytes(*package->manifest->buffers()->Get(buffer)));
+
+  const long pages = sysconf(_SC_PHYS_PAGES);
+  const long page = sysconf(_SC_PAGESIZE);
+  const uint64_t present =
+      pages > 0 && page > 0
+          ? static_cast<uint64_t>(pages) * static_cast<uint64_t>(page)
+          : UINT64_MAX - 1;
+  const uint64_t needed =
+      Sum(Sum(arena_bytes, kv_bytes), Sum(scratch_bytes, io_bytes));
+  if (needed <= present)
+    return Status();
+  return MakeStatus(HostAllocator(), HEADRACE_STATUS_RESOURCE_EXHAUSTED,
+                    "session: needs %" PRIu64 " bytes (arena %" PRIu64
+                    ", key-value pool %" PRIu64 ", scratch %" PRIu64
+                    ", step buffers %" PRIu64 "), but this machine has %" PRIu64
+                    ": %" PRIu64 " are missing",
+                    needed, arena_bytes, kv_bytes, scratch_bytes, io_bytes,
+                    present, needed - present);
+}
+
 Status headrace_session_t::CreateArenas() {
   const abi::Manifest &manifest = *package->manifest;
   uint32_t levels = manifest.levels()->size();
@@ -34,7 +126,6 @@ Status headrace_session_t::CreateArenas() {
     HEADRACE_RETURN_IF_ERROR(
         Mapping::Anonymous(HostAllocator(), package->summary.arena_bytes[i],
                            "the arena of the plan", &arenas[i]));
-    arena_bytes += arenas[i].Bytes();
   }
   uint32_t buffers = manifest.buffers()->size();
   addresses.assign(buffers, nullptr);
@@ -47,73 +138,36 @@ Status headrace_session_t::CreateArenas() {
 }
 
 Status headrace_session_t::CreateScratch() {
-  // A worker's part starts on a page of its own: workers share no line, and
-  // equal offsets fall into different sets of a cache.
-  constexpr uint64_t kPage = 4096;
-  uint64_t each =
-      (package->summary.max_scratch_bytes + kPage - 1) / kPage * kPage + kPage;
-  uint32_t workers = device->ThreadCount();
-  HEADRACE_RETURN_IF_ERROR(Mapping::Anonymous(HostAllocator(), each * workers,
-                                              "worker scratch", &scratch));
+  const uint32_t workers = device->ThreadCount();
+  HEADRACE_RETURN_IF_ERROR(Mapping::Anonymous(
+      HostAllocator(), worker_bytes * workers, "worker scratch", &scratch));
   worker_scratch.reserve(workers);
   for (uint32_t i = 0; i < workers; ++i)
-    worker_scratch.push_back(scratch.Data() + each * i);
+    worker_scratch.push_back(scratch.Data() + worker_bytes * i);
   return Status();
 }
 
-Status headrace_session_t::CreateKv(const headrace_session_options_t &options) {
+Status headrace_session_t::CreateKv() {
   if (!HasKv())
     return Status();
-  const abi::KvCache &cache = *package->manifest->kv();
-  uint64_t pages = options.kv_pages;
-  if (options.kv_bytes) {
-    uint64_t fit = options.kv_bytes / cache.page_bytes();
-    pages = pages ? std::min(pages, fit) : fit;
-    if (pages == 0)
-      return MakeStatus(HostAllocator(), HEADRACE_STATUS_RESOURCE_EXHAUSTED,
-                        "session: a key-value pool of %" PRIu64
-                        " bytes is %" PRIu64 " short of one page",
-                        options.kv_bytes,
-                        cache.page_bytes() - options.kv_bytes);
-  } else if (pages == 0) {
-    pages = uint64_t(max_sequences) * cache.max_pages();
-  }
-  // Page numbers are int32 in the table.
-  if (pages > INT32_MAX)
-    return MakeStatus(HostAllocator(), HEADRACE_STATUS_RESOURCE_EXHAUSTED,
-                      "session: a key-value pool of %" PRIu64 " pages", pages);
-  return kv.Create(HostAllocator(), static_cast<uint32_t>(pages),
-                   cache.page_bytes());
+  HEADRACE_RETURN_IF_ERROR(kv.Create(HostAllocator(),
+                                     static_cast<uint32_t>(kv_pages),
+                                     package->manifest->kv()->page_bytes()));
+  addresses[Model().kv_pool] = kv.Data();
+  return Status();
 }
 
 Status headrace_session_t::CreateIo() {
-  const LanguageModel &model = Model();
-  if (model.entry == kNoIndex)
-    return Status();
-  const uint32_t buffers[] = {model.tokens,    model.positions,
-                              model.sequences, model.output_rows,
-                              model.kv_table,  model.logits};
-  uint64_t offsets[std::size(buffers)];
-  uint64_t bytes = 0;
-  for (size_t i = 0; i < std::size(buffers); ++i) {
-    offsets[i] = bytes;
-    if (buffers[i] == kNoIndex)
-      continue;
-    uint64_t size = package->manifest->buffers()->Get(buffers[i])->bytes();
-    uint64_t end;
-    if (__builtin_add_overflow(bytes, size, &end) || end > UINT64_MAX / 2)
-      return MakeStatus(HostAllocator(), HEADRACE_STATUS_RESOURCE_EXHAUSTED,
-                        "session: step buffers of over %" PRIu64 " bytes",
-                        bytes);
-    bytes = (end + kCacheLine - 1) / kCacheLine * kCacheLine;
-  }
   HEADRACE_RETURN_IF_ERROR(
-      Mapping::Anonymous(HostAllocator(), bytes, "step buffers", &io));
-  for (size_t i = 0; i < std::size(buffers); ++i)
-    if (buffers[i] != kNoIndex)
-      addresses[buffers[i]] = io.Data() + offsets[i];
-  if (HasKv())
-    addresses[model.kv_pool] = kv.Data();
+      Mapping::Anonymous(HostAllocator(), io_bytes, "step buffers", &io));
+  if (Model().entry == kNoIndex)
+    return Status();
+  uint8_t *next = io.Data();
+  for (uint32_t buffer : IoBuffers(Model()))
+    if (buffer != kNoIndex) {
+      addresses[buffer] = next;
+      next += SlotBytes(*package->manifest->buffers()->Get(buffer));
+    }
   return Status();
 }
 
@@ -153,25 +207,6 @@ Status headrace_session_t::CreateEntries() {
   return Status();
 }
 
-Status headrace_session_t::CheckMemory() const {
-  long pages = sysconf(_SC_PHYS_PAGES);
-  long page = sysconf(_SC_PAGESIZE);
-  if (pages <= 0 || page <= 0)
-    return Status();
-  uint64_t present = static_cast<uint64_t>(pages) * static_cast<uint64_t>(page);
-  uint64_t kv_bytes = kv.PageBytes() * kv.PageCount();
-  uint64_t needed = arena_bytes + kv_bytes + scratch.Bytes() + io.Bytes();
-  if (needed <= present)
-    return Status();
-  return MakeStatus(HostAllocator(), HEADRACE_STATUS_RESOURCE_EXHAUSTED,
-                    "session: needs %" PRIu64 " bytes (arena %" PRIu64
-                    ", key-value pool %" PRIu64 ", scratch %" PRIu64
-                    ", step buffers %" PRIu64 "), but this machine has %" PRIu64
-                    ": %" PRIu64 " are missing",
-                    needed, arena_bytes, kv_bytes, scratch.Bytes(), io.Bytes(),
-                    present, needed - present);
-}
-
 Status headrace_session_t::Create(const headrace_session_options_t &options) {
   if (package->inspect_only)
     return MakeStatus(HostAllocator(), HEADRACE_STATUS_FAILED_PRECONDITION,
@@ -180,14 +215,14 @@ Status headrace_session_t::Create(const headrace_session_options_t &options) {
   max_sequences = options.max_sequences
                       ? options.max_sequences
                       : package->manifest->limits()->max_sequences();
+  HEADRACE_RETURN_IF_ERROR(PlanMemory(options));
   HEADRACE_RETURN_IF_ERROR(
       CreateWeightLoader(options.weights, package.Get(), &loader));
   HEADRACE_RETURN_IF_ERROR(loader->Bind(&weights));
   HEADRACE_RETURN_IF_ERROR(CreateArenas());
   HEADRACE_RETURN_IF_ERROR(CreateScratch());
-  HEADRACE_RETURN_IF_ERROR(CreateKv(options));
+  HEADRACE_RETURN_IF_ERROR(CreateKv());
   HEADRACE_RETURN_IF_ERROR(CreateIo());
-  HEADRACE_RETURN_IF_ERROR(CheckMemory());
   return CreateEntries();
 }
 

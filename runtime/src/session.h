@@ -72,12 +72,13 @@ struct headrace_session_t final : headrace::runtime::RefCounted {
 private:
   struct Pass;
 
+  Status PlanKv(const headrace_session_options_t &options);
+  Status PlanMemory(const headrace_session_options_t &options);
   Status CreateArenas();
   Status CreateScratch();
-  Status CreateKv(const headrace_session_options_t &options);
+  Status CreateKv();
   Status CreateIo();
   Status CreateEntries();
-  Status CheckMemory() const;
   void BindArguments(uint32_t entry);
   Status RunEntry(uint32_t entry, const int64_t *counts,
                   const headrace_cancel_t *cancel, uint64_t call_timeout_ns);
@@ -90,6 +91,9 @@ private:
   const headrace_step_item_t &Item(const headrace_step_options_t &options,
                                    size_t index) const;
 
+  uint64_t kv_pages = 0;                     // planned for the pool
+  uint64_t worker_bytes = 0;                 // scratch of one worker
+  uint64_t io_bytes = 0;                     // step inputs and logits
   Vector<headrace::runtime::Mapping> arenas; // by level
   Vector<void *> worker_scratch;
   Vector<void *> addresses; // of buffers, by index

@@ -14,6 +14,22 @@ execute_process(COMMAND "${CMAKE_COMMAND}" --build "${WORK}/example"
 execute_process(COMMAND "${TOY}" "${WORK}/toy.headrace"
   COMMAND_ERROR_IS_FATAL ANY)
 
+# What the page says to write is what was built.
+file(READ "${EXAMPLE}/../runtime-api.md" page)
+file(READ "${EXAMPLE}/CMakeLists.txt" lists)
+string(REGEX MATCH "```cmake\n([^`]*)```" block "${page}")
+string(STRIP "${CMAKE_MATCH_1}" block)
+string(REPLACE "\n" ";" block "${block}")
+if(NOT block)
+  message(FATAL_ERROR "docs/runtime-api.md has no cmake block")
+endif()
+foreach(line IN LISTS block)
+  string(FIND "${lists}" "${line}\n" found)
+  if(found EQUAL -1)
+    message(FATAL_ERROR "docs/examples/CMakeLists.txt lacks: ${line}")
+  endif()
+endforeach()
+
 set(host "${WORK}/example/host")
 function(run result_var output_var)
   execute_process(COMMAND "${host}" ${ARGN} RESULT_VARIABLE result

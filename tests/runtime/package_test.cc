@@ -215,7 +215,7 @@ TEST(PackageQueries, DescribeTheToy) {
   EXPECT_STREQ(info.target, "cpu");
   EXPECT_EQ(info.vocabulary, uint32_t(TOY_VOCABULARY));
   EXPECT_EQ(info.kv_max_pages, uint32_t(TOY_MAX_PAGES));
-  EXPECT_EQ(info.entry_count, 6u);
+  EXPECT_EQ(info.entry_count, 8u);
   EXPECT_EQ(info.blob_bytes, TOY_VOCABULARY * 4u + 4196u);
 
   auto level = Sized<headrace_level_info_t>();

@@ -93,6 +93,14 @@ KERNEL void toy_slow(const headrace_call_t *call, uint64_t task) {
     __builtin_ia32_pause();
 }
 
+/* [x, y]: a fixed amount of arithmetic, a few microseconds. */
+KERNEL void toy_busy(const headrace_call_t *call, uint64_t task) {
+  uint64_t value = task;
+  for (int i = 0; i < 40000; ++i)
+    value = value * 6364136223846793005u + 1442695040888963407u;
+  *(volatile uint64_t *)call->scratch = value;
+}
+
 /* [x, y]: nothing at all, to time a launch. */
 KERNEL void toy_empty(const headrace_call_t *call, uint64_t task) {
   (void)call;

@@ -27,6 +27,7 @@ void toy_scale(const headrace_call_t *call, uint64_t task);
 void toy_count(const headrace_call_t *call, uint64_t task);
 void toy_stuck(const headrace_call_t *call, uint64_t task);
 void toy_slow(const headrace_call_t *call, uint64_t task);
+void toy_busy(const headrace_call_t *call, uint64_t task);
 void toy_empty(const headrace_call_t *call, uint64_t task);
 
 #ifdef __cplusplus

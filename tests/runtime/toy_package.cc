@@ -178,6 +178,7 @@ std::unique_ptr<abi::ManifestT> ToyManifest() {
   uint32_t stuck = AddKernel(m, "stuck", toy_stuck);
   uint32_t slow = AddKernel(m, "slow", toy_slow);
   uint32_t empty = AddKernel(m, "empty", toy_empty);
+  uint32_t work = AddKernel(m, "busy", toy_busy, 64);
 
   abi::EntryT &forward = AddEntry(
       m, "forward",
@@ -197,6 +198,11 @@ std::unique_ptr<abi::ManifestT> ToyManifest() {
   abi::EntryT &launches = AddEntry(m, "empty", {x}, {y});
   for (int i = 0; i < 1000; ++i)
     AddLaunch(launches, empty, {x, y}, {}, Grid::fixed, 2);
+  for (uint64_t tasks : {1, 2}) {
+    abi::EntryT &busy = AddEntry(m, tasks == 1 ? "busy1" : "busy2", {x}, {y});
+    for (int i = 0; i < 100; ++i)
+      AddLaunch(busy, work, {x, y}, {}, Grid::fixed, tasks);
+  }
   return manifest;
 }
 

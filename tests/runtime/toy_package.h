@@ -25,7 +25,9 @@ enum ToyEntry : uint32_t {
   kCount,       // counts 1000 tasks
   kStuck,       // two tasks, see toy_stuck
   kSlow,        // very many slow tasks
-  kEmpty        // 1000 launches of two empty tasks
+  kEmpty,       // 1000 launches of two empty tasks
+  kBusy1,       // 100 launches of one busy task
+  kBusy2        // 100 launches of two busy tasks
 };
 
 /// The manifest, code offsets and blob ranges included, ready to be changed.

@@ -7,7 +7,6 @@
 #include <csignal>
 #include <ctime>
 #include <immintrin.h>
-#include <sched.h>
 
 namespace headrace::runtime {
 
@@ -25,11 +24,13 @@ namespace {
 constexpr int kRemainingBits = 40;
 constexpr uint64_t kRemainingMask = (uint64_t(1) << kRemainingBits) - 1;
 
-/// Pauses before the first yield: some tens of microseconds.
-constexpr int kSpins = 512;
-/// How long a thread without work yields before it sleeps. Covers the gap
-/// between two launches and, mostly, between two decode steps.
-constexpr uint64_t kYieldNs = 200000;
+/// How long a thread without work spins before it sleeps. Covers the gap
+/// between two launches and, mostly, that between two decode steps. There is no
+/// yield in between: on a busy machine a yield gives away a whole time slice, a
+/// sleep only until the wake.
+constexpr uint64_t kSpinNs = 200000;
+/// Pauses between two looks at the clock: about a microsecond.
+constexpr int kPausesPerLook = 32;
 /// How often a sleeping caller looks at cancel word and deadline.
 constexpr auto kPollPeriod = std::chrono::milliseconds(1);
 /// How long running tasks may go on after a run was told to stop before the
@@ -39,19 +40,16 @@ constexpr uint64_t kStopGraceNs = 2000000000;
 /// The default floating-point environment: exceptions masked, denormals kept.
 constexpr unsigned kDefaultMxcsr = 0x1f80;
 
-/// Spins, then yields; true as soon as `ready` is.
+/// Spins for a bounded time; true as soon as `ready` is.
 template <typename Ready> bool SpinUntil(Ready &&ready) {
-  for (int i = 0; i < kSpins; ++i) {
-    if (ready())
-      return true;
-    _mm_pause();
-  }
-  uint64_t start = MonotonicNs();
+  const uint64_t start = MonotonicNs();
   do {
-    sched_yield();
-    if (ready())
-      return true;
-  } while (MonotonicNs() - start < kYieldNs);
+    for (int i = 0; i < kPausesPerLook; ++i) {
+      if (ready())
+        return true;
+      _mm_pause();
+    }
+  } while (MonotonicNs() - start < kSpinNs);
   return false;
 }
 
@@ -164,6 +162,17 @@ bool ThreadPool::Claim(uint64_t *out_task) {
   return true;
 }
 
+/// Takes all tasks that are left, when they will not be run; the caller holds
+/// one of the same launch.
+uint64_t ThreadPool::ClaimRest() {
+  uint64_t word = claim.load(std::memory_order_relaxed);
+  while ((word & kRemainingMask) != 0 &&
+         !claim.compare_exchange_weak(word, word & ~kRemainingMask,
+                                      std::memory_order_relaxed)) {
+  }
+  return word & kRemainingMask;
+}
+
 /// Runs tasks of the present launch until none is left to claim; true if there
 /// was one.
 bool ThreadPool::RunTasks(Worker &worker) {
@@ -177,11 +186,13 @@ bool ThreadPool::RunTasks(Worker &worker) {
   uint64_t count = task_count;
   uint64_t completed = 0;
   do {
-    if (!ShouldStop()) {
-      worker.task.store(task + 1, std::memory_order_relaxed);
-      current.function(&call, task);
-    }
     ++completed;
+    if (ShouldStop()) {
+      completed += ClaimRest();
+      break;
+    }
+    worker.task.store(task + 1, std::memory_order_relaxed);
+    current.function(&call, task);
   } while (Claim(&task));
   worker.task.store(0, std::memory_order_relaxed);
   if (done.fetch_add(completed, std::memory_order_acq_rel) + completed == count)

@@ -18,7 +18,7 @@ namespace headrace::runtime::cpu {
 /// number and how many tasks are left. The thread that completes the last task
 /// publishes the next launch, so no thread is waited for that has claimed
 /// nothing: a worker the system has put aside delays nobody, and the caller is
-/// not in the loop. Threads without work spin, then yield, then sleep.
+/// not in the loop. Threads without work spin for a bounded time, then sleep.
 ///
 /// Which thread runs a task never matters to the task, so results do not depend
 /// on the number of threads.
@@ -54,6 +54,7 @@ private:
   void WorkerLoop(Worker &worker);
   bool HasWork() const;
   bool Claim(uint64_t *out_task);
+  uint64_t ClaimRest();
   bool RunTasks(Worker &worker);
   void Advance();
   void WakeSleepers();
