@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Docs that cannot go stale unnoticed.
 
+usage: tools/lint/check_docs.py [ROOT]
+
 Refuses, in every Markdown file: a link to a file or heading that is not there, a
 shell block that is neither `sh test` nor `sh no-test: reason`, a page under docs/
 that docs/README.md does not lead to, an absolute path of one machine; and spec
@@ -12,7 +14,8 @@ import re
 import subprocess
 import sys
 
-ROOT = os.path.normpath(os.path.join(os.path.dirname(__file__), "..", ".."))
+ROOT = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else
+                       os.path.join(os.path.dirname(__file__), "..", ".."))
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^( *)```(.*)$")
 MACHINE = re.compile(r"(?<![\w/.])/(?:home|root|work|mnt|Users)/")
@@ -21,7 +24,7 @@ MACHINE = re.compile(r"(?<![\w/.])/(?:home|root|work|mnt|Users)/")
 def pages():
     for parent, folders, names in os.walk(ROOT):
         folders[:] = [f for f in folders
-                      if f not in ("build", ".git", ".cache", ".ccache", "node_modules")]
+                      if f not in ("build", ".git", ".cache", "Inputs")]
         for name in names:
             if name.endswith(".md"):
                 yield os.path.relpath(os.path.join(parent, name), ROOT)
@@ -90,8 +93,9 @@ def main():
             problems.append(f"{path}: docs/README.md does not lead to it")
     for problem in problems:
         print(problem)
-    stale = subprocess.run([sys.executable, os.path.join(ROOT, "docs/spec/generate.py"),
-                            "--check"]).returncode
+    generator = os.path.join(ROOT, "docs/spec/generate.py")
+    stale = os.path.exists(generator) and \
+        subprocess.run([sys.executable, generator, "--check"]).returncode
     return 1 if problems or stale else 0
 
 

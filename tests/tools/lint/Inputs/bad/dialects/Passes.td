@@ -1,0 +1,1 @@
+def NobodyRunsPass : Pass<"nobody-runs", "::mlir::ModuleOp"> {}

@@ -1,0 +1,3 @@
+// RUN: headrace-opt %s | FileCheck %s --check-prefix=AFTER
+// CHECK: func.func
+func.func private @f()

@@ -1,0 +1,3 @@
+// RUN: headrace-opt %s
+// CHECK: func.func
+func.func private @f()

@@ -1,0 +1,3 @@
+// RUN: headrace-opt %s
+// expected-error @+1 {{expected}}
+func.func private @f()
