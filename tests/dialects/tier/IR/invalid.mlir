@@ -108,13 +108,8 @@ func.func @use_c2() {
 
 // -----
 
-// expected-error @+1 {{'tier.buffer' op expected either an offset or a role, but got neither}}
-tier.buffer @buffer_c1_neither : tensor<4xf32> level "dram" bytes 16
-
-// -----
-
-// expected-error @+1 {{'tier.buffer' op expected either an offset or a role, but got both}}
-tier.buffer @buffer_c1_both : tensor<4xf32> level "dram" bytes 16 offset 0 role "tokens"
+// expected-error @+1 {{'tier.buffer' op expected an offset or a role, but got neither}}
+tier.buffer @buffer_c1 : tensor<4xf32> level "dram" bytes 16
 
 // -----
 

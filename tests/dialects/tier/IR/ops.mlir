@@ -46,6 +46,9 @@ tier.buffer @tokens : tensor<?xi32> level "dram" bytes 2048 role "tokens"
 // CHECK: tier.buffer @logits : tensor<?x300xf32> level "dram" bytes 2400 role "logits" output
 tier.buffer @logits : tensor<?x300xf32> level "dram" bytes 2400 role "logits" output
 
+// CHECK: tier.buffer @last : tensor<?xi32> level "dram" bytes 2048 offset 64 role "tokens"
+tier.buffer @last : tensor<?xi32> level "dram" bytes 2048 offset 64 role "tokens"
+
 // CHECK-LABEL: func.func @use
 func.func @use() -> tensor<2x40x64xbf16> {
   // CHECK: %[[W:.*]] = tier.use @gate : tensor<2x40x64xbf16>
