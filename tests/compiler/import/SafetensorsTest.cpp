@@ -129,9 +129,9 @@ TEST(Safetensors, RefusesBadRanges) {
                 R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 3),
             "f: tensor 'a' ends at byte 4, but the file has 3 bytes of data");
   EXPECT_EQ(
-      headerError(
-          R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,18446744073709551615]}})",
-          4),
+      headerError(R"({"a":{"dtype":"F32","shape":[1],)"
+                  R"("data_offsets":[0,18446744073709551615]}})",
+                  4),
       "f: tensor 'a' ends at byte 18446744073709551615, but the file has 4 "
       "bytes of data");
   EXPECT_EQ(headerError(
@@ -144,15 +144,14 @@ TEST(Safetensors, RefusesBadRanges) {
                 R"({"a":{"dtype":"F4","shape":[3],"data_offsets":[0,1]}})", 1),
             "f: tensor 'a' of F4 [3] has no size in bytes");
   // 2^62 * 4 and 2^32 * 2^32 elements overflow 64 bits.
+  EXPECT_EQ(headerError(R"({"a":{"dtype":"F32","shape":[4611686018427387904],)"
+                        R"("data_offsets":[0,0]}})",
+                        0),
+            "f: tensor 'a' of F32 [4611686018427387904] has no size in bytes");
   EXPECT_EQ(
-      headerError(
-          R"({"a":{"dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,0]}})",
-          0),
-      "f: tensor 'a' of F32 [4611686018427387904] has no size in bytes");
-  EXPECT_EQ(
-      headerError(
-          R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}})",
-          0),
+      headerError(R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],)"
+                  R"("data_offsets":[0,0]}})",
+                  0),
       "f: tensor 'a' of F32 [4294967296, 4294967296] has no size in bytes");
   EXPECT_EQ(
       headerError(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},)"
