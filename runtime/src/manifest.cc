@@ -256,6 +256,18 @@ private:
       if (buffer->level() >= manifest.levels()->size())
         return DAMAGED("manifest: buffer #%u: level %u of %u", i,
                        buffer->level(), manifest.levels()->size());
+      if (buffer->kind() == abi::BufferKind::view) {
+        if (buffer->base() >= buffer_count ||
+            manifest.buffers()->Get(buffer->base())->kind() ==
+                abi::BufferKind::view)
+          return DAMAGED("manifest: buffer #%u: a view of buffer %u", i,
+                         buffer->base());
+        uint64_t whole = manifest.buffers()->Get(buffer->base())->bytes();
+        if (buffer->offset() >= whole)
+          return DAMAGED("manifest: buffer #%u: a view from %" PRIu64
+                         " of %" PRIu64 " bytes",
+                         i, buffer->offset(), whole);
+      }
       if (buffer->kind() != abi::BufferKind::scratch)
         continue;
       uint64_t capacity = manifest.levels()->Get(buffer->level())->bytes();
@@ -325,6 +337,9 @@ private:
       if (buffer >= buffer_count)
         return DAMAGED("manifest: entry #%u: launch #%u: buffer %u of %u",
                        entry, index, buffer, buffer_count);
+      const abi::Buffer *named = manifest.buffers()->Get(buffer);
+      if (named->kind() == abi::BufferKind::view)
+        buffer = named->base();
       if (manifest.buffers()->Get(buffer)->kind() != abi::BufferKind::scratch &&
           argument_of[buffer] != entry)
         return DAMAGED("manifest: entry #%u: launch #%u: buffer %u is no "

@@ -171,6 +171,11 @@ Status headrace_session_t::CreateIo() {
   return Status();
 }
 
+/// `offset` bytes behind `address`, which may still be unknown.
+static void *At(void *address, uint64_t offset) {
+  return address ? static_cast<uint8_t *>(address) + offset : nullptr;
+}
+
 Status headrace_session_t::CreateEntries() {
   const abi::Manifest &manifest = *package->manifest;
   entries.reserve(manifest.entries()->size());
@@ -197,10 +202,17 @@ Status headrace_session_t::CreateEntries() {
       resolved.kernel_name = kernel.name()->c_str();
       plan.launches.push_back(resolved);
       for (uint32_t buffer : *launch->buffers()) {
-        if (manifest.buffers()->Get(buffer)->kind() != abi::BufferKind::scratch)
-          plan.patches.push_back(
-              {static_cast<uint32_t>(plan.operands.size()), buffer});
-        plan.operands.push_back(addresses[buffer]);
+        const abi::Buffer *named = manifest.buffers()->Get(buffer);
+        uint64_t offset = 0;
+        if (named->kind() == abi::BufferKind::view) {
+          offset = named->offset();
+          buffer = named->base();
+          named = manifest.buffers()->Get(buffer);
+        }
+        if (named->kind() != abi::BufferKind::scratch)
+          plan.patches.push_back({static_cast<uint32_t>(plan.operands.size()),
+                                  buffer, offset});
+        plan.operands.push_back(At(addresses[buffer], offset));
       }
     }
   }
@@ -233,7 +245,7 @@ Status headrace_session_t::Create(const headrace_session_options_t &options) {
 void headrace_session_t::BindArguments(uint32_t entry) {
   EntryPlan &plan = entries[entry];
   for (const Patch &patch : plan.patches)
-    plan.operands[patch.operand] = addresses[patch.buffer];
+    plan.operands[patch.operand] = At(addresses[patch.buffer], patch.offset);
 }
 
 Status headrace_session_t::RunEntry(uint32_t entry, const int64_t *counts,

@@ -16,6 +16,7 @@ namespace headrace::runtime {
 struct Patch {
   uint32_t operand; // in EntryPlan::operands
   uint32_t buffer;
+  uint64_t offset; // from the buffer's address
 };
 
 /// One entry point with its launches resolved.

@@ -206,6 +206,12 @@ std::unique_ptr<abi::ManifestT> ToyManifest() {
   return manifest;
 }
 
+std::unique_ptr<abi::ManifestT> SmallToyManifest() {
+  std::unique_ptr<abi::ManifestT> manifest = ToyManifest();
+  manifest->entries.resize(kSlow + 1);
+  return manifest;
+}
+
 std::vector<uint8_t> ToyFile(abi::ManifestT &manifest, bool lay_out) {
   // The size of the manifest does not depend on the offsets in it, as long as
   // they are not zero, which FlatBuffers leaves out.
@@ -249,6 +255,8 @@ std::vector<uint8_t> ToyFile(abi::ManifestT &manifest, bool lay_out) {
 }
 
 std::vector<uint8_t> ToyFile() { return ToyFile(*ToyManifest()); }
+
+std::vector<uint8_t> SmallToyFile() { return ToyFile(*SmallToyManifest()); }
 
 void SealToyFile(std::vector<uint8_t> *file, uint64_t manifest_bytes) {
   headrace_package_header_t header = {};

@@ -33,12 +33,17 @@ enum ToyEntry : uint32_t {
 /// The manifest, code offsets and blob ranges included, ready to be changed.
 std::unique_ptr<abi::ManifestT> ToyManifest();
 
+/// Without the entries that have many equal launches: for tests that go through
+/// every byte.
+std::unique_ptr<abi::ManifestT> SmallToyManifest();
+
 /// The file around `manifest`: header, sections and digests; the ranges of code
 /// and blob are laid out anew if `lay_out`.
 std::vector<uint8_t> ToyFile(abi::ManifestT &manifest, bool lay_out = true);
 
-/// The file of the unchanged toy.
+/// The files of the unchanged toys.
 std::vector<uint8_t> ToyFile();
+std::vector<uint8_t> SmallToyFile();
 
 /// Computes header digests and sizes of `file` again, for tests that change
 /// the manifest in place.

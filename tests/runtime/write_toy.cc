@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Writes the toy package to the path given, for tests of programs. With
-// --small, the language model alone: the seed of the fuzz target.
+// --small, the smaller one: the seed of the fuzz target.
 #include "tests/runtime/toy_package.h"
 
 #include <cstdio>
@@ -10,11 +10,8 @@ int main(int argc, char **argv) {
   const bool small = argc == 3 && std::strcmp(argv[2], "--small") == 0;
   if (argc != 2 && !small)
     return 2;
-  std::unique_ptr<headrace::abi::ManifestT> manifest =
-      headrace::tests::ToyManifest();
-  if (small)
-    manifest->entries.resize(headrace::tests::kScale + 1);
-  const std::vector<uint8_t> bytes = headrace::tests::ToyFile(*manifest);
+  const std::vector<uint8_t> bytes =
+      small ? headrace::tests::SmallToyFile() : headrace::tests::ToyFile();
   std::FILE *file = std::fopen(argv[1], "wb");
   if (!file)
     return 1;

@@ -174,8 +174,10 @@ uint64_t ThreadPool::ClaimRest() {
 }
 
 /// Runs tasks of the present launch until none is left to claim; true if there
-/// was one.
-bool ThreadPool::RunTasks(Worker &worker) {
+/// was one. Generated code has no type before its entry for the sanitizer that
+/// would look there.
+__attribute__((no_sanitize("function"))) bool
+ThreadPool::RunTasks(Worker &worker) {
   uint64_t task;
   if (!Claim(&task))
     return false;

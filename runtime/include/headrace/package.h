@@ -135,7 +135,8 @@ typedef struct headrace_weight_info_t {
 typedef enum headrace_buffer_kind_e {
   HEADRACE_BUFFER_SCRATCH = 0, /* lives between kernels at a planned address */
   HEADRACE_BUFFER_INPUT = 1,
-  HEADRACE_BUFFER_OUTPUT = 2
+  HEADRACE_BUFFER_OUTPUT = 2,
+  HEADRACE_BUFFER_VIEW = 3 /* part of another buffer, from `offset` on */
 } headrace_buffer_kind_t;
 
 /* What the elements of a buffer are. */
