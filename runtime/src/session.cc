@@ -210,8 +210,8 @@ Status headrace_session_t::CreateEntries() {
           named = manifest.buffers()->Get(buffer);
         }
         if (named->kind() != abi::BufferKind::scratch)
-          plan.patches.push_back({static_cast<uint32_t>(plan.operands.size()),
-                                  buffer, offset});
+          plan.patches.push_back(
+              {static_cast<uint32_t>(plan.operands.size()), buffer, offset});
         plan.operands.push_back(At(addresses[buffer], offset));
       }
     }
@@ -451,8 +451,7 @@ Status headrace_session_t::CheckStep(const headrace_step_options_t &options,
       rows += item.token_count;
     else if (item.logits != HEADRACE_LOGITS_NONE)
       return MakeStatus(allocator, HEADRACE_STATUS_INVALID_ARGUMENT,
-                        "step: item #%zu: logits is %d", i,
-                        static_cast<int>(item.logits));
+                        "step: item #%zu: logits is %u", i, item.logits);
     pages += PagesNeeded(*sequence, item.token_count);
   }
   if (options.logits && options.logits_rows < rows)

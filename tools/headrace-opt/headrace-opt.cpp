@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // headrace-opt: parses IR, runs passes, prints IR.
+#include "compiler/transforms/Passes.h"
 #include "dialects/RegisterAll.h"
-#include "mlir/Transforms/Passes.h"
 #include "mlir/Tools/mlir-opt/MlirOptMain.h"
+#include "mlir/Transforms/Passes.h"
 
 int main(int argc, char **argv) {
   mlir::registerTransformsPasses();
+  headrace::registerTransformPasses();
   mlir::DialectRegistry registry;
   headrace::registerAllDialects(registry);
   return mlir::asMainReturnCode(

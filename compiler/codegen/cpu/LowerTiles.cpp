@@ -255,6 +255,11 @@ LogicalResult ProgramLowering::run() {
       LLVM::LLVMVoidType::get(b.getContext()), {ptr(), b.getI64Type()});
   auto function =
       LLVM::LLVMFuncOp::create(b, loc, program.getSymName(), type);
+  // What a launch needs to know of the code stays with it.
+  function->setAttr("headrace.family", program.getFamilyAttr());
+  function->setAttr("headrace.scratch", program.getScratchAttr());
+  function->setAttr("headrace.grid", program.getGridAttr());
+  function->setAttr("headrace.buffers", program.getBuffersAttr());
   Block *entry = function.addEntryBlock(b);
   b.setInsertionPointToStart(entry);
   call = entry->getArgument(0);
@@ -320,8 +325,14 @@ LogicalResult ProgramLowering::lowerOp(Operation *op) {
         return success();
       })
       .Case([&](flow::ViewOp op) {
-        map.map(op.getResult(), offset(map.lookup(op.getSource()),
-                                       int64_t(op.getOffset())));
+        Value base = offset(map.lookup(op.getSource()), int64_t(op.getOffset()));
+        if (Value start = op.getStart()) {
+          auto type = cast<MemRefType>(op.getResult().getType());
+          base = offset(base, toI64(arith::MulIOp::create(
+                                  b, loc, map.lookup(start),
+                                  index(bytesOf(type.getElementType())))));
+        }
+        map.map(op.getResult(), base);
         return success();
       })
       .Case([&](flow::SameOp op) {

@@ -40,7 +40,9 @@ LogicalResult CallOp::verifySymbolUses(SymbolTableCollection &tables) {
 
 LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &tables) {
   Operation *kernel = tables.lookupNearestSymbolFrom(*this, getKernelAttr());
-  if (!isa_and_nonnull<KernelOp, ProgramOp>(kernel)) // flow.launch C1
+  // Lowered to code, a kernel is a function that still says its family.
+  if (!isa_and_nonnull<KernelOp, ProgramOp>(kernel) &&
+      !(kernel && kernel->hasAttr("headrace.family"))) // flow.launch C1
     return emitOpError("expected '@")
            << getKernel() << "' to name a flow.kernel or flow.program";
   auto check = [&](ArrayAttr symbols, bool weights) -> LogicalResult {
@@ -77,6 +79,15 @@ LogicalResult ProgramOp::verifyRegions() {
   if (int64_t(getScratch()) < 0 || getScratch() % 64) // flow.program C3
     return emitOpError("expected 'scratch' to be a multiple of 64, but got ")
            << getScratch();
+  return success();
+}
+
+LogicalResult ViewOp::verify() {
+  int64_t bytes =
+      cast<MemRefType>(getResult().getType()).getElementTypeBitWidth() / 8;
+  if (int64_t(getOffset()) % bytes) // flow.view C1
+    return emitOpError("expected 'offset' to be a multiple of the element size ")
+           << bytes << ", but got " << getOffset();
   return success();
 }
 

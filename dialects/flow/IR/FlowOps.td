@@ -171,17 +171,22 @@ def Flow_ScratchOp : Flow_Op<"scratch", [Pure]> {
 }
 
 def Flow_ViewOp : Flow_Op<"view", [Pure]> {
-  let summary = "a typed piece of a buffer of bytes";
+  let summary = "a typed piece of a buffer";
   let description = [{
+    The memory from `offset` bytes, plus `start` elements where given, on.
+
     - (C1) `offset` is a multiple of the result's element size.
 
     Example: `%ids = flow.view %routing offset 64 : memref<4096xi8> to memref<8xi32>`
   }];
-  let arguments = (ins AnyMemRef:$source, I64Attr:$offset);
+  let arguments = (ins AnyMemRef:$source, Optional<Index>:$start,
+                       I64Attr:$offset);
   let results = (outs AnyMemRef:$result);
   let assemblyFormat = [{
-    $source `offset` $offset attr-dict `:` type($source) `to` type($result)
+    $source (`at` $start^)? `offset` $offset attr-dict
+    `:` type($source) `to` type($result)
   }];
+  let hasVerifier = 1;
 }
 
 def Flow_SameOp : Flow_Op<"same", [Pure]> {

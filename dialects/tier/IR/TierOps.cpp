@@ -43,9 +43,8 @@ LogicalResult UseOp::verifySymbolUses(SymbolTableCollection &tables) {
 }
 
 LogicalResult BufferOp::verify() {
-  if (getOffset().has_value() == getRole().has_value()) // tier.buffer C1
-    return emitOpError("expected either an offset or a role, but got ")
-           << (getRole() ? "both" : "neither");
+  if (!getOffset() && !getRole()) // tier.buffer C1
+    return emitOpError("expected an offset or a role, but got neither");
   if (getOffset() && *getOffset() % 64 != 0) // tier.buffer C2
     return emitOpError("expected offset to be a multiple of 64, but got ")
            << *getOffset();

@@ -54,11 +54,11 @@ def Tier_BufferOp : Tier_Op<"buffer", [Symbol]> {
   let description = [{
     A buffer that the plan placed: `bytes` at `offset` of the arena of `level`.
     Two buffers may share bytes when their lifetimes do not meet. `role` names a
-    buffer that the host provides for each step instead; such a buffer has no
-    offset. `type` has `?` where the size depends on the step; `bytes` is its
+    buffer that the host provides for each step instead; its offset, if any, is
+    counted from the host's first byte. `type` has `?` where the size depends on the step; `bytes` is its
     largest size.
 
-    - (C1) `offset` is present exactly when `role` is absent.
+    - (C1) `offset` or `role` is present.
     - (C2) `offset` is a multiple of 64.
 
     Example:

@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Emits kernels around one product with packed weights: dense, and the two
+// halves of a routed feed-forward.
+//
+// All three have one form: rows are staged (gathered, normalised, rounded) or
+// used in place, then for each panel of the task and each register tile of rows
+// the product runs over all input channels and an elementwise epilogue stores.
+// Tasks are column groups, so no two tasks write one element and an element's
+// sum never depends on how the work is cut.
+#include "compiler/codegen/Emitters.h"
+#include "compiler/codegen/Elementwise.h"
+#include "compiler/codegen/ProgramBuilder.h"
+#include "dialects/moe/IR/Moe.h"
+#include "dialects/nn/IR/Nn.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace headrace;
+
+namespace {
+
+/// The row operand of a product, followed back to a kernel argument.
+struct RowSource {
+  Value argument;
+  nn::NormOp norm;
+  nn::EmbedOp pick;         ///< Rows picked by an index argument.
+  moe::DispatchOp dispatch; ///< Rows of one expert.
+};
+
+LogicalResult matchRows(Value value, RowSource &source) {
+  while (Operation *op = value.getDefiningOp()) {
+    if (auto widen = dyn_cast<arith::ExtFOp>(op)) {
+      value = widen.getIn();
+    } else if (auto norm = dyn_cast<nn::NormOp>(op);
+               norm && norm.getGroups() == 1 && !source.norm) {
+      source.norm = norm;
+      value = norm.getInput();
+    } else if (auto pick = dyn_cast<nn::EmbedOp>(op); pick && !source.pick) {
+      source.pick = pick;
+      value = pick.getTable();
+    } else {
+      return op->emitOpError("is no part of a row operand that the product's "
+                             "emitter knows");
+    }
+  }
+  source.argument = value;
+  return success();
+}
+
+/// Staged rows: `rows` of them, padded to an odd number of cache lines.
+MemRefType stageType(int64_t rows, int64_t width, Type element) {
+  int64_t bytes = element.getIntOrFloatBitWidth() / 8;
+  int64_t stride =
+      int64_t(llvm::alignTo(uint64_t((width + width % 2) * bytes), 64));
+  if (stride / 64 % 2 == 0)
+    stride += 64;
+  return MemRefType::get(
+      {rows, width}, element,
+      StridedLayoutAttr::get(element.getContext(), 0, {stride / bytes, 1}));
+}
+
+/// One product with its epilogue inside a program.
+class ProductEmitter {
+public:
+  ProductEmitter(ProgramBuilder &p, nn::LinearOp linear,
+                 const EmitOptions &options)
+      : p(p), linear(linear), options(options) {}
+
+  LogicalResult prepare() {
+    auto type = cast<RankedTensorType>(linear.getWeight().getType());
+    panels = dyn_cast_or_null<flow::PanelsAttr>(type.getEncoding());
+    if (!panels)
+      return linear.emitOpError("has a weight that is not packed");
+    out = type.getDimSize(type.getRank() - 2);
+    in = type.getDimSize(type.getRank() - 1);
+    element = linear.getInputs() ? *linear.getInputs()
+                                 : Type(p.b.getF32Type());
+    panelCount = panels.getPanelCount(out);
+    columns = panels.getColumns();
+    step = columns / panels.getHalves();
+    return success();
+  }
+
+  /// Makes the row tile of `count` rows from `first`.
+  Value stageRows(Value memory, Value first, Value count, Value indices,
+                  nn::NormOp norm, int64_t maxRows) {
+    auto source = cast<MemRefType>(memory.getType());
+    auto tile = flow::TileType::get(p.b.getContext(), in, element);
+    bool inPlace = !indices && !norm && source.getElementType() == element &&
+                   (in % 2 == 0 || panels.getPack() == 1);
+    Value stage, weight, bias;
+    flow::RowNormAttr kind;
+    APFloat eps(0.0);
+    if (!inPlace)
+      stage = p.scratch(stageType(maxRows, in, element));
+    if (norm) {
+      kind = flow::RowNormAttr::get(
+          p.b.getContext(), flow::RowNorm(unsigned(norm.getKind())));
+      eps = norm.getEps();
+      if (norm.getWeight())
+        weight = p.memory(norm.getWeight());
+      if (norm.getBias())
+        bias = p.memory(norm.getBias());
+    }
+    return flow::LoadOp::create(p.b, tile, memory, first, count, indices, stage,
+                                weight, bias, kind,
+                                p.b.getF64FloatAttr(eps.convertToDouble()),
+                                inPlace ? p.b.getUnitAttr() : UnitAttr());
+  }
+
+  /// Calls `body(panel)` for the panels of column group `group` of `groups`.
+  void overPanels(Value group, int64_t groups,
+                  function_ref<void(Value)> body) {
+    int64_t each = (panelCount + groups - 1) / groups;
+    Value from = p.min(p.mul(group, each), p.index(panelCount));
+    Value to = p.min(p.add(from, each), p.index(panelCount));
+    p.loop(from, to, 1, body);
+  }
+
+  Value product(Value tile, Value first, Value panel) {
+    return flow::MmaOp::create(p.b, p.acc(columns), tile, first,
+                               weightMemory, panel, Value(),
+                               /*prefetch=*/true);
+  }
+
+  /// The value of `value` (a tensor of the region) at the columns of panel
+  /// `panel`: rows `row` on, `step` columns unless the value is the product
+  /// itself. Null after an error.
+  Value evaluate(Value value, Value acc, Value row, Value panel) {
+    if (value == linear.getResult()) {
+      if (!linear.getBias())
+        return acc;
+      Value bias = flow::ReadOp::create(
+          p.b, p.acc(columns), p.memory(linear.getBias()), Value(),
+          p.mul(panel, columns), Value());
+      return p.map({acc, bias}, p.acc(columns),
+                   [](OpBuilder &b, Location loc, ValueRange v) -> Value {
+                     return arith::AddFOp::create(b, loc, v[0], v[1]);
+                   });
+    }
+    Operation *op = value.getDefiningOp();
+    if (!op) { // A kernel argument: the same rows and columns of it.
+      auto type = cast<RankedTensorType>(value.getType());
+      bool scalar = type.getDimSize(1) == 1;
+      return flow::ReadOp::create(p.b, p.acc(scalar ? 1 : step),
+                                  p.memory(value), row,
+                                  scalar ? p.index(0) : p.mul(panel, step),
+                                  Value());
+    }
+    if (auto slice = dyn_cast<tensor::ExtractSliceOp>(op);
+        slice && slice.getSource() == linear.getResult() &&
+        panels.getHalves() == 2 && !linear.getBias()) {
+      if (!low)
+        std::tie(low, high) = split(acc);
+      return slice.getStaticOffsets()[1] == 0 ? low : high;
+    }
+    SmallVector<Value> operands;
+    for (Value operand : op->getOperands()) {
+      Value one = evaluate(operand, acc, row, panel);
+      if (!one)
+        return {};
+      operands.push_back(one);
+    }
+    if (isa<arith::TruncFOp, arith::ExtFOp>(op))
+      return operands[0]; // The store rounds.
+    if (!isElementwise(op)) {
+      op->emitOpError("is no part of an epilogue that the product's emitter "
+                      "knows");
+      return {};
+    }
+    return p.map(operands, p.acc(step),
+                 [&](OpBuilder &b, Location loc, ValueRange v) {
+                   return emitElementwise(b, loc, op, v);
+                 });
+  }
+  void newTile() { low = high = {}; }
+
+  ProgramBuilder &p;
+  nn::LinearOp linear;
+  const EmitOptions &options;
+  flow::PanelsAttr panels;
+  int64_t in = 0, out = 0, panelCount = 0, columns = 0, step = 0;
+  Type element;
+  Value weightMemory;
+
+private:
+  std::pair<Value, Value> split(Value acc) {
+    auto op = flow::SplitOp::create(p.b, p.acc(step), p.acc(step), acc);
+    return {op.getLow(), op.getHigh()};
+  }
+  Value low, high;
+};
+
+template <typename Op> Op findOp(flow::KernelOp kernel) {
+  Op found;
+  kernel.getBody().walk([&](Op op) { found = op; });
+  return found;
+}
+
+int64_t groupsOf(flow::KernelOp kernel) {
+  return kernel.getTasks() ? kernel.getTasks()->getBase() : 1;
+}
+
+} // namespace
+
+LogicalResult headrace::emitLinear(flow::KernelOp kernel,
+                                   const StepLimits &limits,
+                                   const EmitOptions &options) {
+  auto linear = findOp<nn::LinearOp>(kernel);
+  RowSource source;
+  if (!linear || failed(matchRows(linear.getInput(), source)))
+    return failure();
+  Value yielded = kernel.getBody().front().getTerminator()->getOperand(0);
+  ProgramBuilder p(kernel, limits);
+  ProductEmitter product(p, linear, options);
+  if (failed(product.prepare()))
+    return failure();
+  product.weightMemory = p.memory(linear.getWeight());
+  Value count = p.count(source.pick ? flow::Count::outputs
+                                    : flow::Count::tokens);
+  Value indices = source.pick ? p.memory(source.pick.getIds()) : Value();
+  Value tile = product.stageRows(p.memory(source.argument), p.index(0), count,
+                                 indices, source.norm, limits.maxTokens);
+  bool failedInside = false;
+  product.overPanels(p.task(), groupsOf(kernel), [&](Value panel) {
+    p.rows(count, options.rowLimit, [&](Value row) {
+      product.newTile();
+      Value acc = product.product(tile, row, panel);
+      Value value = product.evaluate(yielded, acc, row, panel);
+      if (!value) {
+        failedInside = true;
+        return;
+      }
+      int64_t width = cast<flow::AccType>(value.getType()).getWidth();
+      flow::StoreOp::create(p.b, value, p.result(0), row,
+                            p.mul(panel, width), Value(),
+                            /*accumulate=*/false);
+    });
+  });
+  return failedInside ? failure() : p.finish();
+}
+
+LogicalResult headrace::emitRoutedUp(flow::KernelOp kernel,
+                                     const StepLimits &limits,
+                                     const EmitOptions &options) {
+  auto experts = findOp<moe::ExpertsOp>(kernel);
+  auto dispatch = experts.getBuckets().getDefiningOp<moe::DispatchOp>();
+  Block &body = experts.getBody().front();
+  nn::LinearOp linear;
+  for (auto op : body.getOps<nn::LinearOp>())
+    linear = op;
+  if (!dispatch || !linear || linear.getInput() != body.getArgument(0))
+    return experts.emitOpError("is not a routed product on dispatched rows");
+  RowSource source;
+  if (failed(matchRows(dispatch.getInput(), source)))
+    return failure();
+  Value yielded = body.getTerminator()->getOperand(0);
+
+  ProgramBuilder p(kernel, limits);
+  ProductEmitter product(p, linear, options);
+  if (failed(product.prepare()))
+    return failure();
+  product.weightMemory = p.memory(experts.getWeights()[0]);
+  auto routing = dispatch.getRouting().getType();
+  RoutingLayout layout(routing, limits);
+  Value bytes = p.memory(dispatch.getRouting());
+  Type i32 = p.b.getI32Type();
+  int64_t slots = limits.maxTokens * routing.getSlots();
+  Value activeCount = p.view(bytes, layout.activeCount, 1, i32);
+  Value active = p.view(bytes, layout.active, routing.getExperts(), i32);
+  Value offsets = p.view(bytes, layout.offsets, routing.getExperts() + 1, i32);
+  Value rows = p.view(bytes, layout.rows, slots, i32);
+
+  int64_t groups = groupsOf(kernel);
+  Value slot = p.div(p.task(), groups), group = p.rem(p.task(), groups);
+  bool failedInside = false;
+  p.when(p.less(slot, p.loadIndex(activeCount, p.index(0))), [&] {
+    Value expert = p.loadIndex(active, slot);
+    Value begin = p.loadIndex(offsets, expert);
+    Value end = p.loadIndex(offsets, p.add(expert, 1));
+    Value count = p.sub(end, begin);
+    Value tile = product.stageRows(p.memory(source.argument), begin, count,
+                                   rows, source.norm, limits.maxTokens);
+    Value firstPanel = p.mul(expert, product.panelCount);
+    product.overPanels(group, groups, [&](Value panel) {
+      p.rows(count, options.rowLimit, [&](Value row) {
+        product.newTile();
+        Value acc = product.product(tile, row, p.add(firstPanel, panel));
+        Value value = product.evaluate(yielded, acc, row, panel);
+        if (!value) {
+          failedInside = true;
+          return;
+        }
+        int64_t width = cast<flow::AccType>(value.getType()).getWidth();
+        flow::StoreOp::create(p.b, value, p.result(0), p.add(begin, row),
+                              p.mul(panel, width), Value(),
+                              /*accumulate=*/false);
+      });
+    });
+  });
+  return failedInside ? failure() : p.finish();
+}
+
+LogicalResult headrace::emitRoutedDown(flow::KernelOp kernel,
+                                       const StepLimits &limits,
+                                       const EmitOptions &options) {
+  auto combine = findOp<moe::CombineOp>(kernel);
+  auto experts = combine.getBuckets().getDefiningOp<moe::ExpertsOp>();
+  if (!experts || !isa<BlockArgument>(experts.getBuckets()))
+    return combine.emitOpError("does not combine the rows of routed experts");
+  Block &body = experts.getBody().front();
+  nn::LinearOp linear;
+  for (auto op : body.getOps<nn::LinearOp>())
+    linear = op;
+  if (!linear || body.getTerminator()->getOperand(0) != linear.getResult())
+    return experts.emitOpError("is not a routed product");
+
+  ProgramBuilder p(kernel, limits);
+  ProductEmitter product(p, linear, options);
+  if (failed(product.prepare()))
+    return failure();
+  product.weightMemory = p.memory(experts.getWeights()[0]);
+  auto routing = combine.getRouting().getType();
+  RoutingLayout layout(routing, limits);
+  Value bytes = p.memory(combine.getRouting());
+  Type i32 = p.b.getI32Type();
+  int64_t slots = limits.maxTokens * routing.getSlots();
+  Value activeCount = p.view(bytes, layout.activeCount, 1, i32);
+  Value active = p.view(bytes, layout.active, routing.getExperts(), i32);
+  Value offsets = p.view(bytes, layout.offsets, routing.getExperts() + 1, i32);
+  Value rows = p.view(bytes, layout.rows, slots, i32);
+  Value weights = p.view(bytes, layout.weights, slots, p.b.getF32Type());
+
+  int64_t groups = groupsOf(kernel), columns = product.columns;
+  Value tokens = p.count(flow::Count::tokens);
+
+  // The base addends come first; nothing to do where the result already is the
+  // only one of them.
+  auto storeBase = [&] {
+    product.overPanels(p.task(), groups, [&](Value panel) {
+      p.rows(tokens, options.rowLimit, [&](Value row) {
+        Value column = p.mul(panel, columns), total;
+        for (Value addend : combine.getBase()) {
+          Value read = flow::ReadOp::create(p.b, p.acc(columns),
+                                            p.memory(addend), row, column,
+                                            Value());
+          total = !total ? read
+                         : p.map({total, read}, p.acc(columns),
+                                 [](OpBuilder &b, Location loc, ValueRange v)
+                                     -> Value {
+                                   return arith::AddFOp::create(b, loc, v[0],
+                                                                v[1]);
+                                 });
+        }
+        if (!total)
+          total = flow::ConstantOp::create(p.b, p.acc(columns),
+                                           p.b.getF32FloatAttr(0));
+        flow::StoreOp::create(p.b, total, p.result(0), row, column, Value(),
+                              /*accumulate=*/false);
+      });
+    });
+  };
+  if (combine.getBase().size() == 1) {
+    Value same = flow::SameOp::create(
+        p.b, p.b.getI1Type(), p.memory(combine.getBase()[0]), p.result(0));
+    Value one = arith::ConstantIntOp::create(p.b, p.b.getI1Type(), 1);
+    p.when(arith::XOrIOp::create(p.b, same, one), storeBase);
+  } else {
+    storeBase();
+  }
+
+  p.loop(p.loadIndex(activeCount, p.index(0)), [&](Value slot) {
+    Value expert = p.loadIndex(active, slot);
+    Value begin = p.loadIndex(offsets, expert);
+    Value end = p.loadIndex(offsets, p.add(expert, 1));
+    Value count = p.sub(end, begin);
+    Value tile = product.stageRows(p.memory(experts.getBuckets()), begin, count,
+                                   Value(), nn::NormOp(), limits.maxTokens);
+    Value firstPanel = p.mul(expert, product.panelCount);
+    product.overPanels(p.task(), groups, [&](Value panel) {
+      p.rows(count, options.rowLimit, [&](Value row) {
+        Value acc = product.product(tile, row, p.add(firstPanel, panel));
+        Value here = p.add(begin, row);
+        Value weight = flow::ReadOp::create(p.b, p.acc(1), weights, here,
+                                            Value(), Value());
+        Value scaled = p.map({acc, weight}, p.acc(columns),
+                             [](OpBuilder &b, Location loc,
+                                ValueRange v) -> Value {
+                               return arith::MulFOp::create(b, loc, v[0], v[1]);
+                             });
+        flow::StoreOp::create(p.b, scaled, p.result(0), here,
+                              p.mul(panel, columns), rows, /*accumulate=*/true);
+      });
+    });
+  });
+  return p.finish();
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Emitters of tile programs: one for each family of kernels. An emitter is
+// keyed by the shape of a kernel's region, never by a model's name, and knows no
+// target beyond the sizes in EmitOptions.
+#ifndef HEADRACE_COMPILER_CODEGEN_EMITTERS_H
+#define HEADRACE_COMPILER_CODEGEN_EMITTERS_H
+
+#include "compiler/codegen/BufferLayout.h"
+#include "dialects/flow/IR/Flow.h"
+#include "mlir/IR/BuiltinOps.h"
+
+namespace headrace {
+
+struct EmitOptions {
+  int64_t rowLimit = 12;         ///< Rows of a product's register tile.
+  int64_t attentionRowLimit = 4; ///< The same for attention.
+};
+
+/// Rows that one task of a router takes.
+constexpr int64_t kRouterBlock = 16;
+
+mlir::LogicalResult emitEmbed(flow::KernelOp, const StepLimits &,
+                              const EmitOptions &);
+mlir::LogicalResult emitAngles(flow::KernelOp, const StepLimits &,
+                               const EmitOptions &);
+mlir::LogicalResult emitLinear(flow::KernelOp, const StepLimits &,
+                               const EmitOptions &);
+mlir::LogicalResult emitRoutedUp(flow::KernelOp, const StepLimits &,
+                                 const EmitOptions &);
+mlir::LogicalResult emitRoutedDown(flow::KernelOp, const StepLimits &,
+                                   const EmitOptions &);
+mlir::LogicalResult emitRouter(flow::KernelOp, const StepLimits &,
+                               const EmitOptions &);
+mlir::LogicalResult emitAttention(flow::KernelOp, const StepLimits &,
+                                  const EmitOptions &);
+
+/// Replaces every `flow.kernel` of `module` by its `flow.program`.
+mlir::LogicalResult emitTilePrograms(mlir::ModuleOp module,
+                                     const EmitOptions &options);
+
+} // namespace headrace
+
+#endif // HEADRACE_COMPILER_CODEGEN_EMITTERS_H

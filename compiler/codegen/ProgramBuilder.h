@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Builds the frame of a tile program: its arguments as memory, and the few
+// constructs that every emitter writes.
+#ifndef HEADRACE_COMPILER_CODEGEN_PROGRAMBUILDER_H
+#define HEADRACE_COMPILER_CODEGEN_PROGRAMBUILDER_H
+
+#include "compiler/codegen/BufferLayout.h"
+#include "dialects/flow/IR/Flow.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+
+namespace headrace {
+
+/// The launch operands of a kernel in the order of the kernel ABI. A key-value
+/// cache is two buffers: its pages and its table.
+struct LaunchOperands {
+  mlir::SmallVector<mlir::Value> buffers; ///< Kernel arguments, activations.
+  mlir::SmallVector<mlir::Value> weights; ///< Kernel arguments, weights.
+  explicit LaunchOperands(flow::KernelOp kernel);
+};
+
+class ProgramBuilder {
+public:
+  /// Creates an empty program behind `kernel`. Results that are a key-value
+  /// cache are the cache argument, updated in place, and have no buffer.
+  ProgramBuilder(flow::KernelOp kernel, const StepLimits &limits);
+
+  /// Sets the scratch size and erases the kernel.
+  mlir::LogicalResult finish();
+
+  mlir::ImplicitLocOpBuilder b;
+  flow::KernelOp kernel;
+  flow::ProgramOp program;
+  const StepLimits &limits;
+
+  mlir::Value task() { return program.getBody().getArgument(0); }
+  /// Memory of a kernel argument.
+  mlir::Value memory(mlir::Value argument) { return memories.lookup(argument); }
+  /// Table of pages of a key-value cache argument.
+  mlir::Value pageTable(mlir::Value cache) { return tables.lookup(cache); }
+  /// Memory of the kernel's result number `i`.
+  mlir::Value result(unsigned i) { return results[i]; }
+
+  mlir::Value index(int64_t value) {
+    return mlir::arith::ConstantIndexOp::create(b, value);
+  }
+  mlir::Value i32(int64_t value) {
+    return mlir::arith::ConstantIntOp::create(b, b.getI32Type(), value);
+  }
+  mlir::Value f32(double value) {
+    return mlir::arith::ConstantOp::create(
+        b, mlir::FloatAttr::get(b.getF32Type(), value));
+  }
+  mlir::Value count(flow::Count what) {
+    return flow::CountOp::create(b, b.getIndexType(), what);
+  }
+  mlir::Value add(mlir::Value x, mlir::Value y) {
+    return mlir::arith::AddIOp::create(b, x, y);
+  }
+  mlir::Value sub(mlir::Value x, mlir::Value y) {
+    return mlir::arith::SubIOp::create(b, x, y);
+  }
+  mlir::Value mul(mlir::Value x, mlir::Value y) {
+    return mlir::arith::MulIOp::create(b, x, y);
+  }
+  mlir::Value add(mlir::Value x, int64_t y) { return add(x, index(y)); }
+  mlir::Value mul(mlir::Value x, int64_t y) { return mul(x, index(y)); }
+  mlir::Value div(mlir::Value x, int64_t y) {
+    return mlir::arith::DivUIOp::create(b, x, index(y));
+  }
+  mlir::Value rem(mlir::Value x, int64_t y) {
+    return mlir::arith::RemUIOp::create(b, x, index(y));
+  }
+  mlir::Value min(mlir::Value x, mlir::Value y) {
+    return mlir::arith::MinUIOp::create(b, x, y);
+  }
+  mlir::Value less(mlir::Value x, mlir::Value y) {
+    return mlir::arith::CmpIOp::create(b, mlir::arith::CmpIPredicate::ult, x,
+                                       y);
+  }
+  mlir::Value toIndex(mlir::Value x) {
+    return mlir::arith::IndexCastOp::create(b, b.getIndexType(), x);
+  }
+  mlir::Value toI32(mlir::Value x) {
+    return mlir::arith::IndexCastOp::create(b, b.getI32Type(), x);
+  }
+  mlir::Value load(mlir::Value memory, mlir::ValueRange at) {
+    return mlir::memref::LoadOp::create(b, memory, at);
+  }
+  mlir::Value loadIndex(mlir::Value memory, mlir::ValueRange at) {
+    return toIndex(load(memory, at));
+  }
+  void store(mlir::Value value, mlir::Value memory, mlir::ValueRange at) {
+    mlir::memref::StoreOp::create(b, value, memory, at);
+  }
+  /// `for (i = from; i < to; i += step) body(i)`.
+  void loop(mlir::Value from, mlir::Value to, int64_t step,
+            llvm::function_ref<void(mlir::Value)> body);
+  void loop(mlir::Value to, llvm::function_ref<void(mlir::Value)> body) {
+    loop(index(0), to, 1, body);
+  }
+  /// The same with carried values.
+  mlir::ValueRange
+  fold(mlir::Value from, mlir::Value to, mlir::ValueRange inits,
+       llvm::function_ref<mlir::SmallVector<mlir::Value>(mlir::Value,
+                                                         mlir::ValueRange)>
+           body);
+  void when(mlir::Value condition, llvm::function_ref<void()> body);
+  void rows(mlir::Value count, int64_t limit,
+            llvm::function_ref<void(mlir::Value)> body);
+  flow::AccType acc(int64_t width) {
+    return flow::AccType::get(b.getContext(), width, b.getF32Type());
+  }
+  flow::AccType accI32(int64_t width) {
+    return flow::AccType::get(b.getContext(), width, b.getI32Type());
+  }
+  mlir::Value
+  map(mlir::ValueRange inputs, flow::AccType type,
+      llvm::function_ref<mlir::Value(mlir::OpBuilder &, mlir::Location,
+                                     mlir::ValueRange)>
+          body);
+  /// A new piece of the worker's fast memory.
+  mlir::Value scratch(mlir::MemRefType type);
+  mlir::Value view(mlir::Value bytes, int64_t offset, int64_t size,
+                   mlir::Type element);
+
+private:
+  mlir::DenseMap<mlir::Value, mlir::Value> memories, tables;
+  mlir::SmallVector<mlir::Value> results;
+  int64_t scratchBytes = 0;
+};
+
+} // namespace headrace
+
+#endif // HEADRACE_COMPILER_CODEGEN_PROGRAMBUILDER_H

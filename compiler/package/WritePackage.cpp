@@ -1,0 +1,565 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Writes a module of the `kernels` phase as a package file.
+#include "compiler/package/WritePackage.h"
+
+#include "compiler/codegen/BufferLayout.h"
+#include "compiler/codegen/cpu/EmitImage.h"
+#include "compiler/package/PackWeight.h"
+#include "dialects/flow/IR/Flow.h"
+#include "dialects/nn/IR/Nn.h"
+#include "dialects/tier/IR/Tier.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/IR/Builders.h"
+#include "runtime/abi/package_generated.h"
+#include "runtime/abi/kernel_abi.h"
+#include "runtime/abi/package_format.h"
+#include "llvm/ADT/ScopeExit.h"
+#include "llvm/ADT/StringMap.h"
+#include "llvm/Support/BLAKE3.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MathExtras.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/xxhash.h"
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <map>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+using namespace mlir;
+using namespace headrace;
+namespace abi = headrace::abi;
+
+namespace {
+
+uint64_t alignUp(uint64_t value) {
+  return llvm::alignTo(value, HEADRACE_PACKAGE_ALIGNMENT);
+}
+
+std::string text(Type type) {
+  std::string out;
+  llvm::raw_string_ostream stream(out);
+  stream << type;
+  return out;
+}
+
+abi::ElementType elementOf(Type type) {
+  Type element = getElementTypeOrSelf(type);
+  if (element.isF32())
+    return abi::ElementType::f32;
+  if (element.isBF16())
+    return abi::ElementType::bf16;
+  if (element.isF16())
+    return abi::ElementType::f16;
+  if (element.isInteger(32))
+    return abi::ElementType::i32;
+  return abi::ElementType::none;
+}
+
+/// What the bytes of a host's buffer grow with.
+abi::RowKind rowsOf(StringRef role) {
+  if (role == HEADRACE_ROLE_SEQUENCES || role == HEADRACE_ROLE_KV_TABLE)
+    return abi::RowKind::sequences;
+  if (role == HEADRACE_ROLE_OUTPUT_ROWS || role == HEADRACE_ROLE_LOGITS)
+    return abi::RowKind::outputs;
+  if (role == HEADRACE_ROLE_KV_POOL)
+    return abi::RowKind::fixed;
+  return abi::RowKind::tokens;
+}
+
+/// A file that grows under a temporary name and is renamed when it is whole.
+class OutputFile {
+public:
+  ~OutputFile() {
+    if (descriptor >= 0) {
+      close(descriptor);
+      unlink(temporary.c_str());
+    }
+  }
+  llvm::Error create(StringRef finalPath) {
+    path = finalPath.str();
+    temporary = path + ".part-" + std::to_string(getpid());
+    descriptor = open(temporary.c_str(), O_RDWR | O_CREAT | O_TRUNC, 0644);
+    if (descriptor < 0)
+      return failed("cannot be created");
+    return llvm::Error::success();
+  }
+  llvm::Error checkSpace(uint64_t bytes) {
+    struct statvfs space;
+    if (fstatvfs(descriptor, &space) != 0)
+      return failed("cannot tell its free space");
+    uint64_t free = uint64_t(space.f_bavail) * space.f_frsize;
+    if (free < bytes)
+      return llvm::createStringError(
+          "%s: needs %llu bytes of disk, but %llu are free", path.c_str(),
+          (unsigned long long)bytes, (unsigned long long)free);
+    return llvm::Error::success();
+  }
+  llvm::Error write(const char *data, uint64_t bytes, uint64_t offset) {
+    while (bytes) {
+      ssize_t n = pwrite(descriptor, data, bytes, off_t(offset));
+      if (n < 0 && errno == EINTR)
+        continue;
+      if (n <= 0)
+        return failed("cannot be written");
+      data += n;
+      bytes -= uint64_t(n);
+      offset += uint64_t(n);
+    }
+    return llvm::Error::success();
+  }
+  /// Forgets what was written from `bytes` on.
+  llvm::Error truncate(uint64_t bytes) {
+    if (ftruncate(descriptor, off_t(bytes)) != 0)
+      return failed("cannot be sized");
+    return llvm::Error::success();
+  }
+  llvm::Error finish(uint64_t bytes) {
+    if (ftruncate(descriptor, off_t(bytes)) != 0)
+      return failed("cannot be sized");
+    if (close(descriptor) != 0) {
+      descriptor = -1;
+      unlink(temporary.c_str());
+      return failed("cannot be written");
+    }
+    descriptor = -1;
+    if (rename(temporary.c_str(), path.c_str()) != 0) {
+      llvm::Error error = failed("cannot be named");
+      unlink(temporary.c_str());
+      return error;
+    }
+    return llvm::Error::success();
+  }
+
+private:
+  llvm::Error failed(const char *what) {
+    return llvm::createStringError("%s: %s: %s", path.c_str(), what,
+                                   strerror(errno));
+  }
+  std::string path, temporary;
+  int descriptor = -1;
+};
+
+/// The files of a checkpoint, opened as they are named.
+class Checkpoint {
+public:
+  explicit Checkpoint(std::string directory)
+      : directory(std::move(directory)) {}
+
+  /// The bytes of `weight`: in place when they are one range, else gathered
+  /// into `buffer`.
+  llvm::Expected<const char *> read(tier::WeightOp weight,
+                                    std::vector<char> &buffer) {
+    auto ranges = weight.getSource().getAsRange<tier::RangeAttr>();
+    SmallVector<tier::RangeAttr> list(ranges.begin(), ranges.end());
+    SmallVector<const char *> pieces;
+    uint64_t total = 0;
+    for (tier::RangeAttr range : list) {
+      auto file = open(range.getFile());
+      if (!file)
+        return file.takeError();
+      uint64_t size = (*file)->getBufferSize();
+      if (range.getOffset() > size ||
+          range.getBytes() > size - range.getOffset())
+        return llvm::createStringError(
+            "%s/%s: weight '%s' ends at byte %llu, but the file has %llu bytes",
+            directory.c_str(), range.getFile().str().c_str(),
+            weight.getSymName().str().c_str(),
+            (unsigned long long)(range.getOffset() + range.getBytes()),
+            (unsigned long long)size);
+      pieces.push_back((*file)->getBufferStart() + range.getOffset());
+      total += range.getBytes();
+    }
+    if (pieces.size() == 1)
+      return pieces[0];
+    buffer.resize(total);
+    char *at = buffer.data();
+    for (auto [range, piece] : llvm::zip(list, pieces)) {
+      memcpy(at, piece, range.getBytes());
+      at += range.getBytes();
+    }
+    return static_cast<const char *>(buffer.data());
+  }
+
+private:
+  llvm::Expected<llvm::MemoryBuffer *> open(StringRef name) {
+    auto &entry = files[name];
+    if (!entry) {
+      llvm::SmallString<256> path(directory);
+      llvm::sys::path::append(path, name);
+      auto file = llvm::MemoryBuffer::getFile(path, /*IsText=*/false,
+                                              /*RequiresNullTerminator=*/false);
+      if (!file)
+        return llvm::createStringError("%s: cannot be read: %s", path.c_str(),
+                                       file.getError().message().c_str());
+      entry = std::move(*file);
+    }
+    return entry.get();
+  }
+  std::string directory;
+  llvm::StringMap<std::unique_ptr<llvm::MemoryBuffer>> files;
+};
+
+struct BlobRecord {
+  uint64_t offset = 1, bytes = 1;
+  std::vector<uint8_t> blake3 = std::vector<uint8_t>(32, 1);
+  std::vector<uint64_t> chunks;
+};
+
+class PackageWriter {
+public:
+  PackageWriter(ModuleOp module, StringRef path, const PackageOptions &options)
+      : module(module), path(path), options(options),
+        limits(StepLimits::of(module)) {}
+
+  llvm::Error run();
+
+private:
+  llvm::Error emitCode();
+  llvm::Error collect();
+  uint64_t packedBytes(tier::WeightOp weight);
+  llvm::Error packWeights(OutputFile &file, uint64_t &end);
+  std::vector<uint8_t> manifest();
+
+  ModuleOp module;
+  StringRef path;
+  const PackageOptions &options;
+  StepLimits limits;
+  CpuImage image;
+  SmallVector<tier::WeightOp> weights;
+  SmallVector<tier::BufferOp> buffers;
+  SmallVector<LLVM::LLVMFuncOp> kernels;
+  llvm::StringMap<uint32_t> weightNumber, bufferNumber, kernelNumber;
+  std::vector<BlobRecord> blobs;
+  std::vector<uint32_t> blobOf; ///< Of each weight.
+  uint64_t codeOffset = HEADRACE_PACKAGE_ALIGNMENT, totalPacked = 0;
+};
+
+llvm::Error PackageWriter::emitCode() {
+  OwningOpRef<ModuleOp> code = ModuleOp::create(module.getLoc());
+  OpBuilder b = OpBuilder::atBlockEnd(code->getBody());
+  for (auto function : module.getOps<LLVM::LLVMFuncOp>()) {
+    kernelNumber[function.getName()] = uint32_t(kernels.size());
+    kernels.push_back(function);
+    Operation *clone = b.clone(*function);
+    for (auto attr : llvm::to_vector(clone->getDiscardableAttrs()))
+      if (attr.getName().strref().starts_with("headrace."))
+        clone->removeDiscardableAttr(attr.getName());
+  }
+  auto made = emitImage(*code, options.target);
+  if (!made)
+    return made.takeError();
+  image = std::move(*made);
+  for (LLVM::LLVMFuncOp kernel : kernels)
+    if (!image.entries.count(kernel.getName().str()))
+      return llvm::createStringError("kernel '%s' is not in the code",
+                                     kernel.getName().str().c_str());
+  return llvm::Error::success();
+}
+
+uint64_t PackageWriter::packedBytes(tier::WeightOp weight) {
+  MemRefType memory = memoryType(weight.getType(), limits);
+  return uint64_t(memory.getNumElements()) *
+         (memory.getElementTypeBitWidth() / 8);
+}
+
+llvm::Error PackageWriter::collect() {
+  for (Operation &op : *module.getBody()) {
+    if (auto weight = dyn_cast<tier::WeightOp>(op)) {
+      weightNumber[weight.getSymName()] = uint32_t(weights.size());
+      weights.push_back(weight);
+      blobOf.push_back(uint32_t(blobs.size()));
+      BlobRecord record;
+      record.bytes = packedBytes(weight);
+      record.chunks.assign(
+          llvm::divideCeil(record.bytes, HEADRACE_PACKAGE_CHUNK_BYTES), 1);
+      totalPacked += record.bytes;
+      blobs.push_back(record);
+    } else if (auto buffer = dyn_cast<tier::BufferOp>(op)) {
+      bufferNumber[buffer.getSymName()] = uint32_t(buffers.size());
+      buffers.push_back(buffer);
+    }
+  }
+  return llvm::Error::success();
+}
+
+llvm::Error PackageWriter::packWeights(OutputFile &file, uint64_t &end) {
+  std::string directory = options.checkpoint;
+  if (directory.empty())
+    if (auto attr = module->getAttrOfType<StringAttr>("headrace.checkpoint"))
+      directory = attr.str();
+  Checkpoint checkpoint(directory);
+  std::map<std::vector<uint8_t>, uint32_t> known;
+  std::vector<BlobRecord> unique;
+  std::vector<char> gathered, packed;
+  uint64_t done = 0;
+  for (auto [number, weight] : llvm::enumerate(weights)) {
+    auto source = checkpoint.read(weight, gathered);
+    if (!source)
+      return source.takeError();
+    auto type = cast<RankedTensorType>(weight.getType());
+    uint64_t bytes = packedBytes(weight);
+    BlobRecord record;
+    record.offset = end;
+    record.bytes = bytes;
+    llvm::BLAKE3 hash;
+    uint64_t at = 0;
+    // Whole chunks go out as they fill, so that memory stays bounded.
+    packed.clear();
+    auto flush = [&](bool last) -> llvm::Error {
+      uint64_t ready = packed.size();
+      if (!last)
+        ready -= ready % HEADRACE_PACKAGE_CHUNK_BYTES;
+      if (!ready)
+        return llvm::Error::success();
+      hash.update(llvm::StringRef(packed.data(), ready));
+      for (uint64_t c = 0; c < ready; c += HEADRACE_PACKAGE_CHUNK_BYTES)
+        record.chunks.push_back(llvm::xxh3_64bits(llvm::StringRef(
+            packed.data() + c,
+            std::min<uint64_t>(HEADRACE_PACKAGE_CHUNK_BYTES, ready - c))));
+      if (llvm::Error error = file.write(packed.data(), ready, end + at))
+        return error;
+      at += ready;
+      packed.erase(packed.begin(), packed.begin() + int64_t(ready));
+      done += ready;
+      if (options.progress)
+        options.progress(done, totalPacked);
+      return llvm::Error::success();
+    };
+    constexpr uint64_t kBatch = uint64_t(16) << 20;
+    if (auto panels =
+            dyn_cast_or_null<flow::PanelsAttr>(type.getEncoding())) {
+      ArrayRef<int64_t> shape = type.getShape();
+      PanelShape layout{shape[shape.size() - 2], shape.back(),
+                        type.getElementTypeBitWidth() / 8,
+                        panels.getColumns(),     panels.getPack(),
+                        panels.getHalves()};
+      int64_t matrices = 1;
+      for (int64_t outer : shape.drop_back(2))
+        matrices *= outer;
+      int64_t matrixBytes = layout.out * layout.in * layout.elementBytes;
+      for (int64_t m = 0; m < matrices; ++m)
+        for (int64_t p = 0; p < layout.panels(); ++p) {
+          size_t from = packed.size();
+          packed.resize(from + size_t(layout.panelBytes()));
+          packPanel(layout, *source + m * matrixBytes, p,
+                    packed.data() + from);
+          if (packed.size() >= kBatch)
+            if (llvm::Error error = flush(false))
+              return error;
+        }
+    } else {
+      for (uint64_t from = 0; from < bytes; from += kBatch) {
+        uint64_t part = std::min(kBatch, bytes - from);
+        packed.insert(packed.end(), *source + from, *source + from + part);
+        if (llvm::Error error = flush(false))
+          return error;
+      }
+    }
+    if (llvm::Error error = flush(true))
+      return error;
+    auto digest = hash.final<32>();
+    record.blake3.assign(digest.begin(), digest.end());
+    // Equal bytes are stored once: the next blob takes this one's place.
+    auto [it, fresh] =
+        known.try_emplace(record.blake3, uint32_t(unique.size()));
+    blobOf[number] = it->second;
+    if (fresh) {
+      unique.push_back(record);
+      end = alignUp(end + bytes);
+    } else if (llvm::Error error = file.truncate(end)) {
+      return error;
+    }
+  }
+  blobs = std::move(unique);
+  return llvm::Error::success();
+}
+
+std::vector<uint8_t> PackageWriter::manifest() {
+  flatbuffers::FlatBufferBuilder b(1 << 16);
+  auto model = module->getAttrOfType<DictionaryAttr>("headrace.model");
+  auto number = [&](StringRef name) -> int64_t {
+    if (model)
+      if (auto attr = model.getAs<IntegerAttr>(name))
+        return attr.getInt();
+    return 0;
+  };
+  auto machine = module->getAttrOfType<tier::MachineAttr>("tier.machine");
+  std::vector<flatbuffers::Offset<abi::Level>> levels;
+  llvm::StringMap<uint32_t> levelNumber;
+  for (tier::LevelAttr level : machine.getLevels()) {
+    levelNumber[level.getName()] = uint32_t(levels.size());
+    levels.push_back(abi::CreateLevel(b, b.CreateString(level.getName().str()),
+                                      level.getBytes() * level.getCount()));
+  }
+  std::vector<flatbuffers::Offset<abi::Blob>> blobList;
+  for (const BlobRecord &blob : blobs)
+    blobList.push_back(abi::CreateBlob(b, blob.offset, blob.bytes,
+                                       b.CreateVector(blob.blake3),
+                                       b.CreateVector(blob.chunks)));
+  std::vector<flatbuffers::Offset<abi::Weight>> weightList;
+  for (auto [i, weight] : llvm::enumerate(weights))
+    weightList.push_back(abi::CreateWeight(
+        b, b.CreateString(weight.getSymName().str()),
+        b.CreateString(text(weight.getType())), blobOf[i]));
+  std::vector<flatbuffers::Offset<abi::Buffer>> bufferList;
+  uint64_t arena = 0;
+  for (tier::BufferOp buffer : buffers) {
+    bool scratch = !buffer.getRole();
+    uint64_t offset = buffer.getOffset().value_or(0);
+    if (scratch)
+      arena = std::max<uint64_t>(arena, offset + buffer.getBytes());
+    bool view = !scratch && buffer.getOffset();
+    StringRef role = buffer.getRole().value_or("");
+    bufferList.push_back(abi::CreateBuffer(
+        b, b.CreateString(buffer.getSymName().str()),
+        scratch              ? abi::BufferKind::scratch
+        : view               ? abi::BufferKind::view
+        : buffer.getOutput() ? abi::BufferKind::output
+                             : abi::BufferKind::input,
+        b.CreateString(view ? "" : role.str()),
+        b.CreateString(text(buffer.getType())), elementOf(buffer.getType()),
+        levelNumber.lookup(buffer.getLevel()), offset, buffer.getBytes(),
+        scratch || view ? abi::RowKind::fixed : rowsOf(role),
+        view ? bufferNumber.lookup(role) : 0));
+  }
+  std::vector<flatbuffers::Offset<abi::Kernel>> kernelList;
+  for (LLVM::LLVMFuncOp kernel : kernels)
+    kernelList.push_back(abi::CreateKernel(
+        b, b.CreateString(kernel.getName().str()),
+        b.CreateString(
+            kernel->getAttrOfType<StringAttr>("headrace.family").str()),
+        image.entries.at(kernel.getName().str()),
+        uint64_t(
+            kernel->getAttrOfType<IntegerAttr>("headrace.scratch").getInt())));
+  std::vector<flatbuffers::Offset<abi::Entry>> entries;
+  for (auto schedule : module.getOps<flow::ScheduleOp>()) {
+    auto numbers = [&](ArrayAttr symbols) {
+      std::vector<uint32_t> out;
+      for (auto symbol : symbols.getAsRange<FlatSymbolRefAttr>())
+        out.push_back(bufferNumber.lookup(symbol.getValue()));
+      return out;
+    };
+    std::vector<flatbuffers::Offset<abi::Launch>> launches;
+    for (auto launch : schedule.getBody().getOps<flow::LaunchOp>()) {
+      std::vector<uint32_t> operands, slots;
+      for (auto symbol : launch.getInputs().getAsRange<FlatSymbolRefAttr>()) {
+        auto it = weightNumber.find(symbol.getValue());
+        if (it != weightNumber.end())
+          slots.push_back(it->second);
+        else
+          operands.push_back(bufferNumber.lookup(symbol.getValue()));
+      }
+      for (uint32_t result : numbers(launch.getResults()))
+        operands.push_back(result);
+      uint32_t kernel = kernelNumber.lookup(launch.getKernel());
+      auto grid = kernels[kernel]->getAttrOfType<flow::GridAttr>(
+          "headrace.grid");
+      launches.push_back(abi::CreateLaunch(
+          b, kernel, b.CreateVector(operands), b.CreateVector(slots),
+          abi::GridKind(grid.getKind()), uint64_t(grid.getBase()),
+          uint64_t(grid.getBlock()), uint64_t(grid.getLimit())));
+    }
+    entries.push_back(abi::CreateEntry(
+        b, b.CreateString(schedule.getSymName().str()),
+        b.CreateVector(numbers(schedule.getInputs())),
+        b.CreateVector(numbers(schedule.getOutputs())),
+        b.CreateVector(launches)));
+  }
+  std::vector<flatbuffers::Offset<abi::Code>> code{abi::CreateCode(
+      b, b.CreateString("cpu"), b.CreateString(options.target.cpu),
+      options.target.features, HEADRACE_KERNEL_ABI_VERSION, codeOffset,
+      image.bytes.size(),
+      llvm::xxh3_64bits(
+          llvm::StringRef(image.bytes.data(), image.bytes.size())))};
+  flatbuffers::Offset<abi::KvCache> cache = 0;
+  if (auto type = module->getAttrOfType<TypeAttr>("headrace.kv_cache")) {
+    auto kv = cast<nn::KvCacheType>(type.getValue());
+    KvLayout layout(kv);
+    cache = abi::CreateKvCache(
+        b, uint32_t(kv.getLayers()), uint32_t(kv.getHeads()),
+        uint32_t(kv.getHeadDim()), elementOf(kv.getElement()),
+        uint64_t(layout.pageElements) *
+            (kv.getElement().getIntOrFloatBitWidth() / 8),
+        uint32_t(llvm::divideCeil(uint64_t(limits.maxContext),
+                                  HEADRACE_KV_PAGE_POSITIONS)));
+  }
+  auto bounds = abi::CreateLimits(
+      b, uint32_t(limits.maxTokens), uint32_t(limits.maxSequences),
+      uint32_t(limits.maxContext), uint32_t(number("vocabulary")));
+  std::vector<flatbuffers::Offset<abi::Peak>> peaks{abi::CreatePeak(
+      b, levelNumber.lookup("dram"), arena)};
+  StringRef name = "model";
+  if (model)
+    if (auto attr = model.getAs<StringAttr>("name"))
+      name = attr.getValue();
+  auto root = abi::CreateManifest(
+      b, b.CreateString("headrace " HEADRACE_VERSION),
+      b.CreateString(name.str()), b.CreateVector(levels),
+      b.CreateVector(blobList), b.CreateVector(weightList),
+      b.CreateVector(bufferList), b.CreateVector(kernelList),
+      b.CreateVector(entries), b.CreateVector(code), cache, bounds,
+      b.CreateVector(peaks), HEADRACE_PACKAGE_CHUNK_BYTES);
+  abi::FinishManifestBuffer(b, root);
+  return {b.GetBufferPointer(), b.GetBufferPointer() + b.GetSize()};
+}
+
+llvm::Error PackageWriter::run() {
+  if (llvm::Error error = emitCode())
+    return error;
+  if (llvm::Error error = collect())
+    return error;
+  // Where code and blobs lie follows from the manifest's size, which does not
+  // depend on the numbers in it, except that equal weights may shrink it.
+  uint64_t room = manifest().size();
+  codeOffset = alignUp(sizeof(headrace_package_header_t) + room);
+  uint64_t end = alignUp(codeOffset + image.bytes.size());
+  OutputFile file;
+  if (llvm::Error error = file.create(path))
+    return error;
+  if (llvm::Error error = file.checkSpace(
+          end + totalPacked + weights.size() * HEADRACE_PACKAGE_ALIGNMENT))
+    return error;
+  uint64_t blobsFrom = end;
+  if (llvm::Error error = packWeights(file, end))
+    return error;
+  if (end == blobsFrom)
+    end = codeOffset + image.bytes.size();
+  else // The last blob ends the file, without padding.
+    end = blobs.back().offset + blobs.back().bytes;
+  std::vector<uint8_t> bytes = manifest();
+  if (bytes.size() > room)
+    return llvm::createStringError("%s: the manifest outgrew its room",
+                                   path.str().c_str());
+  headrace_package_header_t header;
+  memset(&header, 0, sizeof(header));
+  memcpy(header.magic, HEADRACE_PACKAGE_MAGIC, 8);
+  header.version = HEADRACE_PACKAGE_VERSION;
+  header.header_bytes = sizeof(header);
+  header.file_bytes = end;
+  header.manifest_bytes = bytes.size();
+  header.manifest_xxh3 = llvm::xxh3_64bits(bytes);
+  header.header_xxh3 = llvm::xxh3_64bits(llvm::ArrayRef<uint8_t>(
+      reinterpret_cast<uint8_t *>(&header),
+      offsetof(headrace_package_header_t, header_xxh3)));
+  if (llvm::Error error = file.write(reinterpret_cast<char *>(&header),
+                                     sizeof(header), 0))
+    return error;
+  if (llvm::Error error =
+          file.write(reinterpret_cast<const char *>(bytes.data()),
+                     bytes.size(), sizeof(header)))
+    return error;
+  if (llvm::Error error = file.write(image.bytes.data(), image.bytes.size(),
+                                     codeOffset))
+    return error;
+  return file.finish(end);
+}
+
+} // namespace
+
+llvm::Error headrace::writePackage(ModuleOp module, llvm::StringRef path,
+                                   const PackageOptions &options) {
+  return PackageWriter(module, path, options).run();
+}

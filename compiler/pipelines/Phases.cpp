@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// The named phases of a compilation.
+#include "compiler/pipelines/Phases.h"
+
+#include "compiler/codegen/Emitters.h"
+#include "compiler/codegen/cpu/EmitImage.h"
+#include "compiler/codegen/cpu/LowerTiles.h"
+#include "compiler/transforms/Passes.h"
+#include "dialects/flow/IR/Flow.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/Verifier.h"
+#include "mlir/Pass/Pass.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Transforms/Passes.h"
+#include "llvm/ADT/StringSet.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/raw_ostream.h"
+
+using namespace mlir;
+using namespace headrace;
+
+static constexpr const char *kNames[] = {"model",  "specialized", "dataflow",
+                                         "tiered", "kernels",     "package"};
+
+llvm::StringRef headrace::phaseName(Phase phase) {
+  return kNames[size_t(phase)];
+}
+
+llvm::Expected<Phase> headrace::parsePhase(llvm::StringRef name) {
+  for (auto [i, known] : llvm::enumerate(kNames))
+    if (name == known)
+      return Phase(i);
+  return llvm::createStringError(
+      "unknown phase '%s'; expected model, specialized, dataflow, tiered, "
+      "kernels or package",
+      name.str().c_str());
+}
+
+llvm::Error headrace::verifyPhase(ModuleOp module, Phase phase) {
+  llvm::StringSet<> legal{"builtin", "tier"};
+  auto allow = [&](std::initializer_list<const char *> names) {
+    for (const char *name : names)
+      legal.insert(name);
+  };
+  switch (phase) {
+  case Phase::model:
+  case Phase::specialized:
+    allow({"func", "nn", "moe", "arith", "math", "tensor"});
+    break;
+  case Phase::dataflow:
+  case Phase::tiered:
+    allow({"func", "flow", "nn", "moe", "arith", "math", "tensor"});
+    break;
+  case Phase::kernels:
+  case Phase::package:
+    allow({"flow", "llvm"});
+    break;
+  }
+  Operation *wrong = nullptr;
+  const char *why = "";
+  module.walk([&](Operation *op) {
+    if (!op->getDialect() ||
+        !legal.contains(op->getDialect()->getNamespace())) {
+      wrong = op;
+      why = "may not exist after phase";
+    } else if (phase == Phase::dataflow && isa<func::FuncOp>(op)) {
+      return WalkResult::advance();
+    } else if (phase == Phase::dataflow &&
+               isa_and_nonnull<func::FuncOp>(op->getParentOp()) &&
+               !isa<flow::CallOp, tier::UseOp, func::ReturnOp>(op)) {
+      wrong = op;
+      why = "is outside of every kernel after phase";
+    } else if (phase == Phase::tiered && isa<func::FuncOp, flow::CallOp>(op)) {
+      wrong = op;
+      why = "is not placed after phase";
+    }
+    return wrong ? WalkResult::interrupt() : WalkResult::advance();
+  });
+  if (!wrong)
+    return llvm::Error::success();
+  wrong->emitOpError(why) << " '" << phaseName(phase) << "'";
+  return llvm::createStringError("%s %s '%s'",
+                                 wrong->getName().getStringRef().str().c_str(),
+                                 why, phaseName(phase).str().c_str());
+}
+
+/// Runs the step that leads into `phase`.
+static LogicalResult enter(ModuleOp module, Phase phase,
+                           const PhaseOptions &options) {
+  PassManager pm(module.getContext());
+  switch (phase) {
+  case Phase::specialized:
+    options.limits.set(module);
+    pm.addPass(createSplitRopePass());
+    pm.addPass(createMergeLinearsPass());
+    pm.addPass(createSplitExpertsPass());
+    pm.addPass(createRoundAtProducerPass());
+    pm.addPass(createPackWeightsPass());
+    return pm.run(module);
+  case Phase::dataflow:
+    pm.addPass(createFormKernelsPass());
+    pm.addPass(createCutTasksPass());
+    return pm.run(module);
+  case Phase::tiered:
+    pm.addPass(createPlaceBuffersPass());
+    return pm.run(module);
+  case Phase::kernels: {
+    EmitOptions emit;
+    emit.rowLimit = options.target.rowLimit(32);
+    emit.attentionRowLimit = std::min<int64_t>(emit.rowLimit, 4);
+    if (failed(emitTilePrograms(module, emit)) || failed(verify(module)) ||
+        failed(lowerTilesToVectors(module, options.target)))
+      return failure();
+    return lowerVectorsToLLVM(module);
+  }
+  case Phase::model:
+  case Phase::package:
+    return success();
+  }
+  return failure();
+}
+
+static llvm::Error dump(ModuleOp module, Phase phase,
+                        const PhaseOptions &options) {
+  if (options.dumpDirectory.empty())
+    return llvm::Error::success();
+  if (auto code = llvm::sys::fs::create_directories(options.dumpDirectory))
+    return llvm::createStringError("%s: cannot be made: %s",
+                                   options.dumpDirectory.c_str(),
+                                   code.message().c_str());
+  llvm::SmallString<128> path(options.dumpDirectory);
+  llvm::sys::path::append(path, std::to_string(int(phase)) + "-" +
+                                    phaseName(phase).str() + ".mlir");
+  std::error_code code;
+  llvm::raw_fd_ostream file(path, code);
+  if (code)
+    return llvm::createStringError("%s: cannot be written: %s", path.c_str(),
+                                   code.message().c_str());
+  module.print(file);
+  return llvm::Error::success();
+}
+
+llvm::Error headrace::runPhases(ModuleOp module, const PhaseOptions &options) {
+  if (options.to < options.from)
+    return llvm::createStringError(
+        "the module is in phase '%s', which lies behind '%s'",
+        phaseName(options.from).str().c_str(),
+        phaseName(options.to).str().c_str());
+  for (int i = int(options.from); i <= int(options.to); ++i) {
+    Phase phase = Phase(i);
+    if (phase == Phase::package)
+      break;
+    if (i > int(options.from)) {
+      if (options.progress)
+        options.progress(phaseName(phase));
+      if (failed(enter(module, phase, options)))
+        return llvm::createStringError("phase '%s' failed",
+                                       phaseName(phase).str().c_str());
+    }
+    if (options.verify)
+      if (llvm::Error error = verifyPhase(module, phase))
+        return error;
+    if (llvm::Error error = dump(module, phase, options))
+      return error;
+  }
+  return llvm::Error::success();
+}

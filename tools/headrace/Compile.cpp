@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// What several subcommands do with modules.
+#include "tools/headrace/Compile.h"
+
+#include "compiler/import/Import.h"
+#include "compiler/package/WritePackage.h"
+#include "compiler/pipelines/Phases.h"
+#include "dialects/RegisterAll.h"
+#include "dialects/tier/IR/Tier.h"
+#include "mlir/AsmParser/AsmParser.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/Parser/Parser.h"
+#include "mlir/Support/FileUtilities.h"
+#include "tools/headrace/Progress.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/SourceMgr.h"
+#include "llvm/Support/ToolOutputFile.h"
+#include <unistd.h>
+
+using namespace mlir;
+using namespace headrace;
+
+namespace {
+
+/// A context whose diagnostics are kept: the first error becomes the message.
+class Session {
+public:
+  Session() : handler(&context, [this](Diagnostic &diagnostic) {
+      if (diagnostic.getSeverity() != DiagnosticSeverity::Error)
+        return;
+      if (first.empty()) {
+        llvm::raw_string_ostream stream(first);
+        if (!isa<UnknownLoc>(diagnostic.getLocation()))
+          stream << diagnostic.getLocation() << ": ";
+        stream << diagnostic;
+      }
+    }) {
+    DialectRegistry registry;
+    registerAllDialects(registry);
+    context.appendDialectRegistry(registry);
+    context.loadAllAvailableDialects();
+  }
+  /// `error`, or the diagnostic that caused it, which says more.
+  llvm::Error explain(llvm::Error error) {
+    if (!error || first.empty())
+      return error;
+    llvm::consumeError(std::move(error));
+    return llvm::createStringError(first);
+  }
+  MLIRContext context;
+
+private:
+  std::string first;
+  ScopedDiagnosticHandler handler;
+};
+
+tier::MachineAttr hostMachine(MLIRContext *context) {
+  int64_t cores = std::max<int64_t>(sysconf(_SC_NPROCESSORS_ONLN), 1);
+  int64_t l2 = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  uint64_t dram = uint64_t(sysconf(_SC_PHYS_PAGES)) *
+                  uint64_t(sysconf(_SC_PAGESIZE));
+  return tier::MachineAttr::get(
+      context, "host",
+      {tier::LevelAttr::get(context, "sram",
+                            l2 > 0 ? uint64_t(l2) : uint64_t(1) << 20,
+                            uint64_t(cores), 64),
+       tier::LevelAttr::get(context, "dram", dram, 1, 64)},
+      {});
+}
+
+llvm::Expected<tier::MachineAttr> readMachine(MLIRContext *context,
+                                              const std::string &path) {
+  auto file = llvm::MemoryBuffer::getFile(path);
+  if (!file)
+    return llvm::createStringError("%s: cannot be read: %s", path.c_str(),
+                                   file.getError().message().c_str());
+  auto machine = dyn_cast_or_null<tier::MachineAttr>(
+      parseAttribute((*file)->getBuffer().trim(), context));
+  if (!machine)
+    return llvm::createStringError("%s: is not a #tier.machine",
+                                   path.c_str());
+  return machine;
+}
+
+llvm::Error print(ModuleOp module, const std::string &path) {
+  std::string message;
+  auto file = openOutputFile(path, &message);
+  if (!file)
+    return llvm::createStringError("%s: %s", path.c_str(), message.c_str());
+  module.print(file->os());
+  file->os() << "\n";
+  file->os().flush();
+  if (file->os().has_error()) {
+    std::string why = file->os().error().message();
+    file->os().clear_error();
+    return llvm::createStringError("%s: cannot be written: %s", path.c_str(),
+                                   why.c_str());
+  }
+  file->keep();
+  return llvm::Error::success();
+}
+
+} // namespace
+
+llvm::Error tools::importModule(const std::string &directory,
+                                const std::string &output) {
+  Session session;
+  auto module = importCheckpoint(directory, session.context);
+  if (!module)
+    return session.explain(module.takeError());
+  return print(**module, output);
+}
+
+llvm::Error tools::compile(const CompileRequest &request) {
+  PhaseOptions options;
+  auto from = parsePhase(request.from);
+  if (!from)
+    return from.takeError();
+  auto to = parsePhase(request.to);
+  if (!to)
+    return to.takeError();
+  auto target = resolveCpuTarget(request.cpu);
+  if (!target)
+    return target.takeError();
+  options.from = *from;
+  options.to = *to;
+  options.target = *target;
+  options.verify = request.verifyPhases;
+  options.dumpDirectory = request.dumpDirectory;
+
+  Session session;
+  OwningOpRef<ModuleOp> module;
+  if (!request.checkpoint.empty()) {
+    auto imported = importCheckpoint(request.checkpoint, session.context);
+    if (!imported)
+      return session.explain(imported.takeError());
+    module = std::move(*imported);
+  } else {
+    ParserConfig config(&session.context);
+    module = request.moduleText.empty()
+                 ? parseSourceFile<ModuleOp>(request.modulePath, config)
+                 : parseSourceString<ModuleOp>(request.moduleText, config);
+    if (!module)
+      return session.explain(llvm::createStringError(
+          "%s: is no module", request.modulePath.c_str()));
+  }
+
+  if (!(*module)->hasAttr("tier.machine") || !request.machine.empty()) {
+    tier::MachineAttr machine = hostMachine(&session.context);
+    if (!request.machine.empty()) {
+      auto read = readMachine(&session.context, request.machine);
+      if (!read)
+        return session.explain(read.takeError());
+      machine = *read;
+    }
+    (*module)->setAttr("tier.machine", machine);
+  }
+  if (options.from == Phase::model) {
+    options.limits.maxTokens = request.maxTokens;
+    options.limits.maxSequences = request.maxSequences;
+    int64_t context = 4096;
+    if (auto model =
+            (*module)->getAttrOfType<DictionaryAttr>("headrace.model"))
+      if (auto most = model.getAs<IntegerAttr>("max_context")) {
+        if (request.maxContext > most.getInt())
+          return llvm::createStringError(
+              "a context of %lld was asked for, but the model admits %lld",
+              (long long)request.maxContext, (long long)most.getInt());
+        context = std::min<int64_t>(context, most.getInt());
+      }
+    if (request.maxContext)
+      context = request.maxContext;
+    options.limits.maxContext = context;
+  }
+  if (llvm::Error error = runPhases(*module, options))
+    return session.explain(std::move(error));
+  if (options.to != Phase::package)
+    return print(*module, request.output);
+
+  PackageOptions package;
+  package.target = options.target;
+  package.checkpoint = request.weights;
+  Progress progress("packing weights");
+  if (!request.quiet)
+    package.progress = [&](uint64_t done, uint64_t total) {
+      progress.update(done, total);
+    };
+  return session.explain(writePackage(*module, request.output, package));
+}
