@@ -74,7 +74,8 @@ def main():
     count = Count()
     results = os.path.join(build, "ctest.xml")
     if not os.path.exists(results):
-        print(f"error: {results}: no results; did ctest run?", file=sys.stderr)
+        print("failed ctest: it left no results; did the build fail?")
+        print("0 passed, 1 failed, 0 skipped")
         return 1
     for case in ElementTree.parse(results).iter("testcase"):
         name, status = case.get("name"), case.get("status")
