@@ -84,7 +84,8 @@ Status headrace_package_t::ReadHeader(uint64_t *out_manifest_bytes,
                       "header: the file has %" PRIu64
                       " bytes, expected %" PRIu64,
                       source.bytes, header.file_bytes);
-  if (header.manifest_bytes > HEADRACE_PACKAGE_MAX_MANIFEST_BYTES ||
+  if (header.manifest_bytes == 0 ||
+      header.manifest_bytes > HEADRACE_PACKAGE_MAX_MANIFEST_BYTES ||
       header.manifest_bytes > source.bytes - sizeof(header))
     return MakeStatus(HostAllocator(), HEADRACE_STATUS_DATA_LOSS,
                       "header: manifest of %" PRIu64

@@ -263,8 +263,10 @@ Status headrace_session_t::RunEntry(uint32_t entry, const int64_t *counts,
   run.deadline_ns = deadline_ns;
   Status status = device->Execute(run);
   // A thread may still be inside a kernel: what it uses is never freed.
-  if (status.Code() == HEADRACE_STATUS_DEVICE_LOST)
+  if (status.Code() == HEADRACE_STATUS_DEVICE_LOST && !kept_for_ever) {
+    kept_for_ever = true;
     Retain();
+  }
   return status;
 }
 

@@ -101,6 +101,7 @@ private:
   Vector<headrace::runtime::EntryPlan> entries;
   headrace::runtime::Mapping results; // logits of steps of several passes
   uint64_t step_number = 0;
+  bool kept_for_ever = false; // the device was lost in a run of this session
 };
 
 struct headrace_sequence_t final : headrace::runtime::RefCounted {

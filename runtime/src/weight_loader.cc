@@ -33,13 +33,13 @@ private:
 
 } // namespace
 
-Status CreateWeightLoader(headrace_weight_loader_t kind,
-                          headrace_package_t *package, WeightLoaderOwner *out) {
+Status CreateWeightLoader(uint32_t kind, headrace_package_t *package,
+                          WeightLoaderOwner *out) {
   const Allocator &allocator = package->HostAllocator();
   if (kind != HEADRACE_WEIGHTS_MAPPED)
     return MakeStatus(allocator, HEADRACE_STATUS_UNIMPLEMENTED,
-                      "session: weight loader %d is unknown to this version",
-                      static_cast<int>(kind));
+                      "session: weight loader %u is unknown to this version",
+                      kind);
   out->reset(New<MappedLoader>(allocator, package));
   return Status();
 }

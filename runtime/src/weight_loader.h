@@ -27,9 +27,10 @@ struct LoaderDeleter {
 };
 using WeightLoaderOwner = std::unique_ptr<WeightLoader, LoaderDeleter>;
 
-/// Makes the loader of the given kind for `package`, which outlives it.
-Status CreateWeightLoader(headrace_weight_loader_t kind,
-                          headrace_package_t *package, WeightLoaderOwner *out);
+/// Makes the loader of the given kind, a headrace_weight_loader_t, for
+/// `package`, which outlives it.
+Status CreateWeightLoader(uint32_t kind, headrace_package_t *package,
+                          WeightLoaderOwner *out);
 
 } // namespace headrace::runtime
 

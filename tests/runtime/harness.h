@@ -111,9 +111,9 @@ inline Sequence MakeSequence(headrace_session_t *session) {
 }
 
 /// One item of a step.
-inline headrace_step_item_t
-Item(const Sequence &sequence, const std::vector<int32_t> &tokens,
-     headrace_logits_t logits = HEADRACE_LOGITS_LAST) {
+inline headrace_step_item_t Item(const Sequence &sequence,
+                                 const std::vector<int32_t> &tokens,
+                                 uint32_t logits = HEADRACE_LOGITS_LAST) {
   return {sequence.get(), tokens.data(), tokens.size(), logits};
 }
 

@@ -25,7 +25,7 @@ headrace_status_t OpenMemory(headrace_instance_t *instance,
                              const std::vector<uint8_t> &file) {
   // An exact copy, so that reading behind the end is seen by the sanitizer.
   std::unique_ptr<uint8_t[]> exact(new uint8_t[file.size()]);
-  std::memcpy(exact.get(), file.data(), file.size());
+  std::copy(file.begin(), file.end(), exact.get());
   headrace_package_t *package;
   headrace_status_t status =
       runtime::OpenPackageFromMemory(instance, exact.get(), file.size(), {},

@@ -81,7 +81,7 @@ TEST(SessionStep, BatchesUnequalSequences) {
         fresh[i] = Tokens(1 + (i * 5 + static_cast<size_t>(round) * 3) % 20,
                           round * 7 + static_cast<int32_t>(i));
         history[i].insert(history[i].end(), fresh[i].begin(), fresh[i].end());
-        auto logits = static_cast<headrace_logits_t>((i + 1) % 3);
+        const auto logits = static_cast<uint32_t>((i + 1) % 3);
         items.push_back(Item(sequences[i], fresh[i], logits));
         rows += logits == HEADRACE_LOGITS_LAST  ? 1
                 : logits == HEADRACE_LOGITS_ALL ? fresh[i].size()
@@ -129,9 +129,7 @@ TEST(SessionStep, RefusesWrongArguments) {
   EXPECT_TRUE(FailsWith(step({Item(nullptr, good)}), invalid, "item #0"));
   EXPECT_TRUE(FailsWith(step({Item(sequence, good), Item(sequence, good)}),
                         invalid, "twice"));
-  EXPECT_TRUE(
-      FailsWith(step({Item(sequence, good, static_cast<headrace_logits_t>(9))}),
-                invalid, "logits"));
+  EXPECT_TRUE(FailsWith(step({Item(sequence, good, 9)}), invalid, "logits"));
   EXPECT_TRUE(FailsWith(step({Item(sequence, low)}),
                         HEADRACE_STATUS_OUT_OF_RANGE, "token #1 is -1"));
   EXPECT_TRUE(FailsWith(step({Item(sequence, high)}),
@@ -182,7 +180,7 @@ TEST(SessionCreate, RefusesWhatDoesNotFit) {
                                         &options, &session),
                 HEADRACE_STATUS_RESOURCE_EXHAUSTED, "missing"));
   options.kv_pages = 0;
-  options.weights = static_cast<headrace_weight_loader_t>(5);
+  options.weights = 5;
   EXPECT_TRUE(
       FailsWith(headrace_session_create(toy.device.get(), toy.package.get(),
                                         &options, &session),

@@ -33,7 +33,7 @@ typedef enum headrace_weight_loader_e {
  * rule of such structs. */
 typedef struct headrace_session_options_t {
   size_t struct_size;
-  headrace_weight_loader_t weights;
+  uint32_t weights; /* headrace_weight_loader_t */
   /* Sequences that may exist at once. 0: as many as one step takes. */
   uint32_t max_sequences;
   /* Pages of the key-value pool, 32 positions each. 0: as `kv_bytes` says, and
@@ -95,7 +95,7 @@ typedef struct headrace_step_item_t {
   headrace_sequence_t *sequence; /* of this session; once in a step */
   const int32_t *tokens;         /* they follow what the sequence holds */
   size_t token_count;            /* at least 1 */
-  headrace_logits_t logits;
+  uint32_t logits;               /* headrace_logits_t */
 } headrace_step_item_t;
 
 /* One step: any number of sequences, each with any number of new tokens. What
