@@ -23,6 +23,8 @@ CHECK = re.compile(r"^\s*(?://|#|;)\s*([A-Z][A-Z0-9_-]*?)"
                    re.MULTILINE)
 WORDS = {"RUN", "REQUIRES", "UNSUPPORTED", "XFAIL", "ALLOW_RETRIES", "END", "DEFINE",
          "REDEFINE", "NOTE"}
+PASS = {"td": re.compile(r"def \w+\s*:\s*(?:Interface)?Pass<\s*\"([^\"]+)\""),
+        "cpp": re.compile(r"\bHEADRACE_PASS\(\s*\"([^\"]+)\"")}
 PREFIXES = re.compile(r"--?check-prefix(?:es)?[= ]([\w,-]+)")
 
 
@@ -71,12 +73,13 @@ def main():
             with open(path) as file:
                 tests += "\n".join(runs(file.read())) + "\n"
     for folder in ("dialects", "compiler"):
-        for path in sorted(glob.glob(f"{ROOT}/{folder}/**/*.td", recursive=True)):
-            with open(path) as file:
-                text = file.read()
-            for flag in re.findall(r"def \w+\s*:\s*(?:Interface)?Pass<\s*\"([^\"]+)\"", text):
-                if not re.search(rf"\b{re.escape(flag)}\b", tests):
-                    problems.append(f"{os.path.relpath(path, ROOT)}: no test runs --{flag}")
+        for extension in ("td", "cpp"):
+            for path in sorted(glob.glob(f"{ROOT}/{folder}/**/*.{extension}", recursive=True)):
+                with open(path) as file:
+                    text = file.read()
+                for flag in PASS[extension].findall(text):
+                    if not re.search(rf"--{re.escape(flag)}\b", tests):
+                        problems.append(f"{os.path.relpath(path, ROOT)}: no test runs --{flag}")
     for problem in problems:
         print(problem)
     return 1 if problems else 0
