@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// One mixture-of-experts layer: its shape, its IR, its weights, its reference.
+#ifndef HEADRACE_TOOLS_HEADRACE_BENCH_LAYER_H
+#define HEADRACE_TOOLS_HEADRACE_BENCH_LAYER_H
+
+#include "llvm/Support/Error.h"
+#include "llvm/Support/FileSystem.h"
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace headrace::tools::bench {
+
+struct LayerShape {
+  std::string name;
+  int64_t hidden = 0, intermediate = 0, experts = 0, slots = 0;
+  std::string note; ///< How the layer differs from the model's; may be empty.
+
+  /// A known name, or `H=..,I=..,E=..,k=..`; none for anything else.
+  static std::optional<LayerShape> parse(const std::string &text);
+  static std::string knownNames();
+
+  double expertBytes() const { return 6.0 * double(hidden * intermediate); }
+  double routerBytes() const { return 2.0 * double(experts * hidden); }
+  /// Products and sums of the routed experts and the router.
+  double operations(int64_t tokens) const {
+    return double(tokens) * (6.0 * double(slots * hidden * intermediate) +
+                             2.0 * double(experts * hidden));
+  }
+};
+
+/// A shape with weights in a file.
+class Layer {
+public:
+  enum Weight { kNorm, kRouter, kGate, kUp, kDown, kWake, kWeightCount };
+
+  explicit Layer(LayerShape shape);
+
+  const LayerShape &shape() const { return form; }
+  uint64_t fileBytes() const { return bytes; }
+
+  /// Writes random weights of deviation 1 / sqrt(fan-in).
+  llvm::Error writeWeights(const std::string &path, uint64_t seed);
+
+  /// A module of the `model` phase with two entry points: `layer`, and `wake`,
+  /// a small product that does nothing but rouse the workers. `file` is the
+  /// weights' path, relative to the directory given to the compiler.
+  std::string moduleText(const std::string &file) const;
+  static constexpr int64_t kWakeIn = 64, kWakeOut = 2048;
+
+  /// The experts that each row of `x` picks, by the reference.
+  std::vector<std::vector<int32_t>> route(const float *x, int64_t rows) const;
+
+  /// How far `y` is from the reference for `x` on up to `count` rows: the norm
+  /// of the difference over the norm of what the experts add, the larger of
+  /// rows. Rows whose routing is a matter of rounding are passed over.
+  llvm::Expected<double> check(const float *x, const float *y, int64_t rows,
+                               int64_t count) const;
+
+  /// Drops what only `check` needs; the router stays.
+  void release() { mapping.reset(); }
+
+private:
+  struct Place {
+    uint64_t offset = 0, elements = 0;
+    float deviation = 0; ///< 0: ones.
+    std::vector<int64_t> dimensions;
+  };
+  std::vector<float> decode(Weight weight, uint64_t from,
+                            uint64_t elements) const;
+
+  LayerShape form;
+  std::array<Place, kWeightCount> places;
+  uint64_t bytes = 0;
+  std::unique_ptr<llvm::sys::fs::mapped_file_region> mapping;
+  std::vector<float> norm, router;
+};
+
+} // namespace headrace::tools::bench
+
+#endif // HEADRACE_TOOLS_HEADRACE_BENCH_LAYER_H
