@@ -6,7 +6,9 @@
 // share the KV head are rows of one register tile, so that every page is read
 // once. Pages are cut at absolute positions and walked in order with a running
 // maximum, and a page that a row may not see leaves its state as it is: a row's
-// result depends on its own sequence alone.
+// result depends on its own sequence alone. Queries and probabilities stay
+// float32: scores are large where attention is sharp, and rounding them to the
+// cache's type would cost more accuracy than all other roundings of a layer.
 #include "compiler/codegen/Emitters.h"
 #include "compiler/codegen/Elementwise.h"
 #include "compiler/codegen/ProgramBuilder.h"
@@ -185,6 +187,7 @@ LogicalResult headrace::emitAttention(flow::KernelOp kernel,
   int64_t chunks = (dim + kPositions - 1) / kPositions;
   int64_t maxPages = (limits.maxContext + kPositions - 1) / kPositions;
   Type element = cache.getElement();
+  Type rowElement = Float32Type::get(kernel.getContext());
 
   ProgramBuilder p(kernel, limits);
   Value pool = p.memory(op.getCache()), table = p.pageTable(op.getCache());
@@ -201,11 +204,11 @@ LogicalResult headrace::emitAttention(flow::KernelOp kernel,
         {rows, width}, type,
         StridedLayoutAttr::get(p.b.getContext(), 0, {rowStride, 1}));
   };
-  Value queries = p.scratch(strided(maxRows, dim, stride, element));
+  Value queries = p.scratch(strided(maxRows, dim, stride, rowElement));
   Value outputs = p.scratch(strided(maxRows, dim, stride, resultElement));
   int64_t limit = options.attentionRowLimit;
   Value weights =
-      p.scratch(strided(limit, kPositions, kPositions, element));
+      p.scratch(strided(limit, kPositions, kPositions, rowElement));
 
   Value sequence = p.div(p.task(), kvHeads), head = p.rem(p.task(), kvHeads);
   Value first = p.loadIndex(sequences, sequence);
@@ -247,20 +250,19 @@ LogicalResult headrace::emitAttention(flow::KernelOp kernel,
       Value to = p.add(p.mul(i, shared), h);
       Value from = p.add(p.mul(head, shared), h);
       heads.read(row, from, [&](Value c, Value x) {
-        p.store(narrow(p, x, element), queries, {to, c});
+        p.store(x, queries, {to, c});
       });
       if (dim % 2 && layout.pack == 2) { // The half pair behind an odd width.
         auto wide = flow::ViewOp::create(
-            p.b, strided(maxRows, stride, stride, element), queries, Value(),
+            p.b, strided(maxRows, stride, stride, rowElement), queries, Value(),
             0);
-        p.store(arith::ConstantOp::create(p.b, p.b.getZeroAttr(element)), wide,
-                {to, p.index(dim)});
+        p.store(p.f32(0), wide, {to, p.index(dim)});
       }
     });
   });
 
   Value total = p.mul(count, shared);
-  auto tileType = flow::TileType::get(p.b.getContext(), dim, element);
+  auto tileType = flow::TileType::get(p.b.getContext(), dim, rowElement);
   Value queryTile = flow::LoadOp::create(
       p.b, tileType, queries, p.index(0), total, Value(), Value(), Value(),
       Value(), flow::RowNormAttr(), p.b.getF64FloatAttr(0), /*in_place=*/p.b.getUnitAttr());
@@ -385,7 +387,7 @@ LogicalResult headrace::emitAttention(flow::KernelOp kernel,
                                 p.index(0), Value(), /*accumulate=*/false);
           Value weightTile = flow::LoadOp::create(
               p.b,
-              flow::TileType::get(p.b.getContext(), kPositions, element),
+              flow::TileType::get(p.b.getContext(), kPositions, rowElement),
               weights, p.index(0), p.index(limit), Value(), Value(), Value(),
               Value(), flow::RowNormAttr(), p.b.getF64FloatAttr(0),
               /*in_place=*/p.b.getUnitAttr());

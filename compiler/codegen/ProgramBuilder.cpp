@@ -45,8 +45,8 @@ ProgramBuilder::ProgramBuilder(flow::KernelOp kernel, const StepLimits &limits)
       tables[argument] = block.getArgument(next++);
   }
   for (Type type : kernel.getType().getResults())
-    results.push_back(isa<nn::KvCacheType>(type) ? Value()
-                                                 : block.getArgument(next++));
+    if (!isa<nn::KvCacheType>(type))
+      results.push_back(block.getArgument(next++));
   for (Value argument : operands.weights)
     memories[argument] = block.getArgument(next++);
   b.setInsertionPointToEnd(&block);

@@ -40,7 +40,7 @@ public:
   mlir::Value memory(mlir::Value argument) { return memories.lookup(argument); }
   /// Table of pages of a key-value cache argument.
   mlir::Value pageTable(mlir::Value cache) { return tables.lookup(cache); }
-  /// Memory of the kernel's result number `i`.
+  /// Memory of the kernel's result number `i`, not counting caches.
   mlir::Value result(unsigned i) { return results[i]; }
 
   mlir::Value index(int64_t value) {

@@ -112,7 +112,7 @@ static LogicalResult enter(ModuleOp module, Phase phase,
     if (failed(emitTilePrograms(module, emit)) || failed(verify(module)) ||
         failed(lowerTilesToVectors(module, options.target)))
       return failure();
-    return lowerVectorsToLLVM(module);
+    return lowerVectorsToLLVM(module, options.target);
   }
   case Phase::model:
   case Phase::package:

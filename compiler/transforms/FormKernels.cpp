@@ -159,13 +159,18 @@ private:
         continue;
       bool may = group->family == "linear" ||
                  (group->family == "attention" && isa<arith::TruncFOp>(op));
-      if (!may || !(slice || onlyReader(operand, op)))
+      // The epilogue runs over the product's columns, so what joins has them.
+      if (!may || !(slice || (onlyReader(operand, op) &&
+                              width(operand) == width(op->getResult(0)))))
         continue;
       if (!best || best->ops.back()->isBeforeInBlock(group->ops.back()))
         best = group;
     }
     if (best)
       add(best, op);
+  }
+  static int64_t width(Value value) {
+    return cast<RankedTensorType>(value.getType()).getDimSize(1);
   }
   static bool onlyReader(Value value, Operation *op) {
     return llvm::all_of(value.getUsers(), [&](Operation *user) {
@@ -199,7 +204,8 @@ private:
     for (Operation *op : group.ops)
       for (Value result : op->getResults())
         if (llvm::any_of(result.getUsers(), [&](Operation *user) {
-              return groupOf.lookup(user) != &group;
+              return groupOf.lookup(user) != &group &&
+                     !isa<tensor::DimOp>(user);
             }))
           outputs.insert(result);
     if (outputs.empty())

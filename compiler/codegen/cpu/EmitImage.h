@@ -21,7 +21,8 @@ struct CpuImage {
 
 /// Lowers the vector code of `module` (see lowerTilesToVectors) to the LLVM
 /// dialect: math is expanded to polynomials here, so that no call is left.
-mlir::LogicalResult lowerVectorsToLLVM(mlir::ModuleOp module);
+mlir::LogicalResult lowerVectorsToLLVM(mlir::ModuleOp module,
+                                       const CpuTarget &target);
 
 /// Translates an LLVM-dialect module, optimises it and lays its code out.
 /// Errors name the symbol that stayed undefined or the relocation that could

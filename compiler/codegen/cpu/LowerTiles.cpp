@@ -124,13 +124,22 @@ private:
     VectorType type = vec(element);
     if (!alignment)
       alignment = unsigned(bytesOf(element));
-    Value raw;
-    if (mask)
-      raw = LLVM::MaskedLoadOp::create(b, loc, type, at, mask, zeros(type),
-                                       alignment);
-    else
-      raw = load(type, at, alignment);
+    if (!mask)
+      return widen(load(type, at, alignment));
+    VectorType stored = storedType(type);
+    Value raw = LLVM::MaskedLoadOp::create(b, loc, stored, at, mask,
+                                           zeros(stored), alignment);
+    if (stored != type)
+      raw = arith::BitcastOp::create(b, loc, type, raw);
     return widen(raw);
+  }
+  /// The type in which a masked access moves a vector: 16-bit floats go as
+  /// integers, because a target without masks takes the vector apart, and
+  /// without 16-bit arithmetic it would convert each part by a call.
+  VectorType storedType(VectorType type) {
+    if (bytesOf(type.getElementType()) != 2)
+      return type;
+    return VectorType::get(type.getShape(), b.getI16Type());
   }
   /// A 16-bit float as float32; other values as they are.
   Value widen(Value value) {
@@ -153,10 +162,14 @@ private:
   void storeVector(Value value, Type element, Value at, Value mask) {
     Value out = narrow(value, element);
     unsigned alignment = unsigned(bytesOf(element));
-    if (mask)
+    if (mask) {
+      auto type = cast<VectorType>(out.getType());
+      if (VectorType stored = storedType(type); stored != type)
+        out = arith::BitcastOp::create(b, loc, stored, out);
       LLVM::MaskedStoreOp::create(b, loc, out, at, mask, alignment);
-    else
+    } else {
       LLVM::StoreOp::create(b, loc, out, at, alignment);
+    }
   }
 
   //===--------------------------------------------------------------------===//

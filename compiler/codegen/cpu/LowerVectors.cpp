@@ -42,11 +42,15 @@ struct ExpandMathPass
 };
 } // namespace
 
-LogicalResult headrace::lowerVectorsToLLVM(ModuleOp module) {
+LogicalResult headrace::lowerVectorsToLLVM(ModuleOp module,
+                                           const CpuTarget &target) {
   PassManager pm(module.getContext());
   pm.addPass(std::make_unique<ExpandMathPass>());
   pm.addPass(createCSEPass());
-  pm.addPass(arith::createArithExpandOpsPass());
+  // Without its instructions, a conversion to bf16 would be a library call.
+  arith::ArithExpandOpsPassOptions expand;
+  expand.includeBf16 = !target.bf16Dot;
+  pm.addPass(arith::createArithExpandOpsPass(expand));
   pm.addPass(createSCFToControlFlowPass());
   pm.addPass(createConvertVectorToLLVMPass());
   pm.addPass(createConvertMathToLLVMPass());

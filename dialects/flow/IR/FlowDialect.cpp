@@ -56,6 +56,26 @@ LogicalResult PanelsAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   return success();
 }
 
+static LogicalResult
+verifyTile(function_ref<InFlightDiagnostic()> emitError, int64_t width,
+           Type element) {
+  if (width > 0 && element.isIntOrFloat())
+    return success();
+  return emitError() << "expected a positive width and an element that is an "
+                     << "integer or float, but got " << width << " and "
+                     << element;
+}
+
+LogicalResult TileType::verify(function_ref<InFlightDiagnostic()> emitError,
+                               int64_t width, Type element) {
+  return verifyTile(emitError, width, element); // flow.tile C1
+}
+
+LogicalResult AccType::verify(function_ref<InFlightDiagnostic()> emitError,
+                              int64_t width, Type element) {
+  return verifyTile(emitError, width, element); // flow.acc C1
+}
+
 int64_t PanelsAttr::getPanelCount(int64_t out) const {
   int64_t perPanel = getColumns() / getHalves();
   return (out / getHalves() + perPanel - 1) / perPanel;

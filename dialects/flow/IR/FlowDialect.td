@@ -89,10 +89,13 @@ def Flow_TileType : TypeDef<Flow_Dialect, "Tile"> {
     of `flow.mma`: in the worker's fast memory, or in place when a buffer already
     has the form.
 
+    - (C1) `width` is positive and `element` an integer or float.
+
     Example: `!flow.tile<2048 x bf16>`
   }];
   let parameters = (ins "int64_t":$width, "::mlir::Type":$element);
   let assemblyFormat = "`<` $width `x` $element `>`";
+  let genVerifyDecl = 1;
 }
 
 def Flow_AccType : TypeDef<Flow_Dialect, "Acc"> {
@@ -102,10 +105,13 @@ def Flow_AccType : TypeDef<Flow_Dialect, "Acc"> {
     The rows are those of the enclosing `flow.rows`; width 1 is one value a row,
     which `flow.map` broadcasts.
 
+    - (C1) `width` is positive and `element` an integer or float.
+
     Example: `!flow.acc<32 x f32>`
   }];
   let parameters = (ins "int64_t":$width, "::mlir::Type":$element);
   let assemblyFormat = "`<` $width `x` $element `>`";
+  let genVerifyDecl = 1;
 }
 
 #endif // HEADRACE_FLOW_DIALECT

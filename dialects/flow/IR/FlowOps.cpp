@@ -2,6 +2,7 @@
 // Verifiers of the flow ops. `// <op> C<n>` names the constraint in the spec.
 #include "dialects/flow/IR/Flow.h"
 
+#include "llvm/Support/MathExtras.h"
 #include "mlir/IR/Builders.h"
 
 using namespace mlir;
@@ -82,12 +83,49 @@ LogicalResult ProgramOp::verifyRegions() {
   return success();
 }
 
+LogicalResult ScratchOp::verify() {
+  auto type = cast<MemRefType>(getResult().getType());
+  int64_t offset = getOffset();
+  if (offset < 0 || offset % 64) // flow.scratch C1
+    return emitOpError("expected 'offset' to be a multiple of 64, but got ")
+           << offset;
+  if (!type.hasStaticShape() || !type.getElementType().isIntOrFloat())
+    return emitOpError("expected a piece of static shape, but got ")
+           << type; // flow.scratch C2
+  auto program = (*this)->getParentOfType<ProgramOp>();
+  if (!program)
+    return success();
+  int64_t end = offset + llvm::divideCeil(type.getNumElements() *
+                                              type.getElementTypeBitWidth(),
+                                          8);
+  if (end > int64_t(program.getScratch())) // flow.scratch C3
+    return emitOpError("expected the piece to end within the ")
+           << program.getScratch() << " bytes of scratch, but it ends at "
+           << end;
+  return success();
+}
+
+LogicalResult SplitOp::verify() {
+  AccType input = getInput().getType();
+  AccType half = AccType::get(getContext(), input.getWidth() / 2,
+                              input.getElement());
+  if (input.getWidth() % 2 || getLow().getType() != half ||
+      getHigh().getType() != half) // flow.split C1
+    return emitOpError("expected two halves of ")
+           << input << ", but got " << getLow().getType() << " and "
+           << getHigh().getType();
+  return success();
+}
+
 LogicalResult ViewOp::verify() {
-  int64_t bytes =
-      cast<MemRefType>(getResult().getType()).getElementTypeBitWidth() / 8;
-  if (int64_t(getOffset()) % bytes) // flow.view C1
+  Type element = cast<MemRefType>(getResult().getType()).getElementType();
+  if (!element.isIntOrFloat() || element.getIntOrFloatBitWidth() % 8)
+    return emitOpError("expected elements of whole bytes, but got ")
+           << element; // flow.view C1
+  int64_t bytes = element.getIntOrFloatBitWidth() / 8;
+  if (int64_t(getOffset()) < 0 || int64_t(getOffset()) % bytes) // flow.view C1
     return emitOpError("expected 'offset' to be a multiple of the element size ")
-           << bytes << ", but got " << getOffset();
+           << bytes << ", but got " << int64_t(getOffset());
   return success();
 }
 
@@ -125,7 +163,8 @@ LogicalResult RowsOp::verifyRegions() {
 LogicalResult MmaOp::verify() {
   auto panel = cast<MemRefType>(getPanel().getType());
   AccType acc = getResult().getType();
-  if (panel.getRank() != 4 || panel.getDimSize(2) != acc.getWidth())
+  if (panel.getRank() != 4 || panel.getDimSize(2) != acc.getWidth() ||
+      panel.getDimSize(3) <= 0)
     return emitOpError("expected the result to be as wide as a panel of ")
            << panel << ", but got " << acc.getWidth(); // flow.mma C1
   int64_t depth = panel.getDimSize(1) * panel.getDimSize(3);

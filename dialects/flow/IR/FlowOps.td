@@ -160,14 +160,16 @@ def Flow_CountOp : Flow_Op<"count", [Pure]> {
 def Flow_ScratchOp : Flow_Op<"scratch", [Pure]> {
   let summary = "a piece of the worker's fast memory";
   let description = [{
-    - (C1) `offset` is a multiple of 64 and the piece lies inside the program's
-      scratch.
+    - (C1) `offset` is a multiple of 64.
+    - (C2) the piece has a static shape.
+    - (C3) the piece lies inside the program's scratch.
 
     Example: `%s = flow.scratch offset 0 : memref<12x64xf32>`
   }];
   let arguments = (ins I64Attr:$offset);
   let results = (outs AnyMemRef:$result);
   let assemblyFormat = "`offset` $offset attr-dict `:` type($result)";
+  let hasVerifier = 1;
 }
 
 def Flow_ViewOp : Flow_Op<"view", [Pure]> {
@@ -326,6 +328,7 @@ def Flow_SplitOp : Flow_Op<"split", [Pure]> {
   let description = [{
     - (C1) both results are half as wide as the input.
   }];
+  let hasVerifier = 1;
   let arguments = (ins Flow_AccType:$input);
   let results = (outs Flow_AccType:$low, Flow_AccType:$high);
   let assemblyFormat = [{
@@ -359,8 +362,7 @@ def Flow_ReadOp : Flow_Op<"read", [AttrSizedOperandSegments]> {
     Element (r, c) is `source[row(first + r), column + c]`, converted to the
     result's element; row(i) is `indices[i]` where `indices` is given, else i. A
     one-dimensional source with a column is a vector over columns, the same for
-    every row (a bias); without a column it is one value a row. Columns from
-    `valid` on (a count of the source's columns) read as zero.
+    every row (a bias); without a column it is one value a row.
   }];
   let arguments = (ins AnyMemRef:$source, Optional<Index>:$first,
       Optional<Index>:$column, Optional<AnyMemRef>:$indices);

@@ -107,12 +107,15 @@ LogicalResult ExpertsOp::verifyRegions() {
              << index + 1 << " to be " << slice << ", but got "
              << block.getArgument(index + 1).getType();
   }
-  Type yielded = cast<YieldOp>(block.getTerminator()).getRows().getType();
   Type want = RankedTensorType::get({ShapedType::kDynamic, out.getWidth()},
                                     out.getElement());
-  if (yielded != want) // moe.experts C3
+  auto yield = dyn_cast<YieldOp>(block.getTerminator());
+  if (!yield) // moe.experts C3
+    return emitOpError("expected the region to end with moe.yield, but got ")
+           << block.getTerminator()->getName();
+  if (yield.getRows().getType() != want) // moe.experts C3
     return emitOpError("expected the region to yield ")
-           << want << ", but got " << yielded;
+           << want << ", but got " << yield.getRows().getType();
   return success();
 }
 

@@ -2,6 +2,7 @@
 // Verifiers of the tier ops. `// <op> C<n>` names the constraint in the spec.
 #include "dialects/tier/IR/Tier.h"
 
+#include "llvm/Support/MathExtras.h"
 #include "mlir/IR/Builders.h"
 
 using namespace mlir;
@@ -16,11 +17,21 @@ LogicalResult WeightOp::verify() {
     return emitOpError("expected type to be a ranked tensor of static shape, "
                        "but got ")
            << getType();
-  uint64_t want = uint64_t(type.getNumElements()) *
-                  (type.getElementTypeBitWidth() / 8);
+  Type element = type.getElementType();
+  if (!element.isIntOrFloat() || element.getIntOrFloatBitWidth() % 8)
+    return emitOpError("expected elements of whole bytes, but got ")
+           << element; // tier.weight C1
+  uint64_t want = element.getIntOrFloatBitWidth() / 8;
+  bool tooLarge = false;
+  for (int64_t size : type.getShape()) {
+    want = llvm::SaturatingMultiply<uint64_t>(want, size, &tooLarge);
+    if (tooLarge) // tier.weight C2
+      return emitOpError("expected the bytes of ")
+             << type << " to be fewer than 2^64";
+  }
   uint64_t have = 0;
   for (auto range : getSource().getAsRange<RangeAttr>())
-    have += range.getBytes();
+    have = llvm::SaturatingAdd(have, range.getBytes());
   if (have != want) // tier.weight C2
     return emitOpError("expected the ranges to add up to ")
            << want << " bytes of " << type << ", but got " << have;
@@ -45,8 +56,12 @@ LogicalResult UseOp::verifySymbolUses(SymbolTableCollection &tables) {
 LogicalResult BufferOp::verify() {
   if (!getOffset() && !getRole()) // tier.buffer C1
     return emitOpError("expected an offset or a role, but got neither");
-  if (getOffset() && *getOffset() % 64 != 0) // tier.buffer C2
+  if (getOffset() &&
+      (int64_t(*getOffset()) < 0 || *getOffset() % 64)) // tier.buffer C2
     return emitOpError("expected offset to be a multiple of 64, but got ")
-           << *getOffset();
+           << int64_t(*getOffset());
+  if (int64_t(getBytes()) < 0) // tier.buffer C3
+    return emitOpError("expected bytes not to be negative, but got ")
+           << int64_t(getBytes());
   return success();
 }

@@ -19,7 +19,8 @@ def Tier_WeightOp : Tier_Op<"weight", [Symbol]> {
     layer's experts, or rows of several matrices, without copying a byte at
     import. The type's encoding, if any, is the packing chosen for a target.
 
-    - (C1) `type` is a ranked tensor of static shape.
+    - (C1) `type` is a ranked tensor of static shape and of elements that are
+      whole bytes.
     - (C2) the ranges add up to the bytes of the type.
 
     Example:
@@ -60,6 +61,7 @@ def Tier_BufferOp : Tier_Op<"buffer", [Symbol]> {
 
     - (C1) `offset` or `role` is present.
     - (C2) `offset` is a multiple of 64.
+    - (C3) `bytes` is not negative.
 
     Example:
     ```mlir
