@@ -136,6 +136,56 @@ flow.program @program_c3 "linear" buffers 0 scratch 100 grid <fixed, base = 1> {
 
 // -----
 
+// expected-error @+1 {{expected a positive width and an element that is an integer or float, but got 0 and 'f32'}}
+func.func private @tile_c1(!flow.tile<0 x f32>)
+
+// -----
+
+// expected-error @+1 {{expected a positive width and an element that is an integer or float, but got 8 and 'index'}}
+func.func private @acc_c1(!flow.acc<8 x index>)
+
+// -----
+
+flow.program @scratch_c1 "linear" buffers 0 scratch 4096 grid <fixed, base = 1> {
+^bb0(%task: index):
+  // expected-error @+1 {{'flow.scratch' op expected 'offset' to be a multiple of 64, but got 32}}
+  %s = flow.scratch offset 32 : memref<12x64xf32>
+}
+
+// -----
+
+flow.program @scratch_c2 "linear" buffers 0 scratch 4096 grid <fixed, base = 1> {
+^bb0(%task: index):
+  // expected-error @+1 {{'flow.scratch' op expected a piece of static shape, but got 'memref<?x64xf32>'}}
+  %s = flow.scratch offset 0 : memref<?x64xf32>
+}
+
+// -----
+
+flow.program @scratch_c3 "linear" buffers 0 scratch 4096 grid <fixed, base = 1> {
+^bb0(%task: index):
+  // expected-error @+1 {{'flow.scratch' op expected the piece to end within the 4096 bytes of scratch, but it ends at 4160}}
+  %s = flow.scratch offset 1088 : memref<12x64xf32>
+}
+
+// -----
+
+func.func @split_c1(%a: !flow.acc<32 x f32>) {
+  // expected-error @+1 {{'flow.split' op expected two halves of '!flow.acc<32 x f32>', but got '!flow.acc<16 x f32>' and '!flow.acc<8 x f32>'}}
+  %l, %h = flow.split %a : !flow.acc<32 x f32> -> !flow.acc<16 x f32>, !flow.acc<8 x f32>
+  return
+}
+
+// -----
+
+func.func @view_c1_element(%b: memref<4096xi8>) {
+  // expected-error @+1 {{'flow.view' op expected elements of whole bytes, but got 'index'}}
+  %0 = flow.view %b offset 0 : memref<4096xi8> to memref<8xindex>
+  return
+}
+
+// -----
+
 func.func @view_c1(%b: memref<4096xi8>) {
   // expected-error @+1 {{'flow.view' op expected 'offset' to be a multiple of the element size 4, but got 6}}
   %0 = flow.view %b offset 6 : memref<4096xi8> to memref<8xi32>
@@ -232,6 +282,14 @@ func.func @mma_c1(%t: !flow.tile<64 x bf16>, %w: memref<3x32x32x2xbf16>, %n: ind
 func.func @mma_c1_rank(%t: !flow.tile<64 x bf16>, %w: memref<64x32xbf16>, %n: index) {
   // expected-error @+1 {{'flow.mma' op expected the result to be as wide as a panel of 'memref<64x32xbf16>', but got 32}}
   %a = flow.mma %t at %n, %w[%n] : !flow.tile<64 x bf16>, memref<64x32xbf16> -> !flow.acc<32 x f32>
+  return
+}
+
+// -----
+
+func.func @mma_c1_pack(%t: !flow.tile<64 x bf16>, %w: memref<3x32x32x0xbf16>, %n: index) {
+  // expected-error @+1 {{'flow.mma' op expected the result to be as wide as a panel of 'memref<3x32x32x0xbf16>', but got 32}}
+  %a = flow.mma %t at %n, %w[%n] : !flow.tile<64 x bf16>, memref<3x32x32x0xbf16> -> !flow.acc<32 x f32>
   return
 }
 

@@ -207,6 +207,18 @@ func.func @experts_c3(%b: !b, %w: tensor<8x32x64xf32>) {
 // -----
 
 !b = !moe.buckets<experts = 8, slots = 2, width = 64, element = f32>
+func.func @experts_c3_terminator(%b: !b) {
+  // expected-error @+1 {{'moe.experts' op expected the region to end with moe.yield, but got llvm.unreachable}}
+  %y = moe.experts %b : !b -> !b {
+  ^bb0(%x: tensor<?x64xf32>):
+    llvm.unreachable
+  }
+  return
+}
+
+// -----
+
+!b = !moe.buckets<experts = 8, slots = 2, width = 64, element = f32>
 func.func @experts_c4(%b: !b) {
   // expected-error @+1 {{'moe.experts' op expected experts and slots of the result to equal those of 'buckets', but got 8 and 1 against 8 and 2}}
   %y = moe.experts %b : !b -> !moe.buckets<experts = 8, slots = 1, width = 64, element = f32> {

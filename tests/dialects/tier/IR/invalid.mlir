@@ -75,6 +75,27 @@ tier.weight @weight_c1_scalar : f32 from [#tier.range<"f" at 0 bytes 4>]
 
 // -----
 
+// expected-error @+1 {{'tier.weight' op expected elements of whole bytes, but got 'index'}}
+tier.weight @weight_c1_index : tensor<2xindex> from [#tier.range<"f" at 0 bytes 16>]
+
+// -----
+
+// expected-error @+1 {{'tier.weight' op expected elements of whole bytes, but got 'i1'}}
+tier.weight @weight_c1_bits : tensor<8xi1> from [#tier.range<"f" at 0 bytes 1>]
+
+// -----
+
+// expected-error @+1 {{'tier.weight' op expected the bytes of 'tensor<2305843009213693952x8xf32>' to be fewer than 2^64}}
+tier.weight @weight_c2_overflow : tensor<2305843009213693952x8xf32> from [#tier.range<"f" at 0 bytes 0>]
+
+// -----
+
+// expected-error @+1 {{'tier.weight' op expected the ranges to add up to 16 bytes of 'tensor<4xf32>', but got 18446744073709551615}}
+tier.weight @weight_c2_ranges : tensor<4xf32> from [
+  #tier.range<"f" at 0 bytes 18446744073709551615>, #tier.range<"f" at 0 bytes 17>]
+
+// -----
+
 // expected-error @+1 {{'tier.weight' op expected the ranges to add up to 32 bytes of 'tensor<4x4xbf16>', but got 30}}
 tier.weight @weight_c2 : tensor<4x4xbf16> from [
   #tier.range<"f" at 0 bytes 16>, #tier.range<"f" at 64 bytes 14>]
@@ -115,3 +136,13 @@ tier.buffer @buffer_c1 : tensor<4xf32> level "dram" bytes 16
 
 // expected-error @+1 {{'tier.buffer' op expected offset to be a multiple of 64, but got 32}}
 tier.buffer @buffer_c2 : tensor<4xf32> level "dram" bytes 16 offset 32
+
+// -----
+
+// expected-error @+1 {{'tier.buffer' op expected offset to be a multiple of 64, but got -64}}
+tier.buffer @buffer_c2_negative : tensor<4xf32> level "dram" bytes 16 offset -64
+
+// -----
+
+// expected-error @+1 {{'tier.buffer' op expected bytes not to be negative, but got -5}}
+tier.buffer @buffer_c3 : tensor<4xf32> level "dram" bytes -5 offset 64
