@@ -282,8 +282,8 @@ void Inspector::buffers() const {
       }
     }
   }
-  Table table("buffers", {"name", "kind", "type", "level", "offset", "bytes",
-                          "launches", "role"});
+  Table table("buffers", {"name", "kind", "level", "offset", "bytes",
+                          "launches", "role", "type"});
   for (uint32_t i = 0; i < info.buffer_count; ++i) {
     headrace_buffer_info_t one = buffer(i);
     bool placed = one.kind == HEADRACE_BUFFER_SCRATCH;
@@ -293,16 +293,17 @@ void Inspector::buffers() const {
               (info.entry_count > 1 ? each.entry + ":" : std::string()) +
               number(each.first) + ".." + number(each.last);
     table.add(
-        {one.name, kindName(one.kind), one.type,
+        {one.name, kindName(one.kind),
          placed && one.level < info.level_count ? level(one.level).name : "-",
          placed || one.kind == HEADRACE_BUFFER_VIEW ? number(one.offset) : "-",
-         number(one.bytes), life.empty() ? "-" : life, one.role});
+         number(one.bytes), life.empty() ? "-" : life,
+         *one.role ? one.role : "-", one.type});
   }
   table.print();
 }
 
 void Inspector::weights() const {
-  Table table("weights", {"name", "type", "bytes", "offset", "blob"});
+  Table table("weights", {"bytes", "offset", "blob", "name", "type"});
   for (uint32_t i = 0; i < info.weight_count; ++i) {
     auto one = get<headrace_weight_info_t>(headrace_package_weight, i);
     auto blob = get<headrace_blob_info_t>(headrace_package_blob, one.blob);
@@ -313,7 +314,7 @@ void Inspector::weights() const {
       digest += hex;
     }
     table.add(
-        {one.name, one.type, number(blob.bytes), number(blob.offset), digest});
+        {number(blob.bytes), number(blob.offset), digest, one.name, one.type});
   }
   table.print();
 }

@@ -24,13 +24,9 @@ class Program {
 public:
   Program()
       : handler(&context, [this](Diagnostic &diagnostic) {
-          if (diagnostic.getSeverity() != DiagnosticSeverity::Error ||
-              !diagnosed.empty())
-            return;
-          llvm::raw_string_ostream stream(diagnosed);
-          if (!isa<UnknownLoc>(diagnostic.getLocation()))
-            stream << diagnostic.getLocation() << ": ";
-          stream << diagnostic;
+          if (diagnostic.getSeverity() == DiagnosticSeverity::Error &&
+              diagnosed.empty())
+            diagnosed = place(diagnostic.getLocation()) + diagnostic.str();
         }) {
     DialectRegistry registry;
     registerAllDialects(registry);
@@ -41,19 +37,21 @@ public:
   /// Imports a checkpoint's directory or parses a module's file.
   llvm::Error load(const std::string &input);
   ModuleOp get() { return *module; }
+
+  /// What the attribute `headrace.model` says; 0 or empty where it is silent.
+  int64_t number(StringRef name);
   std::vector<int32_t> endTokens();
-  /// Positions of a sequence, or 0 where the module does not say.
-  int64_t maxContext();
 
 private:
+  static std::string place(Location location) {
+    auto file = dyn_cast<FileLineColLoc>(location);
+    return file ? (file.getFilename().getValue() + ":" + Twine(file.getLine()) +
+                   ":" + Twine(file.getColumn()) + ": ")
+                      .str()
+                : "";
+  }
   DictionaryAttr facts() {
     return get()->getAttrOfType<DictionaryAttr>("headrace.model");
-  }
-  llvm::Error explain(llvm::Error error) {
-    if (!error || diagnosed.empty())
-      return error;
-    llvm::consumeError(std::move(error));
-    return llvm::createStringError(diagnosed);
   }
   std::string diagnosed;
   MLIRContext context;
@@ -62,33 +60,37 @@ private:
 };
 
 llvm::Error Program::load(const std::string &input) {
+  std::string message = "is no module";
   if (llvm::sys::fs::is_directory(input)) {
     auto imported = importCheckpoint(input, context);
-    if (!imported)
-      return explain(imported.takeError());
-    module = std::move(*imported);
-    return llvm::Error::success();
+    if (imported)
+      module = std::move(*imported);
+    else
+      message = llvm::toString(imported.takeError());
+  } else {
+    module = parseSourceFile<ModuleOp>(input, ParserConfig(&context));
   }
-  module = parseSourceFile<ModuleOp>(input, ParserConfig(&context));
   if (module)
     return llvm::Error::success();
-  return explain(llvm::createStringError("%s: is no module", input.c_str()));
+  if (!diagnosed.empty())
+    message = diagnosed;
+  if (message.find(input) == std::string::npos)
+    message = input + ": " + message;
+  return llvm::createStringError(message);
+}
+
+int64_t Program::number(StringRef name) {
+  auto value = facts() ? facts().getAs<IntegerAttr>(name) : IntegerAttr();
+  return value ? value.getInt() : 0;
 }
 
 std::vector<int32_t> Program::endTokens() {
   std::vector<int32_t> ids;
-  if (facts())
-    if (auto eos = facts().getAs<ArrayAttr>("eos"))
-      for (auto id : eos.getAsRange<IntegerAttr>())
-        ids.push_back(int32_t(id.getInt()));
+  if (auto eos = facts() ? facts().getAs<ArrayAttr>("eos") : ArrayAttr())
+    for (Attribute id : eos)
+      if (auto number = dyn_cast<IntegerAttr>(id))
+        ids.push_back(int32_t(number.getInt()));
   return ids;
-}
-
-int64_t Program::maxContext() {
-  if (facts())
-    if (auto most = facts().getAs<IntegerAttr>("max_context"))
-      return most.getInt();
-  return 0;
 }
 
 /// Feeds the prompt to an interpreter and continues greedily.
@@ -98,7 +100,7 @@ llvm::Error generate(Program &program, const std::string &file,
   auto interpreter = Interpreter::create(program.get(), weights);
   if (!interpreter)
     return interpreter.takeError();
-  int64_t context = program.maxContext();
+  int64_t context = program.number("max_context");
   int64_t length =
       int64_t(prompt.ids.size()) + std::max<int64_t>(maxNewTokens - 1, 0);
   if (context && length > context)
@@ -107,7 +109,20 @@ llvm::Error generate(Program &program, const std::string &file,
         file.c_str(), prompt.ids.size(), (long long)maxNewTokens,
         (long long)context);
 
+  int64_t vocabulary = program.number("vocabulary");
+  for (auto [i, id] : llvm::enumerate(prompt.ids))
+    if (vocabulary && id >= vocabulary)
+      return llvm::createStringError(
+          "%s: token #%zu is %d, but the vocabulary has %lld ids", file.c_str(),
+          i, id, (long long)vocabulary);
+
   std::unique_ptr<NpyWriter> logits;
+  if (!logitsPath.empty()) {
+    auto writer = NpyWriter::create(logitsPath);
+    if (!writer)
+      return writer.takeError();
+    logits = std::move(*writer);
+  }
   std::vector<float> last;
   auto feed = [&](std::vector<int32_t> ids) -> llvm::Error {
     auto rows = interpreter->step({StepItem{0, std::move(ids)}}, StepRows::All);
@@ -116,15 +131,8 @@ llvm::Error generate(Program &program, const std::string &file,
                                      llvm::toString(rows.takeError()).c_str());
     const float *end = rows->row(rows->rows - 1);
     last.assign(end, end + rows->width);
-    if (logitsPath.empty())
-      return llvm::Error::success();
-    if (!logits) {
-      auto writer = NpyWriter::create(logitsPath, rows->width);
-      if (!writer)
-        return writer.takeError();
-      logits = std::move(*writer);
-    }
-    return logits->append(rows->values.data(), rows->rows);
+    return logits ? logits->append(rows->values.data(), rows->rows, rows->width)
+                  : llvm::Error::success();
   };
 
   std::vector<int32_t> ends = program.endTokens();

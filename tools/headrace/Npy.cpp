@@ -15,7 +15,7 @@ static_assert(llvm::endianness::native == llvm::endianness::little,
               "rows are written as they are in memory");
 
 llvm::Expected<std::unique_ptr<NpyWriter>>
-NpyWriter::create(const std::string &path, int64_t columns) {
+NpyWriter::create(const std::string &path) {
   // A rename would replace a device or a pipe by a file.
   fs::file_status status;
   if (!fs::status(path, status) && fs::exists(status) &&
@@ -26,15 +26,13 @@ NpyWriter::create(const std::string &path, int64_t columns) {
   if (!file)
     return llvm::createStringError("%s: cannot be created: %s", path.c_str(),
                                    llvm::toString(file.takeError()).c_str());
-  std::unique_ptr<NpyWriter> writer(
-      new NpyWriter(path, columns, std::move(*file)));
+  std::unique_ptr<NpyWriter> writer(new NpyWriter(path, std::move(*file)));
   *writer->stream << writer->header();
   return writer;
 }
 
-NpyWriter::NpyWriter(const std::string &path, int64_t columns,
-                     fs::TempFile file)
-    : path(path), columns(columns), file(std::move(file)) {
+NpyWriter::NpyWriter(const std::string &path, fs::TempFile file)
+    : path(path), file(std::move(file)) {
   stream.emplace(this->file.FD, /*shouldClose=*/false);
 }
 
@@ -61,7 +59,9 @@ llvm::Error NpyWriter::failed(const std::string &why) const {
                                  why.c_str());
 }
 
-llvm::Error NpyWriter::append(const float *values, int64_t count) {
+llvm::Error NpyWriter::append(const float *values, int64_t count,
+                              int64_t width) {
+  columns = width;
   stream->write(reinterpret_cast<const char *>(values),
                 size_t(count) * size_t(columns) * sizeof(float));
   rows += count;

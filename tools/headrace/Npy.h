@@ -18,23 +18,23 @@ namespace headrace::tools {
 class NpyWriter {
 public:
   static llvm::Expected<std::unique_ptr<NpyWriter>>
-  create(const std::string &path, int64_t columns);
+  create(const std::string &path);
   ~NpyWriter();
 
-  /// Appends `count` rows that lie one behind the other.
-  llvm::Error append(const float *rows, int64_t count);
+  /// Appends `count` rows that lie one behind the other; all have the same
+  /// number of columns.
+  llvm::Error append(const float *values, int64_t count, int64_t width);
 
   /// Ends the array and gives it its name.
   llvm::Error keep();
 
 private:
-  NpyWriter(const std::string &path, int64_t columns,
-            llvm::sys::fs::TempFile file);
+  NpyWriter(const std::string &path, llvm::sys::fs::TempFile file);
   std::string header() const;
   llvm::Error failed(const std::string &why) const;
 
   std::string path;
-  int64_t columns, rows = 0;
+  int64_t rows = 0, columns = 0;
   llvm::sys::fs::TempFile file;
   std::optional<llvm::raw_fd_ostream> stream;
 };

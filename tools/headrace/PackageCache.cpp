@@ -11,6 +11,8 @@
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
+#include "llvm/Support/Process.h"
+#include "llvm/Support/Signals.h"
 #include <chrono>
 #include <cstdio>
 #include <vector>
@@ -214,9 +216,18 @@ llvm::Expected<PackageCache::Entry> PackageCache::get(CompileRequest request,
   if (!request.quiet)
     fprintf(stderr, "compiling %s\n", request.checkpoint.c_str());
   trim(entry.path, facts->weightBytes);
-  if (llvm::Error error = compile(request))
-    return error;
-  return entry;
+  std::string partial = entry.path + kPartial.substr(kExtension.size()).str() +
+                        std::to_string(llvm::sys::Process::getProcessId());
+  llvm::sys::RemoveFileOnSignal(partial);
+  llvm::Error error = compile(request);
+  llvm::sys::DontRemoveFileOnSignal(partial);
+  if (!error)
+    return entry;
+  // Not every message of the phases knows about which checkpoint it is.
+  std::string message = llvm::toString(std::move(error));
+  if (message.find(request.checkpoint) == std::string::npos)
+    message = request.checkpoint + ": " + message;
+  return llvm::createStringError(message);
 }
 
 void PackageCache::trim(const std::string &last, uint64_t reserve) const {

@@ -26,32 +26,38 @@ struct RunOptions {
   std::vector<int32_t> endTokens;
   /// Absent: as many as are usual, as far as the context reaches.
   std::optional<int64_t> maxNewTokens;
-  std::string logits;
+  std::unique_ptr<NpyWriter> logits; ///< Null: not asked for.
   double temperature = 0, topP = 1;
   uint64_t seed = 0;
   uint32_t threads = 0;
 };
 
-/// What Ctrl-C stops; a signal handler reaches only what is global.
+// A signal handler reaches only what is global.
 headrace_cancel_t interrupt;
+struct sigaction oldInterrupt, oldTerminate;
 
-/// While it lives, Ctrl-C cancels; a second one ends the process as usual.
+/// While it lives, Ctrl-C cancels; a second one does what it did before.
 class InterruptGuard {
 public:
   InterruptGuard() {
     struct sigaction action = {};
-    action.sa_handler = [](int) { headrace_cancel_request(&interrupt); };
-    action.sa_flags = int(SA_RESETHAND);
+    action.sa_handler = [](int) {
+      headrace_cancel_request(&interrupt);
+      restore();
+    };
     sigaction(SIGINT, &action, &oldInterrupt);
     sigaction(SIGTERM, &action, &oldTerminate);
+    // Who started this process wants it to go on, as nohup does.
+    if (oldInterrupt.sa_handler == SIG_IGN)
+      sigaction(SIGINT, &oldInterrupt, nullptr);
   }
-  ~InterruptGuard() {
+  ~InterruptGuard() { restore(); }
+
+private:
+  static void restore() {
     sigaction(SIGINT, &oldInterrupt, nullptr);
     sigaction(SIGTERM, &oldTerminate, nullptr);
   }
-
-private:
-  struct sigaction oldInterrupt, oldTerminate;
 };
 
 /// Opens `file` for running.
@@ -66,7 +72,8 @@ headrace_status_t openPackage(headrace_instance_t *instance,
 class Generation {
 public:
   Generation(const RunOptions &options, const std::string &file)
-      : options(options), file(file), printer(options.prompt.tokenizer.get()) {}
+      : options(options), file(file), logits(options.logits.get()),
+        printer(options.prompt.tokenizer.get()) {}
 
   llvm::Error run(headrace_instance_t *instance, headrace_package_t *package);
   /// Prints how fast it went, if it came to a token; `remark` is about the
@@ -89,7 +96,7 @@ private:
   Device device;
   Session session;
   Sequence sequence;
-  std::unique_ptr<NpyWriter> logits;
+  NpyWriter *logits;
   TokenPrinter printer;
   /// Why `take` stopped the generation; empty where it did not.
   std::string stopped;
@@ -140,7 +147,8 @@ llvm::Error Generation::feed(const int32_t *ids, size_t count) {
     if (auto status = headrace_session_step(session.get(), &step, &result))
       return failed(status);
     if (logits)
-      if (auto error = logits->append(result.logits, int64_t(result.row_count)))
+      if (auto error = logits->append(result.logits, int64_t(result.row_count),
+                                      info.vocabulary))
         return error;
     ids += item.token_count;
     count -= item.token_count;
@@ -155,7 +163,7 @@ bool Generation::take(const headrace_token_event_t &event) {
     firstTime = lastTime;
   lastToken = event.token;
   if (logits)
-    if (auto error = logits->append(event.logits, 1))
+    if (auto error = logits->append(event.logits, 1, info.vocabulary))
       stopped = llvm::toString(std::move(error));
   if (!printer.print(event.token))
     stopped = "standard output: cannot be written";
@@ -202,12 +210,11 @@ llvm::Error Generation::run(headrace_instance_t *instance,
     return llvm::createStringError(
         "%s: the prompt has %zu tokens, but the context %u; see --max-context",
         file.c_str(), prompt.size(), info.max_context);
-  if (!options.logits.empty()) {
-    auto writer = NpyWriter::create(options.logits, info.vocabulary);
-    if (!writer)
-      return writer.takeError();
-    logits = std::move(*writer);
-  }
+  for (size_t i = 0; i < prompt.size(); ++i)
+    if (prompt[i] < 0 || uint32_t(prompt[i]) >= info.vocabulary)
+      return llvm::createStringError(
+          "%s: token #%zu is %d, but the vocabulary has %u ids", file.c_str(),
+          i, prompt[i], info.vocabulary);
 
   begin = Clock::now();
   // The last new token needs no place in the context.
@@ -324,7 +331,6 @@ int tools::runCommand(int argc, char **argv) {
   RunOptions options;
   if (line.has("--max-new-tokens"))
     options.maxNewTokens = line.number("--max-new-tokens", 0, 0, INT32_MAX);
-  options.logits = line.text("--logits", "");
   options.temperature = line.real("--temperature", 0, 0, 1e6);
   options.topP = line.real("--top-p", 1, 0, 1);
   options.seed = uint64_t(line.number("--seed", 0, 0, INT64_MAX));
@@ -355,6 +361,14 @@ int tools::runCommand(int argc, char **argv) {
     if (!ends)
       return fail(llvm::toString(ends.takeError()));
     options.endTokens = std::move(*ends);
+  }
+
+  // Before the compilation, which may take long.
+  if (line.has("--logits")) {
+    auto writer = NpyWriter::create(line.text("--logits", ""));
+    if (!writer)
+      return fail(llvm::toString(writer.takeError()));
+    options.logits = std::move(*writer);
   }
 
   Instance instance;
