@@ -222,7 +222,9 @@ llvm::Error headrace::tools::bench::benchLayer(const LayerBenchOptions &options,
       seconds = now() - begin;
       return work;
     };
-    auto found = measure(**probe, options.repeats, prepare, call);
+    auto found =
+        measure(**probe, "timing " + std::to_string(tokens) + " tokens",
+                options.repeats, prepare, call);
     if (!found)
       return found.takeError();
     Result result;

@@ -357,7 +357,8 @@ llvm::Error ModelBench::prefill(ModelRun &model) {
     return error;
   if (llvm::Error error = model.step(tokens))
     return error;
-  auto found = measure(*probe, options.repeats, prepare, call);
+  auto found =
+      measure(*probe, "timing the prefill", options.repeats, prepare, call);
   if (!found)
     return found.takeError();
   add("prefill", options.prefill, 0, work, *found);
@@ -389,7 +390,8 @@ llvm::Error ModelBench::decode(ModelRun &model, int64_t context) {
     seconds = now() - begin;
     return work;
   };
-  auto found = measure(*probe, int(options.decodeTokens), prepare, call);
+  auto found = measure(*probe, "timing steps at " + std::to_string(context),
+                       int(options.decodeTokens), prepare, call);
   if (!found)
     return found.takeError();
   add("decode", 1, context,

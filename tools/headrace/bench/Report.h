@@ -17,7 +17,8 @@ struct Result {
   int64_t tokens = 1;
   int64_t context = 0; ///< Positions before the tokens; models only.
   Measurement measurement;
-  int throttled = 0, disturbed = 0;
+  int throttled = 0, disturbed = 0; ///< Calls that were dropped.
+  bool busy = false;                ///< The figures are those of others, too.
   double bytes = 0, operations = 0; ///< Medians of the work of a call.
   double error = -1; ///< Relative error of the check; negative: none made.
 };

@@ -48,18 +48,17 @@ TempDirectory::create(uint64_t bytes) {
         "%s: needs %llu bytes of disk, but %llu are free; TMPDIR names another "
         "place",
         path.c_str(), (unsigned long long)bytes, (unsigned long long)free);
-  llvm::sys::path::append(path, "headrace-bench-XXXXXX");
-  if (path.size() + 64 > sizeof(directoryPath))
-    return llvm::createStringError("%s: is too long a path", path.c_str());
+  std::string name = std::string(path.str()) + "/headrace-bench-XXXXXX";
+  if (name.size() + 64 > sizeof(directoryPath))
+    return llvm::createStringError("%s: is too long a path", name.c_str());
   // Before the directory is there, so that none is missed.
   for (int signal : {SIGINT, SIGTERM, SIGHUP})
     std::signal(signal, removeAndDie);
-  if (!mkdtemp(path.data()))
-    return llvm::createStringError("%s: cannot be created: %s", path.c_str(),
+  if (!mkdtemp(name.data()))
+    return llvm::createStringError("%s: cannot be created: %s", name.c_str(),
                                    strerror(errno));
-  memcpy(directoryPath, path.c_str(), path.size() + 1);
-  return std::unique_ptr<TempDirectory>(
-      new TempDirectory(std::string(path.str())));
+  memcpy(directoryPath, name.c_str(), name.size() + 1);
+  return std::unique_ptr<TempDirectory>(new TempDirectory(std::move(name)));
 }
 
 std::string TempDirectory::file(const std::string &name) {

@@ -2,6 +2,7 @@
 // Timed calls with a bound of their own.
 #include "tools/headrace/bench/Timing.h"
 
+#include "tools/headrace/Progress.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/FormatVariadic.h"
 #include <algorithm>
@@ -19,8 +20,10 @@ constexpr double kDisturbed = 0.01;
 /// chiplet or two differ by more than four times, noise within one by less
 /// than a third.
 constexpr double kOtherState = 1.6;
-/// Calls made for each one wanted before the machine counts as busy.
+/// Calls made, and seconds spent, for each call wanted before the machine
+/// counts as busy. Builds and tests come in bursts that outlast a few calls.
 constexpr int kPatience = 3;
+constexpr double kPatienceSeconds = 1;
 
 /// Whether two latencies, the lower one first, show the same placement.
 bool sameState(double low, double high) {
@@ -66,8 +69,7 @@ Measurement summarize(llvm::ArrayRef<Sample> samples, std::string state) {
 }
 
 /// Cuts samples where the sorted latencies jump.
-std::vector<Measurement> byState(std::vector<Sample> samples,
-                                 llvm::StringRef note) {
+std::vector<Measurement> byState(std::vector<Sample> samples) {
   std::vector<Measurement> out;
   llvm::sort(samples, [](const Sample &a, const Sample &b) {
     return a.machine.latencyNs < b.machine.latencyNs;
@@ -80,11 +82,9 @@ std::vector<Measurement> byState(std::vector<Sample> samples,
     auto group = llvm::ArrayRef(samples).slice(from, to - from);
     double latency =
         medianBy(group, [](const Sample &s) { return s.machine.latencyNs; });
-    std::string state = latency > 0
-                            ? llvm::formatv("{0:F0} ns core to core", latency)
-                        : latency < 0 ? std::string("cores shared")
-                                      : std::string("one core");
-    out.push_back(summarize(group, state + note.str()));
+    out.push_back(summarize(
+        group, latency > 0 ? llvm::formatv("{0:F0} ns core to core", latency)
+                           : std::string("one core")));
     from = to;
   }
   llvm::sort(out, [](const Measurement &a, const Measurement &b) {
@@ -109,10 +109,9 @@ double Sample::bound() const {
                   work.operations / machine.operationsPerSecond);
 }
 
-llvm::Expected<Measurements>
-headrace::tools::bench::measure(MachineProbe &probe, int repeats,
-                                llvm::function_ref<llvm::Error()> prepare,
-                                TimedCall call) {
+llvm::Expected<Measurements> headrace::tools::bench::measure(
+    MachineProbe &probe, const std::string &what, int repeats,
+    llvm::function_ref<llvm::Error()> prepare, TimedCall call) {
   std::vector<Sample> samples;
   // The best peak may still rise, so every sample is judged again each time.
   auto good = [&] {
@@ -122,8 +121,14 @@ headrace::tools::bench::measure(MachineProbe &probe, int repeats,
         kept.push_back(sample);
     return kept;
   };
-  while (int(good().size()) < repeats &&
-         int(samples.size()) < kPatience * repeats) {
+  Progress progress(what);
+  double start = now();
+  auto patient = [&] {
+    return int(samples.size()) < kPatience * repeats ||
+           now() - start < kPatienceSeconds * repeats;
+  };
+  for (int kept = 0; kept < repeats && patient(); kept = int(good().size())) {
+    progress.update(uint64_t(kept), uint64_t(repeats));
     if (llvm::Error error = prepare())
       return std::move(error);
     Sample sample;
@@ -155,9 +160,13 @@ headrace::tools::bench::measure(MachineProbe &probe, int repeats,
     else if (isThrottled(sample, probe))
       ++out.throttled;
   std::vector<Sample> kept = good();
-  // With nothing left the figures of the busy machine are better than none, but
-  // they say what they are.
-  bool busy = kept.empty();
-  out.states = byState(busy ? samples : kept, busy ? ", busy" : "");
+  if (!kept.empty()) {
+    out.states = byState(std::move(kept));
+  } else {
+    // The figures of a busy machine are better than none, but they say what
+    // they are.
+    out.states.push_back(summarize(samples, "busy"));
+    out.busy = true;
+  }
   return out;
 }

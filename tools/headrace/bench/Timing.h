@@ -32,7 +32,7 @@ struct Sample {
 
 /// The samples of one measurement in one state of the machine.
 struct Measurement {
-  std::string state; ///< "58 ns" core to core, or why there is none.
+  std::string state; ///< "58 ns core to core", or why there is none.
   double median = 0, least = 0, most = 0;
   double bound = 0;    ///< Median.
   double fraction = 0; ///< Median of bound / seconds, sample by sample.
@@ -40,21 +40,24 @@ struct Measurement {
   int repeats = 0;
 };
 
+/// All that count, and how many do not.
 struct Measurements {
   std::vector<Measurement> states; ///< Those with most samples first.
-  int throttled = 0;               ///< Dropped: the clock was low.
+  bool busy = false; ///< No call went undisturbed; all of them are reported.
+  int throttled = 0; ///< Dropped: the clock was low.
   int disturbed = 0; ///< Dropped: others had our cores, or the state changed.
 
   int dropped() const { return throttled + disturbed; }
 };
 
-/// Times one call; `run` returns what the call had to do.
+/// Makes one call: sets the seconds it took, returns what it had to do.
 using TimedCall = llvm::function_ref<llvm::Expected<Work>(double &seconds)>;
 
 /// Collects samples until `repeats` of them count, or until it is clear that
 /// the machine is too busy for that. `prepare` makes a call's input and stands
-/// before the first reading.
-llvm::Expected<Measurements> measure(MachineProbe &probe, int repeats,
+/// before the first reading; `what` is shown as progress.
+llvm::Expected<Measurements> measure(MachineProbe &probe,
+                                     const std::string &what, int repeats,
                                      llvm::function_ref<llvm::Error()> prepare,
                                      TimedCall call);
 
