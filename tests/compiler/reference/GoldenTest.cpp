@@ -135,7 +135,7 @@ TEST_P(FamilyTest, LogitsMatchTheGolden) {
   auto logits = interpreter.step({{0, golden.tokens()}}, StepRows::All);
   ASSERT_TRUE(bool(logits)) << llvm::toString(logits.takeError());
   GoldenReport report =
-      compareWithGolden(golden, logits->values, golden.bound());
+      compareWithGolden(golden, logits->values, golden.closeness());
   std::cout << report.text << "\n";
   EXPECT_TRUE(report.ok) << report.text;
   // The routers see what the golden's saw; their logits spread about 3.

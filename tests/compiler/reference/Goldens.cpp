@@ -94,8 +94,6 @@ double Golden::closeness() const {
   return llvm::StringRef(name).ends_with("-f32") ? 2e-4 : 3e-2;
 }
 
-double Golden::bound() const { return std::max(closeness(), nativeMaxError); }
-
 llvm::Expected<Golden> readGolden(llvm::StringRef directory) {
   Golden golden;
   golden.name = llvm::sys::path::filename(directory).str();
@@ -118,10 +116,6 @@ llvm::Expected<Golden> readGolden(llvm::StringRef directory) {
                                    "/golden.json' lacks a value");
   golden.logitsStd = *deviation;
   golden.routerMarginBound = *bound;
-  if (auto *native = object->getObject("native_dtype_logit_error"))
-    golden.nativeMaxError =
-        native->getNumber("max_abs").value_or(0) / golden.logitsStd;
-
   std::vector<int64_t> shape, margins, top2;
   struct File {
     const char *name;

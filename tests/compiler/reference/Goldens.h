@@ -26,9 +26,6 @@ struct Golden {
   std::vector<float> top2Margin;
   double logitsStd = 0;
   double routerMarginBound = 0;
-  /// The largest error, as a part of `logitsStd`, that transformers itself has
-  /// when it computes in the checkpoint's type; 0 for f32.
-  double nativeMaxError = 0;
 
   /// Prompt and continuation: what a teacher-forced run feeds.
   std::vector<int32_t> tokens() const;
@@ -37,13 +34,6 @@ struct Golden {
   /// What counts as close, as a part of `logitsStd`: 2e-4 for f32, else 3e-2.
   /// Two logits farther apart than this may not change places.
   double closeness() const;
-
-  /// The largest error that a run with the stated numerics may have: closeness,
-  /// or nativeMaxError where that is larger. A single worst logit of a bf16
-  /// model (of some 20000) lies above 3e-2 by rounding alone, and the error
-  /// that another implementation of the same rounding has is a measure of how
-  /// much that can be.
-  double bound() const;
 };
 
 /// The golden beside a checkpoint.
