@@ -7,6 +7,7 @@
 #include "compiler/codegen/cpu/LowerTiles.h"
 #include "compiler/transforms/Passes.h"
 #include "dialects/flow/IR/Flow.h"
+#include "dialects/tier/IR/Tier.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Verifier.h"
 #include "mlir/Pass/Pass.h"
@@ -71,6 +72,10 @@ llvm::Error headrace::verifyPhase(ModuleOp module, Phase phase) {
                !isa<flow::CallOp, tier::UseOp, func::ReturnOp>(op)) {
       wrong = op;
       why = "is outside of every kernel after phase";
+    } else if (phase < Phase::tiered &&
+               isa<flow::ScheduleOp, tier::BufferOp>(op)) {
+      wrong = op;
+      why = "may not exist after phase";
     } else if (phase == Phase::tiered && isa<func::FuncOp, flow::CallOp>(op)) {
       wrong = op;
       why = "is not placed after phase";
@@ -142,6 +147,9 @@ static llvm::Error dump(ModuleOp module, Phase phase,
 }
 
 llvm::Error headrace::runPhases(ModuleOp module, const PhaseOptions &options) {
+  if (options.from == Phase::package)
+    return llvm::createStringError("phase 'package' is a file and no module; "
+                                   "expected a phase ahead of it");
   if (options.to < options.from)
     return llvm::createStringError(
         "the module is in phase '%s', which lies behind '%s'",
