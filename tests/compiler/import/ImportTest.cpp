@@ -196,7 +196,7 @@ TEST(Import, FamilyShapes) {
               op.getLayer() == 0 ? std::nullopt : std::optional<uint64_t>(20));
   });
   // Tied: the embedding is the last product's weight.
-  Module tied = import(context, bundled("llama-bf16"));
+  Module tied = import(context, bundled("qwen3-f32"));
   EXPECT_FALSE(tied->lookupSymbol("lm_head"));
   auto function = tied->lookupSymbol<func::FuncOp>("forward");
   auto last = function.getBody()
