@@ -30,14 +30,13 @@ StepLimits StepLimits::of(ModuleOp module) {
 
 void StepLimits::set(ModuleOp module) const {
   Builder b(module.getContext());
-  module->setAttr("headrace.limits",
-                  b.getDictionaryAttr({
-                      b.getNamedAttr("max_tokens", b.getI64IntegerAttr(maxTokens)),
-                      b.getNamedAttr("max_sequences",
-                                     b.getI64IntegerAttr(maxSequences)),
-                      b.getNamedAttr("max_context",
-                                     b.getI64IntegerAttr(maxContext)),
-                  }));
+  module->setAttr(
+      "headrace.limits",
+      b.getDictionaryAttr({
+          b.getNamedAttr("max_tokens", b.getI64IntegerAttr(maxTokens)),
+          b.getNamedAttr("max_sequences", b.getI64IntegerAttr(maxSequences)),
+          b.getNamedAttr("max_context", b.getI64IntegerAttr(maxContext)),
+      }));
 }
 
 RoutingLayout::RoutingLayout(moe::RoutingType type, const StepLimits &limits) {
@@ -109,8 +108,7 @@ MemRefType headrace::memoryType(Type type, const StepLimits &limits) {
       return MemRefType::get({ShapedType::kDynamic}, tensor.getElementType());
     return rowsType(tensor.getDimSize(1), tensor.getElementType());
   }
-  if (auto panels =
-          dyn_cast_or_null<flow::PanelsAttr>(tensor.getEncoding())) {
+  if (auto panels = dyn_cast_or_null<flow::PanelsAttr>(tensor.getEncoding())) {
     ArrayRef<int64_t> shape = tensor.getShape();
     int64_t out = shape[shape.size() - 2], in = shape.back(), count = 1;
     for (int64_t outer : shape.drop_back(2))

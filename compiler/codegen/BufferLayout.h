@@ -28,9 +28,9 @@ struct StepLimits {
   void set(mlir::ModuleOp module) const;
 };
 
-/// Byte offsets inside the buffer of a `!moe.routing`. Everything is i32 or f32.
-/// What a router's tasks write by row (ids, weights) is turned by the last of
-/// them into lists by expert: rows and weights of expert e are entries
+/// Byte offsets inside the buffer of a `!moe.routing`. Everything is i32 or
+/// f32. What a router's tasks write by row (ids, weights) is turned by the last
+/// of them into lists by expert: rows and weights of expert e are entries
 /// `offsets[e]` to `offsets[e + 1]`, rows ascending; `active` lists the experts
 /// that have rows, ascending.
 struct RoutingLayout {
@@ -61,8 +61,8 @@ struct KvLayout {
 };
 
 /// Memory of an activation or of packed weights: rows of products' operands are
-/// padded to an odd number of cache lines, so that neighbouring rows do not fall
-/// on one set; everything else is dense. Packed weights are
+/// padded to an odd number of cache lines, so that neighbouring rows do not
+/// fall on one set; everything else is dense. Packed weights are
 /// `[panels][in / pack][columns][pack]`, all experts' panels one behind the
 /// other. Null for a type that is never in memory.
 mlir::MemRefType memoryType(mlir::Type type, const StepLimits &limits);

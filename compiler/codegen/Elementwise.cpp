@@ -73,9 +73,8 @@ Value headrace::emitElementwise(OpBuilder &b, Location loc, Operation *op,
       .Case<arith::MulFOp, nn::ScaleOp>([&](auto) -> Value {
         return arith::MulFOp::create(b, loc, v[0], v[1]);
       })
-      .Case([&](nn::ActOp act) {
-        return activate(b, loc, act.getKind(), v[0]);
-      })
+      .Case(
+          [&](nn::ActOp act) { return activate(b, loc, act.getKind(), v[0]); })
       .Case([&](nn::GluOp glu) -> Value {
         return arith::MulFOp::create(
             b, loc, activate(b, loc, glu.getKind(), v[0]), v[1]);

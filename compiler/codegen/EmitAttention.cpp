@@ -2,15 +2,16 @@
 // Emits attention: head norms, rotation, cache write and the attention itself.
 //
 // One task is one sequence and one KV head: it alone writes and reads that
-// head's pages, so nothing has to be ordered between tasks. The query heads that
-// share the KV head are rows of one register tile, so that every page is read
-// once. Pages are cut at absolute positions and walked in order with a running
-// maximum, and a page that a row may not see leaves its state as it is: a row's
-// result depends on its own sequence alone. Queries and probabilities stay
-// float32: scores are large where attention is sharp, and rounding them to the
-// cache's type would cost more accuracy than all other roundings of a layer.
-#include "compiler/codegen/Emitters.h"
+// head's pages, so nothing has to be ordered between tasks. The query heads
+// that share the KV head are rows of one register tile, so that every page is
+// read once. Pages are cut at absolute positions and walked in order with a
+// running maximum, and a page that a row may not see leaves its state as it is:
+// a row's result depends on its own sequence alone. Queries and probabilities
+// stay float32: scores are large where attention is sharp, and rounding them to
+// the cache's type would cost more accuracy than all other roundings of a
+// layer.
 #include "compiler/codegen/Elementwise.h"
+#include "compiler/codegen/Emitters.h"
 #include "compiler/codegen/ProgramBuilder.h"
 #include "dialects/nn/IR/Nn.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -38,16 +39,17 @@ struct HeadSource {
 
 LogicalResult matchHead(Value value, HeadSource &source) {
   while (Operation *op = value.getDefiningOp()) {
-    if (auto rotate = dyn_cast<nn::RotateOp>(op);
-        rotate && !source.rotate && source.elementwise.empty() &&
-        !source.norm) {
+    if (auto rotate = dyn_cast<nn::RotateOp>(op); rotate && !source.rotate &&
+                                                  source.elementwise.empty() &&
+                                                  !source.norm) {
       source.rotate = rotate;
       value = rotate.getInput();
     } else if (isa<nn::ClampOp>(op) && !source.norm) {
       source.elementwise.insert(source.elementwise.begin(), op);
       value = op->getOperand(0);
-    } else if (auto norm = dyn_cast<nn::NormOp>(op); norm && !source.norm &&
-               norm.getKind() == nn::NormKind::rms && !norm.getBias()) {
+    } else if (auto norm = dyn_cast<nn::NormOp>(op);
+               norm && !source.norm && norm.getKind() == nn::NormKind::rms &&
+               !norm.getBias()) {
       source.norm = norm;
       value = norm.getInput();
     } else if (auto slice = dyn_cast<tensor::ExtractSliceOp>(op)) {
@@ -74,8 +76,7 @@ public:
     Value start = p.mul(head, headDim);
     Value scale = normScale(row, start);
     auto channel = [&](Value c) {
-      Value x = p.load(memory,
-                       {row, p.add(p.add(start, c), source.offset)});
+      Value x = p.load(memory, {row, p.add(p.add(start, c), source.offset)});
       if (scale) {
         x = arith::MulFOp::create(p.b, x, scale);
         if (Value weight = source.norm.getWeight()) {
@@ -93,12 +94,12 @@ public:
     int64_t rotated = 0;
     if (source.rotate) {
       Value angles = p.memory(source.rotate.getAngles());
-      rotated =
-          cast<MemRefType>(angles.getType()).getDimSize(1);
+      rotated = cast<MemRefType>(angles.getType()).getDimSize(1);
       int64_t half = rotated / 2;
       p.loop(p.index(half), [&](Value i) {
         Value j = p.add(i, half);
-        Value cosine = p.load(angles, {row, i}), sine = p.load(angles, {row, j});
+        Value cosine = p.load(angles, {row, i}),
+              sine = p.load(angles, {row, j});
         Value x = channel(i), y = channel(j);
         auto mul = [&](Value l, Value r) -> Value {
           return arith::MulFOp::create(p.b, l, r);
@@ -118,10 +119,10 @@ private:
     if (!source.norm)
       return {};
     bool whole = source.norm.getGroups() == 1;
-    int64_t width = whole ? cast<RankedTensorType>(
-                                source.norm.getInput().getType())
-                                .getDimSize(1)
-                          : headDim;
+    int64_t width =
+        whole ? cast<RankedTensorType>(source.norm.getInput().getType())
+                    .getDimSize(1)
+              : headDim;
     Value from = whole ? p.index(source.offset) : p.add(start, source.offset);
     // Eight running sums, so that the additions of a row overlap.
     constexpr int64_t kSums = 8;
@@ -131,21 +132,21 @@ private:
       Value x = p.load(memory, {row, p.add(from, c)});
       return math::FmaOp::create(p.b, x, x, total);
     };
-    SmallVector<Value> sums = p.fold(
-        p.index(0), p.index(main / kSums), zeros,
-        [&](Value i, ValueRange totals) {
-          SmallVector<Value> out;
-          Value base = p.mul(i, kSums);
-          for (int64_t s = 0; s < kSums; ++s)
-            out.push_back(square(p.add(base, s), totals[size_t(s)]));
-          return out;
-        });
+    SmallVector<Value> sums =
+        p.fold(p.index(0), p.index(main / kSums), zeros,
+               [&](Value i, ValueRange totals) {
+                 SmallVector<Value> out;
+                 Value base = p.mul(i, kSums);
+                 for (int64_t s = 0; s < kSums; ++s)
+                   out.push_back(square(p.add(base, s), totals[size_t(s)]));
+                 return out;
+               });
     for (int64_t c = main; c < width; ++c)
       sums[0] = square(p.index(c), sums[0]);
     for (int64_t n = kSums / 2; n; n /= 2)
       for (int64_t s = 0; s < n; ++s)
-        sums[size_t(s)] = arith::AddFOp::create(p.b, sums[size_t(s)],
-                                                sums[size_t(s + n)]);
+        sums[size_t(s)] =
+            arith::AddFOp::create(p.b, sums[size_t(s)], sums[size_t(s + n)]);
     Value mean = arith::DivFOp::create(p.b, sums[0], p.f32(double(width)));
     Value root = math::SqrtOp::create(
         p.b, arith::AddFOp::create(
@@ -181,6 +182,9 @@ LogicalResult headrace::emitAttention(flow::KernelOp kernel,
     return op.emitOpError("reads a cache that is no argument of its kernel");
 
   nn::KvCacheType cache = op.getCache().getType();
+  // Pairs of 16-bit values are multiplied as bf16 by every target.
+  if (cache.getElement().isF16())
+    return op.emitOpError("has a cache of f16; expected f32 or bf16");
   KvLayout layout(cache);
   int64_t dim = cache.getHeadDim(), kvHeads = cache.getHeads();
   int64_t shared = int64_t(op.getHeads()) / kvHeads;
@@ -207,8 +211,7 @@ LogicalResult headrace::emitAttention(flow::KernelOp kernel,
   Value queries = p.scratch(strided(maxRows, dim, stride, rowElement));
   Value outputs = p.scratch(strided(maxRows, dim, stride, resultElement));
   int64_t limit = options.attentionRowLimit;
-  Value weights =
-      p.scratch(strided(limit, kPositions, kPositions, rowElement));
+  Value weights = p.scratch(strided(limit, kPositions, kPositions, rowElement));
 
   Value sequence = p.div(p.task(), kvHeads), head = p.rem(p.task(), kvHeads);
   Value first = p.loadIndex(sequences, sequence);
@@ -216,9 +219,8 @@ LogicalResult headrace::emitAttention(flow::KernelOp kernel,
   Value count = p.sub(end, first);
   Value start = p.loadIndex(positions, first);
   Value tableRow = p.mul(sequence, maxPages);
-  Value headStart =
-      p.add(p.mul(head, layout.headElements),
-            int64_t(op.getLayer()) * layout.layerElements);
+  Value headStart = p.add(p.mul(head, layout.headElements),
+                          int64_t(op.getLayer()) * layout.layerElements);
   auto headBlock = [&](Value page) {
     Value number = p.loadIndex(table, p.add(tableRow, page));
     return p.add(p.mul(number, layout.pageElements), headStart);
@@ -231,10 +233,10 @@ LogicalResult headrace::emitAttention(flow::KernelOp kernel,
     Value block = headBlock(p.div(position, kPositions));
     Value slot = p.rem(position, kPositions);
     keys.read(row, head, [&](Value c, Value x) {
-      Value at = p.add(p.mul(p.add(p.mul(p.div(c, layout.pack), kPositions),
-                                   slot),
-                             layout.pack),
-                       p.rem(c, layout.pack));
+      Value at =
+          p.add(p.mul(p.add(p.mul(p.div(c, layout.pack), kPositions), slot),
+                      layout.pack),
+                p.rem(c, layout.pack));
       p.store(narrow(p, x, element), pool, p.add(block, at));
     });
     Value valueBlock = p.add(block, layout.keyElements);
@@ -249,9 +251,8 @@ LogicalResult headrace::emitAttention(flow::KernelOp kernel,
     p.loop(p.index(shared), [&](Value h) {
       Value to = p.add(p.mul(i, shared), h);
       Value from = p.add(p.mul(head, shared), h);
-      heads.read(row, from, [&](Value c, Value x) {
-        p.store(x, queries, {to, c});
-      });
+      heads.read(row, from,
+                 [&](Value c, Value x) { p.store(x, queries, {to, c}); });
       if (dim % 2 && layout.pack == 2) { // The half pair behind an odd width.
         auto wide = flow::ViewOp::create(
             p.b, strided(maxRows, stride, stride, rowElement), queries, Value(),
@@ -265,7 +266,8 @@ LogicalResult headrace::emitAttention(flow::KernelOp kernel,
   auto tileType = flow::TileType::get(p.b.getContext(), dim, rowElement);
   Value queryTile = flow::LoadOp::create(
       p.b, tileType, queries, p.index(0), total, Value(), Value(), Value(),
-      Value(), flow::RowNormAttr(), p.b.getF64FloatAttr(0), /*in_place=*/p.b.getUnitAttr());
+      Value(), flow::RowNormAttr(), p.b.getF64FloatAttr(0),
+      /*in_place=*/p.b.getUnitAttr());
   auto keyType = MemRefType::get(
       {1, (dim + layout.pack - 1) / layout.pack, kPositions, layout.pack},
       element);
@@ -277,8 +279,8 @@ LogicalResult headrace::emitAttention(flow::KernelOp kernel,
 
   p.rows(total, limit, [&](Value row) {
     // Position of each row, and the pages that the tile's rows may see.
-    Value rowNumbers = flow::IotaOp::create(p.b, p.accI32(1),
-                                            flow::IotaKind::rows, row);
+    Value rowNumbers =
+        flow::IotaOp::create(p.b, p.accI32(1), flow::IotaKind::rows, row);
     Value base = p.toI32(start);
     Value at = p.map(rowNumbers, p.accI32(1),
                      [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
@@ -319,70 +321,64 @@ LogicalResult headrace::emitAttention(flow::KernelOp kernel,
     SmallVector<Value> init;
     init.push_back(flow::ConstantOp::create(
         p.b, one, p.b.getF32FloatAttr(float(kMasked))));
-    init.push_back(
-        flow::ConstantOp::create(p.b, one, p.b.getF32FloatAttr(0)));
+    init.push_back(flow::ConstantOp::create(p.b, one, p.b.getF32FloatAttr(0)));
     for (int64_t c = 0; c < chunks; ++c)
       init.push_back(
           flow::ConstantOp::create(p.b, wide, p.b.getF32FloatAttr(0)));
 
     ValueRange state = p.fold(
-        pageStart, pageEnd, init, [&](Value page, ValueRange carried) -> SmallVector<Value> {
+        pageStart, pageEnd, init,
+        [&](Value page, ValueRange carried) -> SmallVector<Value> {
           Value block = headBlock(page);
-          Value keyPage =
-              flow::ViewOp::create(p.b, keyType, pool, block, 0);
+          Value keyPage = flow::ViewOp::create(p.b, keyType, pool, block, 0);
           Value valuePage = flow::ViewOp::create(
               p.b, valueType, pool, p.add(block, layout.keyElements), 0);
           Value scores =
               flow::MmaOp::create(p.b, wide, queryTile, row, keyPage,
                                   p.index(0), Value(), /*prefetch=*/false);
-          Value columns = flow::IotaOp::create(
-              p.b, p.accI32(kPositions), flow::IotaKind::columns,
-              p.mul(page, kPositions));
+          Value columns = flow::IotaOp::create(p.b, p.accI32(kPositions),
+                                               flow::IotaKind::columns,
+                                               p.mul(page, kPositions));
           Value masked = p.map(
               {scores, columns, at}, wide,
               [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
-                Value s = arith::MulFOp::create(b, loc, v[0],
-                                                number(b, loc, scale));
+                Value s =
+                    arith::MulFOp::create(b, loc, v[0], number(b, loc, scale));
                 return arith::SelectOp::create(b, loc,
                                                visible(b, loc, v[1], v[2]), s,
                                                number(b, loc, kMasked));
               });
-          Value peak = flow::ReduceOp::create(p.b, one, flow::ReduceKind::max,
-                                              masked);
-          Value top = p.map({carried[0], peak}, one,
-                            [](OpBuilder &b, Location loc,
-                               ValueRange v) -> Value {
-                              Value more = arith::CmpFOp::create(
-                                  b, loc, arith::CmpFPredicate::OGT, v[0],
-                                  v[1]);
-                              return arith::SelectOp::create(b, loc, more, v[0],
-                                                             v[1]);
-                            });
+          Value peak =
+              flow::ReduceOp::create(p.b, one, flow::ReduceKind::max, masked);
+          Value top =
+              p.map({carried[0], peak}, one,
+                    [](OpBuilder &b, Location loc, ValueRange v) -> Value {
+                      Value more = arith::CmpFOp::create(
+                          b, loc, arith::CmpFPredicate::OGT, v[0], v[1]);
+                      return arith::SelectOp::create(b, loc, more, v[0], v[1]);
+                    });
           Value probability = p.map(
               {masked, columns, at, top}, wide,
               [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
                 Value e = math::ExpOp::create(
                     b, loc, arith::SubFOp::create(b, loc, v[0], v[3]));
-                return arith::SelectOp::create(b, loc,
-                                               visible(b, loc, v[1], v[2]), e,
-                                               number(b, loc, 0));
+                return arith::SelectOp::create(
+                    b, loc, visible(b, loc, v[1], v[2]), e, number(b, loc, 0));
               });
-          Value fade = p.map({carried[0], top}, one,
-                             [](OpBuilder &b, Location loc,
-                                ValueRange v) -> Value {
-                               return math::ExpOp::create(
-                                   b, loc,
-                                   arith::SubFOp::create(b, loc, v[0], v[1]));
-                             });
+          Value fade =
+              p.map({carried[0], top}, one,
+                    [](OpBuilder &b, Location loc, ValueRange v) -> Value {
+                      return math::ExpOp::create(
+                          b, loc, arith::SubFOp::create(b, loc, v[0], v[1]));
+                    });
           Value sum = flow::ReduceOp::create(p.b, one, flow::ReduceKind::sum,
                                              probability);
-          Value mass = p.map({carried[1], fade, sum}, one,
-                             [](OpBuilder &b, Location loc,
-                                ValueRange v) -> Value {
-                               Value kept = arith::MulFOp::create(b, loc, v[0],
-                                                                  v[1]);
-                               return arith::AddFOp::create(b, loc, kept, v[2]);
-                             });
+          Value mass =
+              p.map({carried[1], fade, sum}, one,
+                    [](OpBuilder &b, Location loc, ValueRange v) -> Value {
+                      Value kept = arith::MulFOp::create(b, loc, v[0], v[1]);
+                      return arith::AddFOp::create(b, loc, kept, v[2]);
+                    });
           flow::StoreOp::create(p.b, probability, weights, p.index(0),
                                 p.index(0), Value(), /*accumulate=*/false);
           Value weightTile = flow::LoadOp::create(
@@ -393,16 +389,14 @@ LogicalResult headrace::emitAttention(flow::KernelOp kernel,
               /*in_place=*/p.b.getUnitAttr());
           SmallVector<Value> next{top, mass};
           for (int64_t c = 0; c < chunks; ++c) {
-            Value faded = p.map({carried[size_t(2 + c)], fade}, wide,
-                                [](OpBuilder &b, Location loc,
-                                   ValueRange v) -> Value {
-                                  return arith::MulFOp::create(b, loc, v[0],
-                                                               v[1]);
-                                });
-            next.push_back(flow::MmaOp::create(p.b, wide, weightTile,
-                                               p.index(0), valuePage,
-                                               p.index(c), faded,
-                                               /*prefetch=*/false));
+            Value faded =
+                p.map({carried[size_t(2 + c)], fade}, wide,
+                      [](OpBuilder &b, Location loc, ValueRange v) -> Value {
+                        return arith::MulFOp::create(b, loc, v[0], v[1]);
+                      });
+            next.push_back(flow::MmaOp::create(
+                p.b, wide, weightTile, p.index(0), valuePage, p.index(c), faded,
+                /*prefetch=*/false));
           }
           return next;
         });

@@ -7,8 +7,8 @@
 // the product runs over all input channels and an elementwise epilogue stores.
 // Tasks are column groups, so no two tasks write one element and an element's
 // sum never depends on how the work is cut.
-#include "compiler/codegen/Emitters.h"
 #include "compiler/codegen/Elementwise.h"
+#include "compiler/codegen/Emitters.h"
 #include "compiler/codegen/ProgramBuilder.h"
 #include "dialects/moe/IR/Moe.h"
 #include "dialects/nn/IR/Nn.h"
@@ -75,8 +75,7 @@ public:
       return linear.emitOpError("has a weight that is not packed");
     out = type.getDimSize(type.getRank() - 2);
     in = type.getDimSize(type.getRank() - 1);
-    element = linear.getInputs() ? *linear.getInputs()
-                                 : Type(p.b.getF32Type());
+    element = linear.getInputs() ? *linear.getInputs() : Type(p.b.getF32Type());
     panelCount = panels.getPanelCount(out);
     columns = panels.getColumns();
     step = columns / panels.getHalves();
@@ -96,8 +95,8 @@ public:
     if (!inPlace)
       stage = p.scratch(stageType(maxRows, in, element));
     if (norm) {
-      kind = flow::RowNormAttr::get(
-          p.b.getContext(), flow::RowNorm(unsigned(norm.getKind())));
+      kind = flow::RowNormAttr::get(p.b.getContext(),
+                                    flow::RowNorm(unsigned(norm.getKind())));
       eps = norm.getEps();
       if (norm.getWeight())
         weight = p.memory(norm.getWeight());
@@ -111,8 +110,7 @@ public:
   }
 
   /// Calls `body(panel)` for the panels of column group `group` of `groups`.
-  void overPanels(Value group, int64_t groups,
-                  function_ref<void(Value)> body) {
+  void overPanels(Value group, int64_t groups, function_ref<void(Value)> body) {
     int64_t each = (panelCount + groups - 1) / groups;
     Value from = p.min(p.mul(group, each), p.index(panelCount));
     Value to = p.min(p.add(from, each), p.index(panelCount));
@@ -120,8 +118,8 @@ public:
   }
 
   Value product(Value tile, Value first, Value panel) {
-    return flow::MmaOp::create(p.b, p.acc(columns), tile, first,
-                               weightMemory, panel, Value(),
+    return flow::MmaOp::create(p.b, p.acc(columns), tile, first, weightMemory,
+                               panel, Value(),
                                /*prefetch=*/true);
   }
 
@@ -132,9 +130,9 @@ public:
     if (value == linear.getResult()) {
       if (!linear.getBias())
         return acc;
-      Value bias = flow::ReadOp::create(
-          p.b, p.acc(columns), p.memory(linear.getBias()), Value(),
-          p.mul(panel, columns), Value());
+      Value bias =
+          flow::ReadOp::create(p.b, p.acc(columns), p.memory(linear.getBias()),
+                               Value(), p.mul(panel, columns), Value());
       return p.map({acc, bias}, p.acc(columns),
                    [](OpBuilder &b, Location loc, ValueRange v) -> Value {
                      return arith::AddFOp::create(b, loc, v[0], v[1]);
@@ -144,10 +142,9 @@ public:
     if (!op) { // A kernel argument: the same rows and columns of it.
       auto type = cast<RankedTensorType>(value.getType());
       bool scalar = type.getDimSize(1) == 1;
-      return flow::ReadOp::create(p.b, p.acc(scalar ? 1 : step),
-                                  p.memory(value), row,
-                                  scalar ? p.index(0) : p.mul(panel, step),
-                                  Value());
+      return flow::ReadOp::create(
+          p.b, p.acc(scalar ? 1 : step), p.memory(value), row,
+          scalar ? p.index(0) : p.mul(panel, step), Value());
     }
     if (auto slice = dyn_cast<tensor::ExtractSliceOp>(op);
         slice && slice.getSource() == linear.getResult() &&
@@ -218,8 +215,8 @@ LogicalResult headrace::emitLinear(flow::KernelOp kernel,
   if (failed(product.prepare()))
     return failure();
   product.weightMemory = p.memory(linear.getWeight());
-  Value count = p.count(source.pick ? flow::Count::outputs
-                                    : flow::Count::tokens);
+  Value count =
+      p.count(source.pick ? flow::Count::outputs : flow::Count::tokens);
   Value indices = source.pick ? p.memory(source.pick.getIds()) : Value();
   Value tile = product.stageRows(p.memory(source.argument), p.index(0), count,
                                  indices, source.norm, limits.maxTokens);
@@ -234,8 +231,8 @@ LogicalResult headrace::emitLinear(flow::KernelOp kernel,
         return;
       }
       int64_t width = cast<flow::AccType>(value.getType()).getWidth();
-      flow::StoreOp::create(p.b, value, p.result(0), row,
-                            p.mul(panel, width), Value(),
+      flow::StoreOp::create(p.b, value, p.result(0), row, p.mul(panel, width),
+                            Value(),
                             /*accumulate=*/false);
     });
   });
@@ -343,16 +340,15 @@ LogicalResult headrace::emitRoutedDown(flow::KernelOp kernel,
       p.rows(tokens, options.rowLimit, [&](Value row) {
         Value column = p.mul(panel, columns), total;
         for (Value addend : combine.getBase()) {
-          Value read = flow::ReadOp::create(p.b, p.acc(columns),
-                                            p.memory(addend), row, column,
-                                            Value());
-          total = !total ? read
-                         : p.map({total, read}, p.acc(columns),
-                                 [](OpBuilder &b, Location loc, ValueRange v)
-                                     -> Value {
-                                   return arith::AddFOp::create(b, loc, v[0],
-                                                                v[1]);
-                                 });
+          Value read = flow::ReadOp::create(
+              p.b, p.acc(columns), p.memory(addend), row, column, Value());
+          total =
+              !total ? read
+                     : p.map({total, read}, p.acc(columns),
+                             [](OpBuilder &b, Location loc,
+                                ValueRange v) -> Value {
+                               return arith::AddFOp::create(b, loc, v[0], v[1]);
+                             });
         }
         if (!total)
           total = flow::ConstantOp::create(p.b, p.acc(columns),
@@ -385,11 +381,11 @@ LogicalResult headrace::emitRoutedDown(flow::KernelOp kernel,
         Value here = p.add(begin, row);
         Value weight = flow::ReadOp::create(p.b, p.acc(1), weights, here,
                                             Value(), Value());
-        Value scaled = p.map({acc, weight}, p.acc(columns),
-                             [](OpBuilder &b, Location loc,
-                                ValueRange v) -> Value {
-                               return arith::MulFOp::create(b, loc, v[0], v[1]);
-                             });
+        Value scaled =
+            p.map({acc, weight}, p.acc(columns),
+                  [](OpBuilder &b, Location loc, ValueRange v) -> Value {
+                    return arith::MulFOp::create(b, loc, v[0], v[1]);
+                  });
         flow::StoreOp::create(p.b, scaled, p.result(0), here,
                               p.mul(panel, columns), rows, /*accumulate=*/true);
       });

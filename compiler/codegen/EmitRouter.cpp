@@ -78,14 +78,12 @@ public:
     Value top = p.fold(p.index(0), n, lowest, [&](Value e, ValueRange best) {
       return SmallVector<Value>{larger(read(e), best[0])};
     })[0];
-    Value sum =
-        p.fold(p.index(0), n, p.f32(0), [&](Value e, ValueRange total) {
-          Value shifted = arith::SubFOp::create(p.b, read(e), top);
-          Value exp = math::ExpOp::create(p.b, shifted);
-          write(exp, e);
-          return SmallVector<Value>{
-              arith::AddFOp::create(p.b, total[0], exp)};
-        })[0];
+    Value sum = p.fold(p.index(0), n, p.f32(0), [&](Value e, ValueRange total) {
+      Value shifted = arith::SubFOp::create(p.b, read(e), top);
+      Value exp = math::ExpOp::create(p.b, shifted);
+      write(exp, e);
+      return SmallVector<Value>{arith::AddFOp::create(p.b, total[0], exp)};
+    })[0];
     p.loop(n, [&](Value e) {
       write(arith::DivFOp::create(p.b, read(e), sum), e);
     });
@@ -105,17 +103,17 @@ public:
           {p.f32(-std::numeric_limits<double>::infinity()), p.i32(-1)},
           [&](Value e, ValueRange best) {
             Value x = read(e);
-            Value number = arith::CmpFOp::create(
-                p.b, arith::CmpFPredicate::ORD, x, x);
+            Value number =
+                arith::CmpFOp::create(p.b, arith::CmpFPredicate::ORD, x, x);
             x = arith::SelectOp::create(
                 p.b, number, x,
                 p.f32(-std::numeric_limits<double>::infinity()));
-            Value free = arith::CmpIOp::create(
-                p.b, arith::CmpIPredicate::eq, p.load(taken, e), none);
-            Value first = arith::CmpIOp::create(
-                p.b, arith::CmpIPredicate::slt, best[1], none);
-            Value more = arith::CmpFOp::create(
-                p.b, arith::CmpFPredicate::OGT, x, best[0]);
+            Value free = arith::CmpIOp::create(p.b, arith::CmpIPredicate::eq,
+                                               p.load(taken, e), none);
+            Value first = arith::CmpIOp::create(p.b, arith::CmpIPredicate::slt,
+                                                best[1], none);
+            Value more = arith::CmpFOp::create(p.b, arith::CmpFPredicate::OGT,
+                                               x, best[0]);
             Value wins = arith::AndIOp::create(
                 p.b, free, arith::OrIOp::create(p.b, first, more));
             return SmallVector<Value>{
@@ -135,8 +133,7 @@ private:
   Value read(Value e) { return p.load(scores, {row, e}); }
   void write(Value value, Value e) { p.store(value, scores, {row, e}); }
   Value larger(Value x, Value y) {
-    Value more =
-        arith::CmpFOp::create(p.b, arith::CmpFPredicate::OGT, x, y);
+    Value more = arith::CmpFOp::create(p.b, arith::CmpFPredicate::OGT, x, y);
     return arith::SelectOp::create(p.b, more, x, y);
   }
   /// `weights[base + slot] = body(weights[base + slot])` for every slot.
@@ -169,11 +166,10 @@ private:
     case moe::WeighNorm::none:
       break;
     case moe::WeighNorm::sum: {
-      Value total =
-          sumOf(weights, base, slots, [](Value w) { return w; });
+      Value total = sumOf(weights, base, slots, [](Value w) { return w; });
       if (auto eps = m.weigh.getEps())
-        total = arith::AddFOp::create(p.b, total,
-                                      p.f32(eps->convertToDouble()));
+        total =
+            arith::AddFOp::create(p.b, total, p.f32(eps->convertToDouble()));
       each(weights, base, slots, [&](Value w) { return ratio(w, total); });
       break;
     }
@@ -199,27 +195,23 @@ private:
       break;
     }
     case moe::WeighNorm::softmax: {
-      Value top = p.fold(
-          p.index(0), p.index(slots),
-          p.f32(-std::numeric_limits<double>::infinity()),
-          [&](Value slot, ValueRange best) {
-            return SmallVector<Value>{
-                larger(p.load(weights, p.add(base, slot)), best[0])};
-          })[0];
+      Value top = p.fold(p.index(0), p.index(slots),
+                         p.f32(-std::numeric_limits<double>::infinity()),
+                         [&](Value slot, ValueRange best) {
+                           return SmallVector<Value>{larger(
+                               p.load(weights, p.add(base, slot)), best[0])};
+                         })[0];
       each(weights, base, slots, [&](Value w) -> Value {
-        return math::ExpOp::create(p.b,
-                                   arith::SubFOp::create(p.b, w, top));
+        return math::ExpOp::create(p.b, arith::SubFOp::create(p.b, w, top));
       });
-      Value total =
-          sumOf(weights, base, slots, [](Value w) { return w; });
+      Value total = sumOf(weights, base, slots, [](Value w) { return w; });
       each(weights, base, slots, [&](Value w) { return ratio(w, total); });
       break;
     }
     }
     if (auto scale = m.weigh.getScale())
       each(weights, base, slots, [&](Value w) -> Value {
-        return arith::MulFOp::create(p.b, w,
-                                     p.f32(scale->convertToDouble()));
+        return arith::MulFOp::create(p.b, w, p.f32(scale->convertToDouble()));
       });
   }
 
@@ -255,8 +247,8 @@ void emitBuckets(ProgramBuilder &p, moe::RoutingType routing, Value bytes,
     Value count = p.load(cursors, e);
     p.store(v[0], offsets, e);
     p.store(v[0], cursors, e);
-    Value some = arith::CmpIOp::create(p.b, arith::CmpIPredicate::ne, count,
-                                       zero);
+    Value some =
+        arith::CmpIOp::create(p.b, arith::CmpIPredicate::ne, count, zero);
     p.when(some, [&] { p.store(p.toI32(e), active, p.toIndex(v[1])); });
     return SmallVector<Value>{
         arith::AddIOp::create(p.b, v[0], count),
@@ -330,9 +322,9 @@ LogicalResult headrace::emitRouter(flow::KernelOp kernel,
                                       p.memory(m.linear.getWeight()), panel,
                                       Value(), /*prefetch=*/false);
       if (Value add = m.linear.getBias()) {
-        Value read = flow::ReadOp::create(p.b, p.acc(columns), p.memory(add),
-                                          Value(), p.mul(panel, columns),
-                                          Value());
+        Value read =
+            flow::ReadOp::create(p.b, p.acc(columns), p.memory(add), Value(),
+                                 p.mul(panel, columns), Value());
         acc = p.map({acc, read}, p.acc(columns),
                     [](OpBuilder &b, Location loc, ValueRange v) -> Value {
                       return arith::AddFOp::create(b, loc, v[0], v[1]);

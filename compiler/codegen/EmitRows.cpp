@@ -3,8 +3,8 @@
 // rotary angles.
 #include "compiler/codegen/Emitters.h"
 #include "compiler/codegen/ProgramBuilder.h"
-#include "dialects/nn/IR/Nn.h"
 #include "compiler/codegen/RopeFrequencies.h"
+#include "dialects/nn/IR/Nn.h"
 #include <cmath>
 
 using namespace mlir;
@@ -57,8 +57,7 @@ static std::pair<Value, Value> cosineAndSine(ProgramBuilder &p, Value angle) {
   };
   Value x = arith::ExtFOp::create(b, f64, angle);
   // Angles are not negative, so adding a half and cutting off rounds.
-  Value turns = arith::FPToSIOp::create(
-      b, i64, add(mul(x, c(M_2_PI)), c(0.5)));
+  Value turns = arith::FPToSIOp::create(b, i64, add(mul(x, c(M_2_PI)), c(0.5)));
   Value back = arith::SIToFPOp::create(b, f64, turns);
   Value r = arith::SubFOp::create(b, x, mul(back, c(M_PI_2)));
   r = arith::SubFOp::create(b, r, mul(back, c(6.123233995736766e-17)));
@@ -81,16 +80,15 @@ static std::pair<Value, Value> cosineAndSine(ProgramBuilder &p, Value angle) {
   }
   Value sine = mul(r, series(sineTerms)), cosine = series(cosineTerms);
   auto bit = [&](Value v, int64_t mask) -> Value {
-    return arith::CmpIOp::create(
-        b, arith::CmpIPredicate::ne,
-        arith::AndIOp::create(b, v, integer(mask)), integer(0));
+    return arith::CmpIOp::create(b, arith::CmpIPredicate::ne,
+                                 arith::AndIOp::create(b, v, integer(mask)),
+                                 integer(0));
   };
   Value odd = bit(turns, 1);
   Value s = arith::SelectOp::create(b, odd, cosine, sine);
   Value k = arith::SelectOp::create(b, odd, sine, cosine);
   Value flipSine = bit(turns, 2);
-  Value flipCosine =
-      bit(arith::AddIOp::create(b, turns, integer(1)), 2);
+  Value flipCosine = bit(arith::AddIOp::create(b, turns, integer(1)), 2);
   s = arith::SelectOp::create(b, flipSine, arith::NegFOp::create(b, s), s);
   k = arith::SelectOp::create(b, flipCosine, arith::NegFOp::create(b, k), k);
   Type f32 = b.getF32Type();
@@ -113,8 +111,8 @@ LogicalResult headrace::emitAngles(flow::KernelOp kernel,
   Value scale = p.f32(table.getAttentionFactor().convertToDouble());
   // A handful of constants; a table in memory would be data to relocate.
   for (int64_t i = 0; i < half; ++i) {
-    Value angle = arith::MulFOp::create(p.b, position,
-                                        p.f32(frequencies[size_t(i)]));
+    Value angle =
+        arith::MulFOp::create(p.b, position, p.f32(frequencies[size_t(i)]));
     auto [cosine, sine] = cosineAndSine(p, angle);
     p.store(arith::MulFOp::create(p.b, cosine, scale), p.result(0),
             {row, p.index(i)});

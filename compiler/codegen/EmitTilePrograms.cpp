@@ -15,7 +15,7 @@ LogicalResult headrace::emitTilePrograms(ModuleOp module,
       {"embed", emitEmbed},           {"angles", emitAngles},
       {"linear", emitLinear},         {"routed_up", emitRoutedUp},
       {"routed_down", emitRoutedDown}, {"router", emitRouter},
-      {"attention", emitAttention},
+      {"attention", emitAttention},   {"upstream", emitUpstream},
   };
   StepLimits limits = StepLimits::of(module);
   for (auto kernel :

@@ -34,6 +34,9 @@ mlir::LogicalResult emitRouter(flow::KernelOp, const StepLimits &,
 mlir::LogicalResult emitAttention(flow::KernelOp, const StepLimits &,
                                   const EmitOptions &);
 
+mlir::LogicalResult emitUpstream(flow::KernelOp, const StepLimits &,
+                                 const EmitOptions &);
+
 /// Replaces every `flow.kernel` of `module` by its `flow.program`.
 mlir::LogicalResult emitTilePrograms(mlir::ModuleOp module,
                                      const EmitOptions &options);

@@ -30,10 +30,10 @@ ProgramBuilder::ProgramBuilder(flow::KernelOp kernel, const StepLimits &limits)
   for (Value argument : operands.weights)
     types.push_back(memoryType(argument.getType(), limits));
 
-  auto grid = kernel.getTasks()
-                  ? *kernel.getTasks()
-                  : flow::GridAttr::get(b.getContext(), flow::GridKind::fixed,
-                                        1, 1, 1);
+  auto grid =
+      kernel.getTasks()
+          ? *kernel.getTasks()
+          : flow::GridAttr::get(b.getContext(), flow::GridKind::fixed, 1, 1, 1);
   program = flow::ProgramOp::create(b, kernel.getSymName(), kernel.getFamily(),
                                     buffers, 0, grid);
   Block &block = program.getBody().emplaceBlock();
@@ -66,9 +66,9 @@ void ProgramBuilder::loop(Value from, Value to, int64_t step,
   body(op.getInductionVar());
 }
 
-ValueRange ProgramBuilder::fold(
-    Value from, Value to, ValueRange inits,
-    function_ref<SmallVector<Value>(Value, ValueRange)> body) {
+ValueRange
+ProgramBuilder::fold(Value from, Value to, ValueRange inits,
+                     function_ref<SmallVector<Value>(Value, ValueRange)> body) {
   auto op = scf::ForOp::create(b, from, to, index(1), inits);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(op.getBody());
@@ -114,8 +114,8 @@ Value ProgramBuilder::scratch(MemRefType type) {
   SmallVector<int64_t> strides;
   int64_t offset = 0;
   (void)type.getStridesAndOffset(strides, offset);
-  int64_t bytes = type.getDimSize(0) * strides[0] *
-                  (type.getElementTypeBitWidth() / 8);
+  int64_t bytes =
+      type.getDimSize(0) * strides[0] * (type.getElementTypeBitWidth() / 8);
   Value piece = flow::ScratchOp::create(b, type, scratchBytes);
   scratchBytes += int64_t(llvm::alignTo(uint64_t(bytes), 64));
   return piece;

@@ -16,8 +16,7 @@ llvm::SmallVector<float> headrace::ropeFrequencies(nn::RopeAttr table) {
   double original = double(table.getOriginal());
   llvm::SmallVector<float> out;
   for (int64_t i = 0; i < half; ++i) {
-    float base =
-        1.0f / std::pow(float(theta), float(2 * i) / float(dim));
+    float base = 1.0f / std::pow(float(theta), float(2 * i) / float(dim));
     switch (table.getKind()) {
     case nn::RopeKind::standard:
       out.push_back(base);

@@ -17,8 +17,8 @@ static void packColumn(const char *row, int64_t whole, int64_t columns,
   }
 }
 
-void headrace::packPanel(const PanelShape &s, const char *source,
-                         int64_t panel, char *target) {
+void headrace::packPanel(const PanelShape &s, const char *source, int64_t panel,
+                         char *target) {
   int64_t unitBytes = s.pack * s.elementBytes;
   int64_t each = s.columns / s.halves, half = s.out / s.halves;
   int64_t rowBytes = s.in * s.elementBytes;
@@ -37,7 +37,7 @@ void headrace::packPanel(const PanelShape &s, const char *source,
     else
       packColumn<uint64_t>(row, whole, s.columns, column);
     if (rest)
-      memcpy(column + whole * s.columns * unitBytes,
-             row + whole * unitBytes, size_t(rest * s.elementBytes));
+      memcpy(column + whole * s.columns * unitBytes, row + whole * unitBytes,
+             size_t(rest * s.elementBytes));
   }
 }

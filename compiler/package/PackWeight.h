@@ -10,8 +10,8 @@ namespace headrace {
 
 /// A matrix [out, in] and the panels it goes into; see #flow.panels.
 struct PanelShape {
-  int64_t out, in;       ///< Rows and columns of the source.
-  int64_t elementBytes;  ///< 2 or 4.
+  int64_t out, in;      ///< Rows and columns of the source.
+  int64_t elementBytes; ///< 2 or 4.
   int64_t columns, pack, halves;
 
   int64_t panels() const {

@@ -10,9 +10,9 @@
 #include "dialects/tier/IR/Tier.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/IR/Builders.h"
-#include "runtime/abi/package_generated.h"
 #include "runtime/abi/kernel_abi.h"
 #include "runtime/abi/package_format.h"
+#include "runtime/abi/package_generated.h"
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/Support/BLAKE3.h"
@@ -329,12 +329,13 @@ llvm::Error PackageWriter::packWeights(OutputFile &file, uint64_t &end) {
       return llvm::Error::success();
     };
     constexpr uint64_t kBatch = uint64_t(16) << 20;
-    if (auto panels =
-            dyn_cast_or_null<flow::PanelsAttr>(type.getEncoding())) {
+    if (auto panels = dyn_cast_or_null<flow::PanelsAttr>(type.getEncoding())) {
       ArrayRef<int64_t> shape = type.getShape();
-      PanelShape layout{shape[shape.size() - 2], shape.back(),
+      PanelShape layout{shape[shape.size() - 2],
+                        shape.back(),
                         type.getElementTypeBitWidth() / 8,
-                        panels.getColumns(),     panels.getPack(),
+                        panels.getColumns(),
+                        panels.getPack(),
                         panels.getHalves()};
       int64_t matrices = 1;
       for (int64_t outer : shape.drop_back(2))
@@ -344,8 +345,7 @@ llvm::Error PackageWriter::packWeights(OutputFile &file, uint64_t &end) {
         for (int64_t p = 0; p < layout.panels(); ++p) {
           size_t from = packed.size();
           packed.resize(from + size_t(layout.panelBytes()));
-          packPanel(layout, *source + m * matrixBytes, p,
-                    packed.data() + from);
+          packPanel(layout, *source + m * matrixBytes, p, packed.data() + from);
           if (packed.size() >= kBatch)
             if (llvm::Error error = flush(false))
               return error;
@@ -401,9 +401,9 @@ std::vector<uint8_t> PackageWriter::manifest() {
                                        b.CreateVector(blob.chunks)));
   std::vector<flatbuffers::Offset<abi::Weight>> weightList;
   for (auto [i, weight] : llvm::enumerate(weights))
-    weightList.push_back(abi::CreateWeight(
-        b, b.CreateString(weight.getSymName().str()),
-        b.CreateString(text(weight.getType())), blobOf[i]));
+    weightList.push_back(
+        abi::CreateWeight(b, b.CreateString(weight.getSymName().str()),
+                          b.CreateString(text(weight.getType())), blobOf[i]));
   std::vector<flatbuffers::Offset<abi::Buffer>> bufferList;
   uint64_t arena = 0;
   for (tier::BufferOp buffer : buffers) {
@@ -455,18 +455,18 @@ std::vector<uint8_t> PackageWriter::manifest() {
       for (uint32_t result : numbers(launch.getResults()))
         operands.push_back(result);
       uint32_t kernel = kernelNumber.lookup(launch.getKernel());
-      auto grid = kernels[kernel]->getAttrOfType<flow::GridAttr>(
-          "headrace.grid");
+      auto grid =
+          kernels[kernel]->getAttrOfType<flow::GridAttr>("headrace.grid");
       launches.push_back(abi::CreateLaunch(
           b, kernel, b.CreateVector(operands), b.CreateVector(slots),
           abi::GridKind(grid.getKind()), uint64_t(grid.getBase()),
           uint64_t(grid.getBlock()), uint64_t(grid.getLimit())));
     }
-    entries.push_back(abi::CreateEntry(
-        b, b.CreateString(schedule.getSymName().str()),
-        b.CreateVector(numbers(schedule.getInputs())),
-        b.CreateVector(numbers(schedule.getOutputs())),
-        b.CreateVector(launches)));
+    entries.push_back(
+        abi::CreateEntry(b, b.CreateString(schedule.getSymName().str()),
+                         b.CreateVector(numbers(schedule.getInputs())),
+                         b.CreateVector(numbers(schedule.getOutputs())),
+                         b.CreateVector(launches)));
   }
   std::vector<flatbuffers::Offset<abi::Code>> code{abi::CreateCode(
       b, b.CreateString("cpu"), b.CreateString(options.target.cpu),
@@ -489,8 +489,8 @@ std::vector<uint8_t> PackageWriter::manifest() {
   auto bounds = abi::CreateLimits(
       b, uint32_t(limits.maxTokens), uint32_t(limits.maxSequences),
       uint32_t(limits.maxContext), uint32_t(number("vocabulary")));
-  std::vector<flatbuffers::Offset<abi::Peak>> peaks{abi::CreatePeak(
-      b, levelNumber.lookup("dram"), arena)};
+  std::vector<flatbuffers::Offset<abi::Peak>> peaks{
+      abi::CreatePeak(b, levelNumber.lookup("dram"), arena)};
   StringRef name = "model";
   if (model)
     if (auto attr = model.getAs<StringAttr>("name"))
@@ -544,15 +544,15 @@ llvm::Error PackageWriter::run() {
   header.header_xxh3 = llvm::xxh3_64bits(llvm::ArrayRef<uint8_t>(
       reinterpret_cast<uint8_t *>(&header),
       offsetof(headrace_package_header_t, header_xxh3)));
-  if (llvm::Error error = file.write(reinterpret_cast<char *>(&header),
-                                     sizeof(header), 0))
+  if (llvm::Error error =
+          file.write(reinterpret_cast<char *>(&header), sizeof(header), 0))
     return error;
   if (llvm::Error error =
-          file.write(reinterpret_cast<const char *>(bytes.data()),
-                     bytes.size(), sizeof(header)))
+          file.write(reinterpret_cast<const char *>(bytes.data()), bytes.size(),
+                     sizeof(header)))
     return error;
-  if (llvm::Error error = file.write(image.bytes.data(), image.bytes.size(),
-                                     codeOffset))
+  if (llvm::Error error =
+          file.write(image.bytes.data(), image.bytes.size(), codeOffset))
     return error;
   return file.finish(end);
 }

@@ -35,7 +35,8 @@ struct PhaseOptions {
 /// diagnostics with their location.
 llvm::Error runPhases(mlir::ModuleOp module, const PhaseOptions &options);
 
-/// Which ops may exist after `phase`; an error names the first one that may not.
+/// Which ops may exist after `phase`; an error names the first one that may
+/// not.
 llvm::Error verifyPhase(mlir::ModuleOp module, Phase phase);
 
 } // namespace headrace

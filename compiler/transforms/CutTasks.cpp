@@ -4,8 +4,8 @@
 // A task that streams weights should read about 2 MB in one run: less, and the
 // memory pipeline drains between tasks; much more, and the workers end at
 // different times. Small products are cut only as far as workers are kept busy.
-#include "compiler/transforms/PassesDetail.h"
 #include "compiler/codegen/Emitters.h"
+#include "compiler/transforms/PassesDetail.h"
 #include "dialects/moe/IR/Moe.h"
 #include "dialects/nn/IR/Nn.h"
 
@@ -72,9 +72,8 @@ private:
     kernel.getBody().walk([&](nn::LinearOp op) { linear = op; });
     kernel.getBody().walk([&](moe::ExpertsOp op) { experts = op; });
     auto type = linear ? linear.getWeight().getType() : RankedTensorType();
-    auto panels =
-        type ? dyn_cast_or_null<flow::PanelsAttr>(type.getEncoding())
-             : flow::PanelsAttr();
+    auto panels = type ? dyn_cast_or_null<flow::PanelsAttr>(type.getEncoding())
+                       : flow::PanelsAttr();
     if (!panels)
       return grid(GridKind::fixed, 1);
     int64_t out = type.getDimSize(0), in = type.getDimSize(1);
@@ -85,8 +84,9 @@ private:
       return grid(GridKind::fixed, groupsFor(count, panelBytes, 1, workers));
     moe::BucketsType buckets = experts.getBuckets().getType();
     if (family == "routed_up")
-      return grid(GridKind::per_routed, groupsFor(count, panelBytes, 1, workers),
-                  buckets.getSlots(), buckets.getExperts());
+      return grid(GridKind::per_routed,
+                  groupsFor(count, panelBytes, 1, workers), buckets.getSlots(),
+                  buckets.getExperts());
     // A down task walks its columns through all experts that have rows; with
     // one token these are the experts of its slots.
     return grid(GridKind::fixed,

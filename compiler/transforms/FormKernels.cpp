@@ -4,7 +4,8 @@
 // Every op that reads weights or mixes rows is the anchor of a kernel. What
 // works elementwise on an anchor's only result joins it (epilogue); what is
 // cheap to make again (norms, slices, rotations) is cloned into each kernel that
-// reads it (prologue). Kernels that compute the same function on other weights
+// reads it (prologue). Other elementwise work is a kernel of its own, made by
+// upstream's lowering. Kernels that compute the same function on other weights
 // are one kernel.
 #include "compiler/transforms/PassesDetail.h"
 #include "compiler/codegen/BufferLayout.h"
@@ -47,6 +48,9 @@ public:
     for (Operation &op : block)
       if (!groupOf.count(&op))
         joinProducer(&op);
+    for (Operation &op : block)
+      if (!groupOf.count(&op) && isFallback(&op))
+        make("upstream", &op);
     // Kernels stand where their last op stood: everything they read is there.
     SmallVector<Group *> order;
     for (Operation &op : block) {
@@ -168,6 +172,18 @@ private:
     }
     if (best)
       add(best, op);
+  }
+  /// Elementwise work on activations that no family has taken.
+  static bool isFallback(Operation *op) {
+    if (isCheap(op) || op->getNumResults() != 1 ||
+        !(isElementwise(op) || OpTrait::hasElementwiseMappableTraits(op)))
+      return false;
+    auto rows = [](Type type) {
+      auto tensor = dyn_cast<RankedTensorType>(type);
+      return tensor && tensor.getRank() == 2 && tensor.isDynamicDim(0);
+    };
+    return rows(op->getResult(0).getType()) &&
+           llvm::all_of(op->getOperandTypes(), rows);
   }
   static int64_t width(Value value) {
     return cast<RankedTensorType>(value.getType()).getDimSize(1);

@@ -68,8 +68,8 @@ void merge(ArrayRef<nn::LinearOp> linears) {
             {out},
             cast<RankedTensorType>(biases[0].getType()).getElementType()),
         1);
-  auto rows = RankedTensorType::get({ShapedType::kDynamic, out},
-                                    b.getF32Type());
+  auto rows =
+      RankedTensorType::get({ShapedType::kDynamic, out}, b.getF32Type());
   Value merged = nn::LinearOp::create(b, loc, rows, last.getInput(), weight,
                                       bias, last.getInputsAttr());
   // A use may stand ahead of the last product; it moves behind.

@@ -4,8 +4,8 @@
 //
 // Buffers whose lifetimes do not meet share bytes. A result is placed over an
 // operand that dies in the same launch when the kernel only ever adds to it.
-#include "compiler/transforms/PassesDetail.h"
 #include "compiler/codegen/BufferLayout.h"
+#include "compiler/transforms/PassesDetail.h"
 #include "dialects/moe/IR/Moe.h"
 #include "dialects/nn/IR/Nn.h"
 #include "runtime/abi/kernel_abi.h"
@@ -59,17 +59,18 @@ public:
 
 private:
   std::string prefix() {
-    return function.getSymName() == "forward" ? ""
-                                              : function.getSymName().str() + ".";
+    return function.getSymName() == "forward"
+               ? ""
+               : function.getSymName().str() + ".";
   }
 
   LogicalResult nameArguments() {
     for (BlockArgument argument : function.getArguments()) {
       auto role = function.getArgAttrOfType<StringAttr>(argument.getArgNumber(),
                                                         "headrace.role");
-      std::string name =
-          role ? role.getValue().str()
-               : ("input" + Twine(argument.getArgNumber())).str();
+      std::string name = role
+                             ? role.getValue().str()
+                             : ("input" + Twine(argument.getArgNumber())).str();
       Type type = argument.getType();
       if (auto cache = dyn_cast<nn::KvCacheType>(type)) {
         // One buffer a layer, so that kernels need not know theirs.
@@ -101,8 +102,8 @@ private:
                << type << ", which is never in memory";
       int64_t bytes = bufferBytes(type, limits);
       if (name == HEADRACE_ROLE_SEQUENCES)
-        bytes = int64_t(llvm::alignTo(uint64_t(limits.maxSequences + 1) * 4,
-                                      64));
+        bytes =
+            int64_t(llvm::alignTo(uint64_t(limits.maxSequences + 1) * 4, 64));
       names[argument] = prefix() + name;
       external(prefix() + name, type, bytes, name, false);
       inputs.push_back(prefix() + name);
@@ -236,9 +237,9 @@ private:
         out.push_back(FlatSymbolRefAttr::get(b.getContext(), name));
       return b.getArrayAttr(out);
     };
-    auto schedule = flow::ScheduleOp::create(
-        b, function.getLoc(), function.getSymName(), symbols(inputs),
-        symbols(outputs));
+    auto schedule =
+        flow::ScheduleOp::create(b, function.getLoc(), function.getSymName(),
+                                 symbols(inputs), symbols(outputs));
     Block &block = schedule.getBody().emplaceBlock();
     OpBuilder inner = OpBuilder::atBlockEnd(&block);
     for (flow::CallOp call : calls) {
@@ -278,8 +279,7 @@ private:
 };
 
 struct PlaceBuffersPass : public ModulePass<PlaceBuffersPass> {
-  HEADRACE_PASS("headrace-place-buffers",
-                "places buffers and orders launches")
+  HEADRACE_PASS("headrace-place-buffers", "places buffers and orders launches")
 
   void runOnOperation() override {
     ModuleOp module = getOperation();
@@ -324,19 +324,19 @@ struct PlaceBuffersPass : public ModulePass<PlaceBuffersPass> {
       module.emitError("the program needs ")
           << need << " bytes of level '" << level << "' (" << weights
           << " of weights, " << arena << " of activations), but machine '"
-          << machine.getName() << "' has " << have << ": "
-          << need - have << " too few";
+          << machine.getName() << "' has " << have << ": " << need - have
+          << " too few";
       return signalPassFailure();
     }
     Builder b(&getContext());
     module->setAttr(
         "headrace.peaks",
         b.getDictionaryAttr({b.getNamedAttr(
-            "dram", b.getDictionaryAttr(
-                        {b.getNamedAttr("activations",
-                                        b.getI64IntegerAttr(arena)),
-                         b.getNamedAttr("weights", b.getI64IntegerAttr(
-                                                       int64_t(weights)))}))}));
+            "dram",
+            b.getDictionaryAttr(
+                {b.getNamedAttr("activations", b.getI64IntegerAttr(arena)),
+                 b.getNamedAttr("weights",
+                                b.getI64IntegerAttr(int64_t(weights)))}))}));
   }
 };
 } // namespace

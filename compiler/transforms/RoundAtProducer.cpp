@@ -38,11 +38,10 @@ struct RoundAtProducerPass : public ModulePass<RoundAtProducerPass> {
       auto narrow = arith::TruncFOp::create(
           b, value.getLoc(), RankedTensorType::get(rows.getShape(), type),
           value);
-      Value wide = arith::ExtFOp::create(b, value.getLoc(), rows,
-                                         narrow.getResult());
-      value.replaceUsesWithIf(wide, [&](OpOperand &use) {
-        return use.getOwner() != narrow;
-      });
+      Value wide =
+          arith::ExtFOp::create(b, value.getLoc(), rows, narrow.getResult());
+      value.replaceUsesWithIf(
+          wide, [&](OpOperand &use) { return use.getOwner() != narrow; });
     }
   }
 };

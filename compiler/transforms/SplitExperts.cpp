@@ -83,14 +83,14 @@ void split(moe::ExpertsOp experts, GatedBody &m) {
                                       x, w, Value(), m.gate.getInputsAttr());
     Value low = sliceColumns(b, loc, both, 0, width);
     Value high = sliceColumns(b, loc, both, width, width);
-    Value h = nn::GluOp::create(b, loc, low.getType(), m.glu.getKind(), low,
-                                high);
+    Value h =
+        nn::GluOp::create(b, loc, low.getType(), m.glu.getKind(), low, high);
     if (!middleElement.isF32())
       h = arith::TruncFOp::create(b, loc, rowsOf(width, middleElement), h);
     moe::YieldOp::create(b, loc, h);
   }
-  auto second = moe::ExpertsOp::create(b, loc, out, first.getResult(),
-                                       ValueRange{down});
+  auto second =
+      moe::ExpertsOp::create(b, loc, out, first.getResult(), ValueRange{down});
   {
     OpBuilder::InsertionGuard guard(b);
     Block &block = second.getBody().emplaceBlock();

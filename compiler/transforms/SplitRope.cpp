@@ -26,8 +26,7 @@ struct SplitRopePass : public ModulePass<SplitRopePass> {
           else
             b.setInsertionPointToStart(&function.getBody().front());
           auto type = RankedTensorType::get(
-              {ShapedType::kDynamic, rope.getTable().getDim()},
-              b.getF32Type());
+              {ShapedType::kDynamic, rope.getTable().getDim()}, b.getF32Type());
           angles = nn::AnglesOp::create(b, rope.getLoc(), type,
                                         rope.getPositions(), rope.getTable());
           b.setInsertionPoint(rope);

@@ -5,8 +5,8 @@
 #define HEADRACE_COMPILER_TRANSFORMS_WEIGHTSOURCES_H
 
 #include "dialects/tier/IR/Tier.h"
-#include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/Builders.h"
+#include "mlir/IR/BuiltinOps.h"
 
 namespace headrace {
 

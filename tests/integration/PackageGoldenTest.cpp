@@ -21,8 +21,7 @@ constexpr const char *kFamilies = "tests/data/families";
 #define REQUIRE_OK(expression)                                                 \
   do {                                                                         \
     headrace_status_t status = (expression);                                   \
-    ASSERT_FALSE(bool(status))                                 \
-        << headrace_status_message(status);                                    \
+    ASSERT_FALSE(bool(status)) << headrace_status_message(status);             \
   } while (false)
 
 /// One opened package with a session of a given number of threads.
@@ -40,12 +39,13 @@ public:
     options.struct_size = sizeof(options);
     options.thread_count = threads;
     REQUIRE_OK(headrace_device_create_cpu(instance, &options, &device));
-    REQUIRE_OK(headrace_package_open(instance, path.c_str(), nullptr, &package));
+    REQUIRE_OK(
+        headrace_package_open(instance, path.c_str(), nullptr, &package));
     headrace_session_options_t session_options = {};
     session_options.struct_size = sizeof(session_options);
     session_options.max_sequences = 8;
-    REQUIRE_OK(headrace_session_create(device, package, &session_options,
-                                       &session));
+    REQUIRE_OK(
+        headrace_session_create(device, package, &session_options, &session));
     headrace_package_info_t info = {};
     info.struct_size = sizeof(info);
     REQUIRE_OK(headrace_package_info(package, &info));
@@ -54,8 +54,7 @@ public:
   headrace_sequence_t *sequence() {
     headrace_sequence_t *out = nullptr;
     headrace_status_t status = headrace_sequence_create(session, &out);
-    EXPECT_FALSE(bool(status))
-        << headrace_status_message(status);
+    EXPECT_FALSE(bool(status)) << headrace_status_message(status);
     return out;
   }
   /// One step; the rows of all tokens are appended to `logits[item]`.
@@ -146,8 +145,7 @@ TEST_P(PackageGolden, LogitsAreThoseOfTransformers) {
   std::string path = packageOf(directory, "native");
   ASSERT_FALSE(path.empty());
   std::vector<float> logits = runWhole(path, golden.tokens(), 2);
-  GoldenReport report =
-      compareWithGolden(golden, logits, golden.closeness());
+  GoldenReport report = compareWithGolden(golden, logits, golden.closeness());
   printf("%s\n", report.text.c_str());
   EXPECT_TRUE(report.ok) << report.text;
 }
@@ -157,8 +155,7 @@ TEST_P(PackageGolden, OtherInstructionSetsAgree) {
     std::string path = packageOf(directory, cpu);
     ASSERT_FALSE(path.empty());
     std::vector<float> logits = runWhole(path, golden.tokens(), 1);
-    GoldenReport report =
-        compareWithGolden(golden, logits, golden.closeness());
+    GoldenReport report = compareWithGolden(golden, logits, golden.closeness());
     EXPECT_TRUE(report.ok) << cpu << ": " << report.text;
   }
 }
@@ -224,7 +221,7 @@ TEST_P(PackageGolden, ForkAndTruncateDoNotChangeABit) {
   std::vector<float> logits;
   model.step({first}, {head}, {&logits});
   REQUIRE_OK(headrace_sequence_fork(first, &second));
-  model.step({first}, {noise}, {nullptr}); // Must not reach the fork,
+  model.step({first}, {noise}, {nullptr});           // Must not reach the fork,
   REQUIRE_OK(headrace_sequence_truncate(first, 37)); // nor what is cut back.
   std::vector<float> forked = logits;
   model.step({second}, {tail}, {&forked});
@@ -246,6 +243,8 @@ INSTANTIATE_TEST_SUITE_P(Families, PackageGolden,
                            return name;
                          });
 
-TEST(PackageGoldens, AreThere) { EXPECT_GE(listGoldens(kFamilies).size(), 17u); }
+TEST(PackageGoldens, AreThere) {
+  EXPECT_GE(listGoldens(kFamilies).size(), 17u);
+}
 
 } // namespace

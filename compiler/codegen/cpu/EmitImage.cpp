@@ -33,8 +33,7 @@ createMachine(const CpuTarget &target) {
   LLVMInitializeX86AsmPrinter();
   std::string message;
   llvm::Triple triple(kTriple);
-  const llvm::Target *x86 =
-      llvm::TargetRegistry::lookupTarget(triple, message);
+  const llvm::Target *x86 = llvm::TargetRegistry::lookupTarget(triple, message);
   if (!x86)
     return llvm::createStringError(message);
   std::string features;
@@ -88,8 +87,8 @@ llvm::Expected<CpuImage> layOut(const llvm::object::ObjectFile &object) {
     auto contents = section.getContents();
     if (!contents)
       return contents.takeError();
-    uint64_t at = llvm::alignTo(image.bytes.size(),
-                                section.getAlignment().value());
+    uint64_t at =
+        llvm::alignTo(image.bytes.size(), section.getAlignment().value());
     image.bytes.resize(at);
     image.bytes.insert(image.bytes.end(), contents->begin(), contents->end());
     base[section] = at;
@@ -121,8 +120,8 @@ llvm::Expected<CpuImage> layOut(const llvm::object::ObjectFile &object) {
         if (!addend)
           return addend.takeError();
         uint64_t place = at + relocation.getOffset();
-        int64_t delta = int64_t(base[**where] + *value) + *addend -
-                        int64_t(place);
+        int64_t delta =
+            int64_t(base[**where] + *value) + *addend - int64_t(place);
         uint64_t type = relocation.getType();
         if (type == llvm::ELF::R_X86_64_PC32 ||
             type == llvm::ELF::R_X86_64_PLT32) {
@@ -178,8 +177,7 @@ llvm::Expected<CpuImage> headrace::emitImage(mlir::ModuleOp module,
     if (function.isDeclaration())
       continue;
     function.addFnAttr("target-cpu", (*machine)->getTargetCPU());
-    function.addFnAttr("target-features",
-                       (*machine)->getTargetFeatureString());
+    function.addFnAttr("target-features", (*machine)->getTargetFeatureString());
     function.addFnAttr("prefer-vector-width", "512");
     // No loop may turn into a call of memset or memcpy.
     function.addFnAttr("no-builtins");
@@ -193,9 +191,9 @@ llvm::Expected<CpuImage> headrace::emitImage(mlir::ModuleOp module,
                                       llvm::CodeGenFileType::ObjectFile))
     return llvm::createStringError("the target cannot emit object code");
   passes.run(*code);
-  auto object = llvm::object::ObjectFile::createELFObjectFile(
-      llvm::MemoryBufferRef(llvm::StringRef(bytes.data(), bytes.size()),
-                            "kernels"));
+  auto object =
+      llvm::object::ObjectFile::createELFObjectFile(llvm::MemoryBufferRef(
+          llvm::StringRef(bytes.data(), bytes.size()), "kernels"));
   if (!object)
     return object.takeError();
   return layOut(**object);

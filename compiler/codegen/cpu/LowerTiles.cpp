@@ -244,6 +244,11 @@ private:
   overColumns(int64_t width, ValueRange inits,
               function_ref<SmallVector<Value>(Value, Value, ValueRange)> body);
 
+  /// The sum, over all lanes, of what `body(column, mask, total)` adds up over
+  /// `width` columns.
+  Value sumOverColumns(int64_t width,
+                       function_ref<Value(Value, Value, Value)> body);
+
   struct Tile {
     Value base;       ///< Address of row 0.
     int64_t stride;   ///< Bytes from row to row.
@@ -532,6 +537,39 @@ SmallVector<Value> ProgramLowering::overColumns(
   return values;
 }
 
+Value ProgramLowering::sumOverColumns(
+    int64_t width, function_ref<Value(Value, Value, Value)> body) {
+  // Four running sums: one alone would wait for each addition to end.
+  constexpr int64_t kSums = 4;
+  int64_t whole = width / (kSums * lanes) * kSums * lanes;
+  SmallVector<Value> sums(kSums, zeros(vec(b.getF32Type())));
+  if (whole) {
+    auto op = loop(index(0), index(whole), kSums * lanes, sums,
+                   [&](Value column, ValueRange carried) {
+                     SmallVector<Value> out;
+                     for (int64_t i = 0; i < kSums; ++i)
+                       out.push_back(body(arith::AddIOp::create(
+                                              b, loc, column, index(i * lanes)),
+                                          Value(), carried[size_t(i)]));
+                     return out;
+                   });
+    sums = SmallVector<Value>(op.getResults());
+  }
+  for (int64_t at = whole, i = 0; at < width; at += lanes, ++i) {
+    Value mask;
+    if (width - at < lanes)
+      mask = vector::CreateMaskOp::create(b, loc, vec(b.getI1Type()),
+                                          index(width - at));
+    Value &sum = sums[size_t(i % kSums)];
+    sum = body(index(at), mask, sum);
+  }
+  for (int64_t n = kSums / 2; n; n /= 2)
+    for (int64_t i = 0; i < n; ++i)
+      sums[size_t(i)] = arith::AddFOp::create(b, loc, sums[size_t(i)],
+                                              sums[size_t(i + n)]);
+  return reduceVector(sums[0], true);
+}
+
 LogicalResult ProgramLowering::lowerLoad(flow::LoadOp op) {
   auto source = cast<MemRefType>(op.getSource().getType());
   flow::TileType tile = op.getResult().getType();
@@ -567,28 +605,23 @@ LogicalResult ProgramLowering::lowerLoad(flow::LoadOp op) {
       Value n = arith::ConstantOp::create(b, loc,
                                           FloatAttr::get(f32, double(width)));
       if (layer) {
-        SmallVector<Value> sums = overColumns(
-            width, {zeros(vec(f32))},
-            [&](Value column, Value mask, ValueRange carried) {
+        Value sum = sumOverColumns(
+            width, [&](Value column, Value mask, Value total) -> Value {
               Value x = loadVector(from, at(row, column, from), mask);
-              return SmallVector<Value>{
-                  arith::AddFOp::create(b, loc, carried[0], x)};
+              return arith::AddFOp::create(b, loc, total, x);
             });
-        mean = arith::DivFOp::create(b, loc, reduceVector(sums[0], true), n);
+        mean = arith::DivFOp::create(b, loc, sum, n);
       }
-      SmallVector<Value> squares = overColumns(
-          width, {zeros(vec(f32))},
-          [&](Value column, Value mask, ValueRange carried) {
-            Value x = loadVector(from, at(row, column, from), mask);
-            if (layer) {
-              x = arith::SubFOp::create(b, loc, x, splat(mean));
-              if (mask)
-                x = arith::SelectOp::create(b, loc, mask, x, zeros(vec(f32)));
-            }
-            return SmallVector<Value>{
-                math::FmaOp::create(b, loc, x, x, carried[0])};
-          });
-      Value sum = reduceVector(squares[0], true);
+      Value sum = sumOverColumns(width, [&](Value column, Value mask,
+                                            Value total) -> Value {
+        Value x = loadVector(from, at(row, column, from), mask);
+        if (layer) {
+          x = arith::SubFOp::create(b, loc, x, splat(mean));
+          if (mask)
+            x = arith::SelectOp::create(b, loc, mask, x, zeros(vec(f32)));
+        }
+        return math::FmaOp::create(b, loc, x, x, total);
+      });
       if (!l2)
         sum = arith::DivFOp::create(b, loc, sum, n);
       Value eps = arith::ConstantOp::create(
