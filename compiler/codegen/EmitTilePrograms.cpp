@@ -12,10 +12,14 @@ LogicalResult headrace::emitTilePrograms(ModuleOp module,
   using Emitter = LogicalResult (*)(flow::KernelOp, const StepLimits &,
                                     const EmitOptions &);
   const llvm::StringMap<Emitter> emitters = {
-      {"embed", emitEmbed},           {"angles", emitAngles},
-      {"linear", emitLinear},         {"routed_up", emitRoutedUp},
-      {"routed_down", emitRoutedDown}, {"router", emitRouter},
-      {"attention", emitAttention},   {"upstream", emitUpstream},
+      {"embed", emitEmbed},
+      {"angles", emitAngles},
+      {"linear", emitLinear},
+      {"routed_up", emitRoutedUp},
+      {"routed_down", emitRoutedDown},
+      {"router", emitRouter},
+      {"attention", emitAttention},
+      {"upstream", emitUpstream},
   };
   StepLimits limits = StepLimits::of(module);
   for (auto kernel :

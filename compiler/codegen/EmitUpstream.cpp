@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Emits what no kernel family knows through upstream's lowering: an elementwise
-// op becomes a linalg.generic on memory and that becomes loops. Slow, right, and
-// listed by `headrace inspect`.
+// op becomes a linalg.generic on memory and that becomes loops. Slow, right,
+// and listed by `headrace inspect`.
 #include "compiler/codegen/Elementwise.h"
 #include "compiler/codegen/Emitters.h"
 #include "compiler/codegen/ProgramBuilder.h"
@@ -48,8 +48,7 @@ LogicalResult headrace::emitUpstream(flow::KernelOp kernel,
   SmallVector<AffineMap> maps;
   for (Value memory : inputs) // One value a row, or one an element.
     maps.push_back(AffineMap::get(
-        2, 0,
-        {row, width(memory) == 1 && width(output) != 1 ? zero : column},
+        2, 0, {row, width(memory) == 1 && width(output) != 1 ? zero : column},
         context));
   maps.push_back(AffineMap::getMultiDimIdentityMap(2, context));
   SmallVector<utils::IteratorType> parallel(2, utils::IteratorType::parallel);
@@ -66,12 +65,12 @@ LogicalResult headrace::emitUpstream(flow::KernelOp kernel,
     return op->emitOpError("could not be lowered to loops");
   generic.erase();
   SmallVector<affine::AffineApplyOp> applied;
-  p.program.walk([&](affine::AffineApplyOp apply) { applied.push_back(apply); });
+  p.program.walk(
+      [&](affine::AffineApplyOp apply) { applied.push_back(apply); });
   for (affine::AffineApplyOp apply : applied) {
     OpBuilder b(apply);
-    auto values = affine::expandAffineMap(b, apply.getLoc(),
-                                          apply.getAffineMap(),
-                                          apply.getOperands());
+    auto values = affine::expandAffineMap(
+        b, apply.getLoc(), apply.getAffineMap(), apply.getOperands());
     if (!values)
       return apply.emitOpError("could not be expanded");
     apply.getResult().replaceAllUsesWith(values->front());

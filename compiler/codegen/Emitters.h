@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Emitters of tile programs: one for each family of kernels. An emitter is
-// keyed by the shape of a kernel's region, never by a model's name, and knows no
-// target beyond the sizes in EmitOptions.
+// keyed by the shape of a kernel's region, never by a model's name, and knows
+// no target beyond the sizes in EmitOptions.
 #ifndef HEADRACE_COMPILER_CODEGEN_EMITTERS_H
 #define HEADRACE_COMPILER_CODEGEN_EMITTERS_H
 

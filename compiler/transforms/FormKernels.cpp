@@ -3,13 +3,13 @@
 //
 // Every op that reads weights or mixes rows is the anchor of a kernel. What
 // works elementwise on an anchor's only result joins it (epilogue); what is
-// cheap to make again (norms, slices, rotations) is cloned into each kernel that
-// reads it (prologue). Other elementwise work is a kernel of its own, made by
-// upstream's lowering. Kernels that compute the same function on other weights
-// are one kernel.
-#include "compiler/transforms/PassesDetail.h"
+// cheap to make again (norms, slices, rotations) is cloned into each kernel
+// that reads it (prologue). Other elementwise work is a kernel of its own, made
+// by upstream's lowering. Kernels that compute the same function on other
+// weights are one kernel.
 #include "compiler/codegen/BufferLayout.h"
 #include "compiler/codegen/Elementwise.h"
+#include "compiler/transforms/PassesDetail.h"
 #include "dialects/moe/IR/Moe.h"
 #include "dialects/nn/IR/Nn.h"
 #include "mlir/IR/IRMapping.h"
@@ -31,8 +31,7 @@ bool isCheap(Operation *op) {
   if (auto embed = dyn_cast<nn::EmbedOp>(op)) // Rows picked from activations.
     return !isWeightType(embed.getTable().getType());
   return isa<arith::ConstantOp, nn::NormOp, nn::RotateOp, nn::ClampOp,
-             arith::ExtFOp,
-             tensor::ExtractSliceOp, tensor::DimOp>(op);
+             arith::ExtFOp, tensor::ExtractSliceOp, tensor::DimOp>(op);
 }
 
 class KernelFormer {
@@ -59,9 +58,10 @@ public:
         order.push_back(group);
       else if (!group && !isCheap(&op) && !isa<tier::UseOp>(op) &&
                !op.hasTrait<OpTrait::IsTerminator>())
-        return op.emitOpError("belongs to no kernel family; expected a product, "
-                              "a router, attention, an embedding or an "
-                              "elementwise op on a product");
+        return op.emitOpError(
+            "belongs to no kernel family; expected a product, "
+            "a router, attention, an embedding or an "
+            "elementwise op on a product");
     }
     for (Group *group : order)
       if (failed(outline(*group)))
@@ -207,9 +207,8 @@ private:
       }
     }
     SmallVector<Operation *> ops(inside.begin(), inside.end());
-    llvm::sort(ops, [](Operation *a, Operation *b) {
-      return a->isBeforeInBlock(b);
-    });
+    llvm::sort(
+        ops, [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
     llvm::SetVector<Value> inputs, outputs;
     for (Operation *op : ops)
       for (Value operand : op->getOperands()) {

@@ -26,14 +26,14 @@ typedef enum headrace_count_e {
 /* How the number of tasks of a launch follows from the counts. With `base` the
  * number in the package: */
 typedef enum headrace_grid_e {
-  HEADRACE_GRID_FIXED = 0,         /* base */
-  HEADRACE_GRID_PER_TOKEN = 1,     /* base * tokens */
-  HEADRACE_GRID_PER_SEQUENCE = 2,  /* base * sequences */
-  HEADRACE_GRID_PER_OUTPUT = 3,    /* base * outputs */
+  HEADRACE_GRID_FIXED = 0,           /* base */
+  HEADRACE_GRID_PER_TOKEN = 1,       /* base * tokens */
+  HEADRACE_GRID_PER_SEQUENCE = 2,    /* base * sequences */
+  HEADRACE_GRID_PER_OUTPUT = 3,      /* base * outputs */
   HEADRACE_GRID_PER_TOKEN_BLOCK = 4, /* base * ceil(tokens / block) */
-  HEADRACE_GRID_PER_ROUTED = 5     /* base * min(limit, block * tokens): active
-                                      experts of a routed product; `limit` is
-                                      the number of experts, `block` k */
+  HEADRACE_GRID_PER_ROUTED = 5 /* base * min(limit, block * tokens): active
+                                  experts of a routed product; `limit` is
+                                  the number of experts, `block` k */
 } headrace_grid_t;
 
 /* What one kernel call sees. Everything is read-only for the kernel but the
@@ -43,12 +43,12 @@ typedef enum headrace_grid_e {
  * a launch is weights[weight_ids[i]], so a switch of binding changes one
  * pointer and recompiles nothing. */
 typedef struct headrace_call_t {
-  void *const *buffers;        /* [launch buffer operands] base addresses */
-  const void *const *weights;  /* binding table: one address a weight slot */
-  const uint32_t *weight_ids;  /* [launch weight operands] slots */
-  const int64_t *counts;       /* [HEADRACE_COUNT_COUNT] */
-  void *scratch;               /* per worker, 64-byte aligned, at least the
-                                  kernel's declared scratch bytes */
+  void *const *buffers;       /* [launch buffer operands] base addresses */
+  const void *const *weights; /* binding table: one address a weight slot */
+  const uint32_t *weight_ids; /* [launch weight operands] slots */
+  const int64_t *counts;      /* [HEADRACE_COUNT_COUNT] */
+  void *scratch;              /* per worker, 64-byte aligned, at least the
+                                 kernel's declared scratch bytes */
 } headrace_call_t;
 
 /* Runs task `task` of a launch. Tasks of one launch may run in any order and
@@ -79,14 +79,17 @@ typedef enum headrace_cpu_feature_e {
  * (Buffer.role in the manifest). int32 unless said. T, S, R are the counts. */
 #define HEADRACE_ROLE_TOKENS "tokens"       /* [T] token ids */
 #define HEADRACE_ROLE_POSITIONS "positions" /* [T] position in its sequence */
-#define HEADRACE_ROLE_SEQUENCES "sequences" /* [S + 1] first row of each
-                                               sequence slot; rows of one
-                                               sequence are consecutive and
-                                               their positions too */
-#define HEADRACE_ROLE_OUTPUT_ROWS "output_rows" /* [R] rows of wanted logits */
-#define HEADRACE_ROLE_KV_POOL "kv_pool"     /* the pages, bytes */
-#define HEADRACE_ROLE_KV_TABLE "kv_table"   /* [S][max_pages] page numbers */
-#define HEADRACE_ROLE_LOGITS "logits"       /* output, float32 [R][vocabulary] */
+#define HEADRACE_ROLE_SEQUENCES                                                \
+  "sequences" /* [S + 1] first row of each                                     \
+                 sequence slot; rows of one                                    \
+                 sequence are consecutive and                                  \
+                 their positions too */
+#define HEADRACE_ROLE_OUTPUT_ROWS                                              \
+  "output_rows"                           /* [R] rows of wanted logits         \
+                                           */
+#define HEADRACE_ROLE_KV_POOL "kv_pool"   /* the pages, bytes */
+#define HEADRACE_ROLE_KV_TABLE "kv_table" /* [S][max_pages] page numbers */
+#define HEADRACE_ROLE_LOGITS "logits"     /* output, float32 [R][vocabulary] */
 
 #ifdef __cplusplus
 }

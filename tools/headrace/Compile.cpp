@@ -27,16 +27,17 @@ namespace {
 /// A context whose diagnostics are kept: the first error becomes the message.
 class Session {
 public:
-  Session() : handler(&context, [this](Diagnostic &diagnostic) {
-      if (diagnostic.getSeverity() != DiagnosticSeverity::Error)
-        return;
-      if (first.empty()) {
-        llvm::raw_string_ostream stream(first);
-        if (!isa<UnknownLoc>(diagnostic.getLocation()))
-          stream << diagnostic.getLocation() << ": ";
-        stream << diagnostic;
-      }
-    }) {
+  Session()
+      : handler(&context, [this](Diagnostic &diagnostic) {
+          if (diagnostic.getSeverity() != DiagnosticSeverity::Error)
+            return;
+          if (first.empty()) {
+            llvm::raw_string_ostream stream(first);
+            if (!isa<UnknownLoc>(diagnostic.getLocation()))
+              stream << diagnostic.getLocation() << ": ";
+            stream << diagnostic;
+          }
+        }) {
     DialectRegistry registry;
     registerAllDialects(registry);
     context.appendDialectRegistry(registry);
@@ -59,8 +60,8 @@ private:
 tier::MachineAttr hostMachine(MLIRContext *context) {
   int64_t cores = std::max<int64_t>(sysconf(_SC_NPROCESSORS_ONLN), 1);
   int64_t l2 = sysconf(_SC_LEVEL2_CACHE_SIZE);
-  uint64_t dram = uint64_t(sysconf(_SC_PHYS_PAGES)) *
-                  uint64_t(sysconf(_SC_PAGESIZE));
+  uint64_t dram =
+      uint64_t(sysconf(_SC_PHYS_PAGES)) * uint64_t(sysconf(_SC_PAGESIZE));
   return tier::MachineAttr::get(
       context, "host",
       {tier::LevelAttr::get(context, "sram",
@@ -79,8 +80,7 @@ llvm::Expected<tier::MachineAttr> readMachine(MLIRContext *context,
   auto machine = dyn_cast_or_null<tier::MachineAttr>(
       parseAttribute((*file)->getBuffer().trim(), context));
   if (!machine)
-    return llvm::createStringError("%s: is not a #tier.machine",
-                                   path.c_str());
+    return llvm::createStringError("%s: is not a #tier.machine", path.c_str());
   return machine;
 }
 
@@ -161,8 +161,7 @@ llvm::Error tools::compile(const CompileRequest &request) {
     options.limits.maxTokens = request.maxTokens;
     options.limits.maxSequences = request.maxSequences;
     int64_t context = 4096;
-    if (auto model =
-            (*module)->getAttrOfType<DictionaryAttr>("headrace.model"))
+    if (auto model = (*module)->getAttrOfType<DictionaryAttr>("headrace.model"))
       if (auto most = model.getAs<IntegerAttr>("max_context")) {
         if (request.maxContext > most.getInt())
           return llvm::createStringError(

@@ -10,19 +10,19 @@
 namespace headrace::tools {
 
 struct CompileRequest {
-  /// Exactly one of these: a module file, a checkpoint directory, or the text of
-  /// a module.
+  /// Exactly one of these: a module file, a checkpoint directory, or the text
+  /// of a module.
   std::string modulePath, checkpoint, moduleText;
-  std::string output;            ///< Package, or module when `to` is earlier.
+  std::string output; ///< Package, or module when `to` is earlier.
   std::string cpu = "native";
-  std::string weights;           ///< Overrides the module's checkpoint.
-  std::string machine;           ///< File with a #tier.machine; empty: this one.
+  std::string weights; ///< Overrides the module's checkpoint.
+  std::string machine; ///< File with a #tier.machine; empty: this one.
   std::string from = "model", to = "package";
   std::string dumpDirectory;
   bool verifyPhases = true;
   int64_t maxTokens = 512, maxSequences = 16;
-  int64_t maxContext = 0;        ///< 0: the model's, at most 4096.
-  bool quiet = false;            ///< No progress.
+  int64_t maxContext = 0; ///< 0: the model's, at most 4096.
+  bool quiet = false;     ///< No progress.
 };
 
 /// Runs the phases of `request` and writes its output; "-" is stdout for a

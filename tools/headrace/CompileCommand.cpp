@@ -15,8 +15,9 @@ static int report(llvm::Error error) {
 }
 
 int tools::importCommand(int argc, char **argv) {
-  CommandLine line("headrace import DIR [-o FILE]",
-                   {{"-o", "FILE", "where the module goes (default: -, stdout)"}});
+  CommandLine line(
+      "headrace import DIR [-o FILE]",
+      {{"-o", "FILE", "where the module goes (default: -, stdout)"}});
   if (int code = line.parse(argc, argv); code >= 0)
     return code;
   if (line.positional().size() != 1)
@@ -25,14 +26,13 @@ int tools::importCommand(int argc, char **argv) {
 }
 
 int tools::synthCommand(int argc, char **argv) {
-  CommandLine line(
-      "headrace synth DIR --shape=NAME",
-      {{"--shape", "NAME", "the model's shape; --list names them"},
-       {"--dtype", "TYPE", "f32, bf16 or f16 (default: bf16)"},
-       {"--seed", "N", "of the weights (default: 0)"},
-       {"--layers", "N", "instead of the shape's"},
-       {"--experts", "N", "instead of the shape's"},
-       {"--list", nullptr, "print the shapes and exit"}});
+  CommandLine line("headrace synth DIR --shape=NAME",
+                   {{"--shape", "NAME", "the model's shape; --list names them"},
+                    {"--dtype", "TYPE", "f32, bf16 or f16 (default: bf16)"},
+                    {"--seed", "N", "of the weights (default: 0)"},
+                    {"--layers", "N", "instead of the shape's"},
+                    {"--experts", "N", "instead of the shape's"},
+                    {"--list", nullptr, "print the shapes and exit"}});
   if (int code = line.parse(argc, argv); code >= 0)
     return code;
   if (line.has("--list")) {
@@ -81,8 +81,9 @@ int tools::compileCommand(int argc, char **argv) {
        {"--verify-phases", "BOOL", "check each phase's rules (default: true)"},
        {"--max-tokens", "N", "rows of one step (default: 512)"},
        {"--max-sequences", "N", "sequences of one step (default: 16)"},
-       {"--max-context", "N", "positions of a sequence (default: the model's, "
-                              "at most 4096)"}});
+       {"--max-context", "N",
+        "positions of a sequence (default: the model's, "
+        "at most 4096)"}});
   if (int code = line.parse(argc, argv); code >= 0)
     return code;
   if (line.positional().size() != 1 || !line.has("-o"))

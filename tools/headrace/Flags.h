@@ -15,7 +15,7 @@ enum ExitCode : int { kSuccess = 0, kFailure = 1, kUsage = 2 };
 /// One `--name=value` (or `--name value`, or `-o value`) of a subcommand.
 /// Switches take no value.
 struct Flag {
-  const char *name; ///< With its dashes.
+  const char *name;  ///< With its dashes.
   const char *value; ///< Placeholder in the help, or null for a switch.
   const char *help;  ///< One line, with the default.
 };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// The one public header of the flow dialect: the dataflow graph and its tile programs.
+// The one public header of the flow dialect: the dataflow graph and its tile
+// programs.
 #ifndef HEADRACE_DIALECTS_FLOW_IR_FLOW_H
 #define HEADRACE_DIALECTS_FLOW_IR_FLOW_H
 

@@ -2,9 +2,9 @@
 // Registers the flow dialect with its attributes and types, and verifies those.
 #include "dialects/flow/IR/Flow.h"
 
-#include "llvm/ADT/TypeSwitch.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
+#include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 using namespace headrace::flow;
@@ -48,17 +48,17 @@ LogicalResult PanelsAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                  int64_t columns, int64_t pack,
                                  int64_t halves) {
   if (columns <= 0 || columns % 16 || (pack != 1 && pack != 2))
-    return emitError() << "expected columns to be a positive multiple of 16 and "
-                       << "pack to be 1 or 2, but got " << columns << " and "
-                       << pack; // flow.panels C1
+    return emitError()
+           << "expected columns to be a positive multiple of 16 and "
+           << "pack to be 1 or 2, but got " << columns << " and "
+           << pack;               // flow.panels C1
   if (halves != 1 && halves != 2) // flow.panels C2
     return emitError() << "expected halves to be 1 or 2, but got " << halves;
   return success();
 }
 
-static LogicalResult
-verifyTile(function_ref<InFlightDiagnostic()> emitError, int64_t width,
-           Type element) {
+static LogicalResult verifyTile(function_ref<InFlightDiagnostic()> emitError,
+                                int64_t width, Type element) {
   if (width > 0 && element.isIntOrFloat())
     return success();
   return emitError() << "expected a positive width and an element that is an "

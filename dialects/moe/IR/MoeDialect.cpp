@@ -2,9 +2,9 @@
 // Registers the moe dialect with its attributes and types, and verifies those.
 #include "dialects/moe/IR/Moe.h"
 
-#include "llvm/ADT/TypeSwitch.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
+#include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 using namespace headrace::moe;
@@ -34,9 +34,8 @@ void headrace::moe::MoeDialect::initialize() {
       >();
 }
 
-static LogicalResult
-verifySlots(function_ref<InFlightDiagnostic()> emitError, int64_t experts,
-            int64_t slots) {
+static LogicalResult verifySlots(function_ref<InFlightDiagnostic()> emitError,
+                                 int64_t experts, int64_t slots) {
   if (slots >= 1 && slots <= experts)
     return success();
   return emitError() << "expected slots to be between 1 and the number of "

@@ -33,20 +33,22 @@ LogicalResult SelectOp::verify() {
                        "'choice', but got ")
            << type.getExperts() << " and " << widthOf(getChoice());
   if (type.getSlots() != int64_t(getTopK())) // moe.select C2
-    return emitOpError("expected slots of the result to equal 'top_k', but got ")
+    return emitOpError(
+               "expected slots of the result to equal 'top_k', but got ")
            << type.getSlots() << " and " << getTopK();
   return success();
 }
 
 LogicalResult WeighOp::verify() {
   if (getSelection().getType().getExperts() != widthOf(getValue()))
-    return emitOpError("expected experts of 'selection' to equal the columns of "
-                       "'value', but got ") // moe.weigh C1
+    return emitOpError(
+               "expected experts of 'selection' to equal the columns of "
+               "'value', but got ") // moe.weigh C1
            << getSelection().getType().getExperts() << " and "
            << widthOf(getValue());
   if (failed(checkRelation(*this, "the result", getResult().getType(),
                            "'selection'", getSelection().getType())))
-    return failure(); // moe.weigh C2
+    return failure();                                        // moe.weigh C2
   if (getP().has_value() != (getNorm() == WeighNorm::pnorm)) // moe.weigh C3
     return emitOpError("expected 'p' exactly with norm pnorm, but got norm ")
            << stringifyWeighNorm(getNorm())
@@ -99,9 +101,9 @@ LogicalResult ExpertsOp::verifyRegions() {
            << rows << ", but got " << block.getArgument(0).getType();
   for (auto [index, weight] : llvm::enumerate(getWeights())) {
     auto type = cast<RankedTensorType>(weight.getType());
-    Type slice = RankedTensorType::get(type.getShape().drop_front(),
-                                       type.getElementType(),
-                                       type.getEncoding());
+    Type slice =
+        RankedTensorType::get(type.getShape().drop_front(),
+                              type.getElementType(), type.getEncoding());
     if (block.getArgument(index + 1).getType() != slice) // moe.experts C2
       return emitOpError("expected region argument #")
              << index + 1 << " to be " << slice << ", but got "

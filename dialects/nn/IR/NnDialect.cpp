@@ -2,9 +2,9 @@
 // Registers the nn dialect with its attributes and types, and verifies those.
 #include "dialects/nn/IR/Nn.h"
 
-#include "llvm/ADT/TypeSwitch.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
+#include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 using namespace headrace::nn;
@@ -72,9 +72,10 @@ LogicalResult KvCacheType::verify(function_ref<InFlightDiagnostic()> emitError,
                                   int64_t layers, int64_t heads,
                                   int64_t headDim, Type element) {
   if (layers <= 0 || heads <= 0 || headDim <= 0) // nn.kv_cache C1
-    return emitError() << "expected layers, heads and head_dim of a KV cache to "
-                       << "be positive, but got " << layers << ", " << heads
-                       << " and " << headDim;
+    return emitError()
+           << "expected layers, heads and head_dim of a KV cache to "
+           << "be positive, but got " << layers << ", " << heads << " and "
+           << headDim;
   if (!element.isF32() && !element.isBF16() && !element.isF16())
     return emitError() << "expected the element of a KV cache to be f32, bf16 "
                        << "or f16, but got " << element; // nn.kv_cache C1

@@ -21,9 +21,8 @@ static LogicalResult checkEqual(Operation *op, StringRef what, int64_t got,
                                 StringRef of, int64_t want) {
   if (got == want)
     return success();
-  return op->emitOpError("expected ")
-         << what << " to equal " << of << ", but got " << got << " and "
-         << want;
+  return op->emitOpError("expected ") << what << " to equal " << of
+                                      << ", but got " << got << " and " << want;
 }
 
 LogicalResult EmbedOp::verify() {
@@ -108,7 +107,8 @@ LogicalResult AttentionOp::verify() {
   KvCacheType cache = getCache().getType();
   int64_t heads = getHeads();
   if (heads <= 0 || heads % cache.getHeads()) // nn.attention C1
-    return emitOpError("expected 'heads' to be a multiple of the cache's heads ")
+    return emitOpError(
+               "expected 'heads' to be a multiple of the cache's heads ")
            << cache.getHeads() << ", but got " << heads;
   if (failed(checkEqual(*this, "width of 'query'", dimOf(getQuery(), 1),
                         "heads times head_dim", heads * cache.getHeadDim())) ||
@@ -118,7 +118,8 @@ LogicalResult AttentionOp::verify() {
     return failure(); // nn.attention C2
   if (int64_t(getLayer()) < 0 || int64_t(getLayer()) >= cache.getLayers())
     return emitOpError("expected 'layer' to be less than the cache's layers ")
-           << cache.getLayers() << ", but got " << getLayer(); // nn.attention C3
+           << cache.getLayers() << ", but got "
+           << getLayer();                        // nn.attention C3
   if (getWindow() && int64_t(*getWindow()) <= 0) // nn.attention C4
     return emitOpError("expected 'window' to be positive, but got ")
            << *getWindow();

@@ -18,7 +18,6 @@
 
 #include "dialects/tier/IR/TierDialect.h.inc"
 
-
 #define GET_ATTRDEF_CLASSES
 #include "dialects/tier/IR/TierAttrs.h.inc"
 

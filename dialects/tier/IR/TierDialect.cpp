@@ -2,21 +2,18 @@
 // Registers the tier dialect with its attributes and types, and verifies those.
 #include "dialects/tier/IR/Tier.h"
 
-#include "llvm/ADT/StringSet.h"
-#include "llvm/ADT/TypeSwitch.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
+#include "llvm/ADT/StringSet.h"
+#include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 using namespace headrace::tier;
 
 #include "dialects/tier/IR/TierDialect.cpp.inc"
 
-
 #define GET_ATTRDEF_CLASSES
 #include "dialects/tier/IR/TierAttrs.cpp.inc"
-
-
 
 void headrace::tier::TierDialect::initialize() {
   addAttributes<

@@ -2,8 +2,8 @@
 // Verifiers of the tier ops. `// <op> C<n>` names the constraint in the spec.
 #include "dialects/tier/IR/Tier.h"
 
-#include "llvm/Support/MathExtras.h"
 #include "mlir/IR/Builders.h"
+#include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 using namespace headrace::tier;
@@ -39,7 +39,8 @@ LogicalResult WeightOp::verify() {
 }
 
 LogicalResult UseOp::verifySymbolUses(SymbolTableCollection &tables) {
-  auto weight = tables.lookupNearestSymbolFrom<WeightOp>(*this, getWeightAttr());
+  auto weight =
+      tables.lookupNearestSymbolFrom<WeightOp>(*this, getWeightAttr());
   if (!weight) // tier.use C1
     return emitOpError("expected '@")
            << getWeight() << "' to name a tier.weight, but there is none";
