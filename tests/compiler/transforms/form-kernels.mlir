@@ -122,9 +122,23 @@ func.func @forward(%x: tensor<?x96xf32>, %a: tensor<?x16xf32>, %cache: !nn.kv_ca
 
 // -----
 
-// An op that no family takes in.
+// Elementwise work that follows no product is a kernel of its own.
+// CHECK: flow.kernel @upstream_0 "upstream" : (tensor<?x64xf32>, tensor<?x64xf32>) -> tensor<?x64xf32>
+// CHECK: arith.addf
+// CHECK-LABEL: func.func @forward
+// CHECK-NEXT: flow.call @upstream_0
+// CHECK-NEXT: return
 func.func @forward(%x: tensor<?x64xf32>, %y: tensor<?x64xf32>) -> tensor<?x64xf32> {
-  // expected-error @+1 {{'arith.addf' op belongs to no kernel family; expected a product, a router, attention, an embedding or an elementwise op on a product}}
   %0 = arith.addf %x, %y : tensor<?x64xf32>
+  return %0 : tensor<?x64xf32>
+}
+
+// -----
+
+// An op that no family takes in: a softmax mixes the scores of a row, and no
+// router reads this one.
+func.func @forward(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+  // expected-error @+1 {{'moe.squash' op belongs to no kernel family; expected a product, a router, attention, an embedding or an elementwise op on a product}}
+  %0 = moe.squash softmax %x : tensor<?x64xf32>
   return %0 : tensor<?x64xf32>
 }
