@@ -109,12 +109,29 @@ public:
                                 inPlace ? p.b.getUnitAttr() : UnitAttr());
   }
 
+  /// The first panel of a column group; past the last one for an empty group.
+  Value firstPanel(Value group, int64_t groups) {
+    int64_t each = (panelCount + groups - 1) / groups;
+    return p.min(p.mul(group, each), p.index(panelCount));
+  }
+
   /// Calls `body(panel)` for the panels of column group `group` of `groups`.
   void overPanels(Value group, int64_t groups, function_ref<void(Value)> body) {
     int64_t each = (panelCount + groups - 1) / groups;
-    Value from = p.min(p.mul(group, each), p.index(panelCount));
+    Value from = firstPanel(group, groups);
     Value to = p.min(p.add(from, each), p.index(panelCount));
     p.loop(from, to, 1, body);
+  }
+
+  /// Asks for the first weights of panel `panel`: enough to cover the way from
+  /// memory until the product's own prefetches take over.
+  void prefetch(Value panel) {
+    constexpr int64_t kBytes = 8192;
+    auto type = cast<MemRefType>(weightMemory.getType());
+    int64_t panelBytes = type.getNumElements() / type.getDimSize(0) *
+                         (type.getElementTypeBitWidth() / 8);
+    flow::PrefetchOp::create(p.b, weightMemory, panel,
+                             std::min(kBytes, panelBytes));
   }
 
   Value product(Value tile, Value first, Value panel) {
@@ -278,9 +295,10 @@ LogicalResult headrace::emitRoutedUp(flow::KernelOp kernel,
     Value begin = p.loadIndex(offsets, expert);
     Value end = p.loadIndex(offsets, p.add(expert, 1));
     Value count = p.sub(end, begin);
+    Value firstPanel = p.mul(expert, product.panelCount);
+    product.prefetch(p.add(firstPanel, product.firstPanel(group, groups)));
     Value tile = product.stageRows(p.memory(source.argument), begin, count,
                                    rows, source.norm, limits.maxTokens);
-    Value firstPanel = p.mul(expert, product.panelCount);
     product.overPanels(group, groups, [&](Value panel) {
       p.rows(count, options.rowLimit, [&](Value row) {
         product.newTile();
@@ -367,7 +385,8 @@ LogicalResult headrace::emitRoutedDown(flow::KernelOp kernel,
     storeBase();
   }
 
-  p.loop(p.loadIndex(activeCount, p.index(0)), [&](Value slot) {
+  Value actives = p.loadIndex(activeCount, p.index(0));
+  p.loop(actives, [&](Value slot) {
     Value expert = p.loadIndex(active, slot);
     Value begin = p.loadIndex(offsets, expert);
     Value end = p.loadIndex(offsets, p.add(expert, 1));
@@ -375,6 +394,12 @@ LogicalResult headrace::emitRoutedDown(flow::KernelOp kernel,
     Value tile = product.stageRows(p.memory(experts.getBuckets()), begin, count,
                                    Value(), nn::NormOp(), limits.maxTokens);
     Value firstPanel = p.mul(expert, product.panelCount);
+    // The next expert's columns lie elsewhere: the stream would break off
+    // there.
+    Value following = p.min(p.add(slot, 1), p.sub(actives, p.index(1)));
+    product.prefetch(
+        p.add(p.mul(p.loadIndex(active, following), product.panelCount),
+              product.firstPanel(p.task(), groups)));
     product.overPanels(p.task(), groups, [&](Value panel) {
       p.rows(count, options.rowLimit, [&](Value row) {
         Value acc = product.product(tile, row, p.add(firstPanel, panel));

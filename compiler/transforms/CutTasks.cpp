@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // cut-tasks: decides how the work of each kernel is cut into tasks.
 //
-// A task that streams weights should read about 2 MB in one run: less, and the
+// A task that streams weights should read about 4 MB in one run: less, and the
 // memory pipeline drains between tasks; much more, and the workers end at
 // different times. Small products are cut only as far as workers are kept busy.
 #include "compiler/codegen/Emitters.h"
@@ -14,7 +14,7 @@ using namespace headrace;
 
 namespace {
 
-constexpr int64_t kTaskBytes = int64_t(2) << 20;
+constexpr int64_t kTaskBytes = int64_t(4) << 20;
 constexpr int64_t kSmallestTaskBytes = int64_t(64) << 10;
 
 /// Workers that the machine's fastest level is private to; two where the

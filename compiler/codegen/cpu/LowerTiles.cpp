@@ -3,9 +3,9 @@
 //
 // A register tile of R rows by C columns becomes R * C / V vectors of V floats.
 // The number of rows is dynamic, so `flow.rows` is a switch over its sizes and
-// the body is lowered once for each. The arithmetic of a row is the same text in
-// every case; that, and loops over k that never split, make results independent
-// of how rows are grouped.
+// the body is lowered once for each. The arithmetic of a row is the same text
+// in every case; that, and loops over k that never split, make results
+// independent of how rows are grouped.
 #include "compiler/codegen/cpu/LowerTiles.h"
 
 #include "dialects/flow/IR/Flow.h"
@@ -26,9 +26,9 @@ using namespace headrace;
 
 namespace {
 
-/// Lowers one program. Values are either scalars (in `map`; a memref maps to the
-/// address of its first element) or register tiles (in `tiles`: vectors row by
-/// row; scalars row by row where the width is 1).
+/// Lowers one program. Values are either scalars (in `map`; a memref maps to
+/// the address of its first element) or register tiles (in `tiles`: vectors row
+/// by row; scalars row by row where the width is 1).
 class ProgramLowering {
 public:
   ProgramLowering(flow::ProgramOp program, const CpuTarget &target)
@@ -97,8 +97,8 @@ private:
     for (auto [position, value] : llvm::enumerate(indices)) {
       int64_t scale = strides[position] * bytesOf(type.getElementType());
       Value term = arith::MulIOp::create(b, loc, value, index(scale));
-      bytes = bytes ? arith::AddIOp::create(b, loc, bytes, term).getResult()
-                    : term;
+      bytes =
+          bytes ? arith::AddIOp::create(b, loc, bytes, term).getResult() : term;
     }
     return bytes ? offset(base, toI64(bytes)) : base;
   }
@@ -114,8 +114,7 @@ private:
   Value columnMask(Value column, int64_t lane, int64_t width, int64_t step) {
     if (width % step == 0)
       return {};
-    Value left = arith::SubIOp::create(
-        b, loc, index(width - lane), column);
+    Value left = arith::SubIOp::create(b, loc, index(width - lane), column);
     Value none = arith::MaxSIOp::create(b, loc, left, index(0));
     return vector::CreateMaskOp::create(b, loc, vec(b.getI1Type()), none);
   }
@@ -250,8 +249,8 @@ private:
                        function_ref<Value(Value, Value, Value)> body);
 
   struct Tile {
-    Value base;       ///< Address of row 0.
-    int64_t stride;   ///< Bytes from row to row.
+    Value base;     ///< Address of row 0.
+    int64_t stride; ///< Bytes from row to row.
     Type element;
   };
 
@@ -271,8 +270,7 @@ LogicalResult ProgramLowering::run() {
   b.setInsertionPoint(program);
   auto type = LLVM::LLVMFunctionType::get(
       LLVM::LLVMVoidType::get(b.getContext()), {ptr(), b.getI64Type()});
-  auto function =
-      LLVM::LLVMFuncOp::create(b, loc, program.getSymName(), type);
+  auto function = LLVM::LLVMFuncOp::create(b, loc, program.getSymName(), type);
   // What a launch needs to know of the code stays with it.
   function->setAttr("headrace.family", program.getFamilyAttr());
   function->setAttr("headrace.scratch", program.getScratchAttr());
@@ -297,9 +295,8 @@ LogicalResult ProgramLowering::run() {
     } else {
       Value id = load(b.getI32Type(), offset(ids, (i - bufferCount) * 4));
       Value wide = LLVM::ZExtOp::create(b, loc, b.getI64Type(), id);
-      base = load(ptr(),
-                  LLVM::GEPOp::create(b, loc, ptr(), ptr(), weights,
-                                      ArrayRef<LLVM::GEPArg>{wide}));
+      base = load(ptr(), LLVM::GEPOp::create(b, loc, ptr(), ptr(), weights,
+                                             ArrayRef<LLVM::GEPArg>{wide}));
     }
     map.map(arg, base);
   }
@@ -333,8 +330,8 @@ LogicalResult ProgramLowering::lowerOp(Operation *op) {
         Value counts = field(call, offsetof(headrace_call_t, counts));
         Value value =
             load(b.getI64Type(), offset(counts, int64_t(op.getWhat()) * 8));
-        map.map(op.getResult(), arith::IndexCastOp::create(
-                                    b, loc, b.getIndexType(), value));
+        map.map(op.getResult(),
+                arith::IndexCastOp::create(b, loc, b.getIndexType(), value));
         return success();
       })
       .Case([&](flow::ScratchOp op) {
@@ -343,7 +340,8 @@ LogicalResult ProgramLowering::lowerOp(Operation *op) {
         return success();
       })
       .Case([&](flow::ViewOp op) {
-        Value base = offset(map.lookup(op.getSource()), int64_t(op.getOffset()));
+        Value base =
+            offset(map.lookup(op.getSource()), int64_t(op.getOffset()));
         if (Value start = op.getStart()) {
           auto type = cast<MemRefType>(op.getResult().getType());
           base = offset(base, toI64(arith::MulIOp::create(
@@ -354,10 +352,18 @@ LogicalResult ProgramLowering::lowerOp(Operation *op) {
         return success();
       })
       .Case([&](flow::SameOp op) {
-        Value same = LLVM::ICmpOp::create(
-            b, loc, LLVM::ICmpPredicate::eq, map.lookup(op.getFirst()),
-            map.lookup(op.getSecond()));
+        Value same = LLVM::ICmpOp::create(b, loc, LLVM::ICmpPredicate::eq,
+                                          map.lookup(op.getFirst()),
+                                          map.lookup(op.getSecond()));
         map.map(op.getResult(), same);
+        return success();
+      })
+      .Case([&](flow::PrefetchOp op) {
+        Value at = address(op.getPanel(), map.lookup(op.getIndex()));
+        // Into the second level: the first is busy with the present product.
+        for (int64_t line = 0; line < int64_t(op.getBytes()); line += 64)
+          LLVM::Prefetch::create(b, loc, offset(at, line), /*rw=*/0,
+                                 /*hint=*/2, /*cache=*/1);
         return success();
       })
       .Case([&](flow::ArriveOp op) {
@@ -392,8 +398,8 @@ LogicalResult ProgramLowering::lowerOp(Operation *op) {
       .Case([&](flow::ConstantOp op) {
         auto type = op.getResult().getType();
         Value scalar = arith::ConstantOp::create(
-            b, loc, FloatAttr::get(b.getF32Type(),
-                                   op.getValue().convertToDouble()));
+            b, loc,
+            FloatAttr::get(b.getF32Type(), op.getValue().convertToDouble()));
         Value value = type.getWidth() == 1 ? scalar : splat(scalar);
         tiles[op.getResult()] =
             SmallVector<Value>(size_t(rows * vectorsOf(type)), value);
@@ -402,16 +408,14 @@ LogicalResult ProgramLowering::lowerOp(Operation *op) {
       .Case([&](memref::LoadOp op) {
         Type element = op.getMemRefType().getElementType();
         SmallVector<Value> indices = expand(ValueRange(op.getIndices()));
-        map.map(op.getResult(),
-                load(element, address(op.getMemref(), indices),
-                     unsigned(bytesOf(element))));
+        map.map(op.getResult(), load(element, address(op.getMemref(), indices),
+                                     unsigned(bytesOf(element))));
         return success();
       })
       .Case([&](memref::StoreOp op) {
         SmallVector<Value> indices = expand(ValueRange(op.getIndices()));
         LLVM::StoreOp::create(
-            b, loc, map.lookup(op.getValue()),
-            address(op.getMemref(), indices),
+            b, loc, map.lookup(op.getValue()), address(op.getMemref(), indices),
             unsigned(bytesOf(op.getMemRefType().getElementType())));
         return success();
       })
@@ -486,13 +490,13 @@ LogicalResult ProgramLowering::lowerRows(flow::RowsOp op) {
   Value rest = arith::RemUIOp::create(b, loc, count, divisor);
   LogicalResult result = success();
   loop(index(0), tileCount, 1, {}, [&](Value tile, ValueRange) {
-    Value extra = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, tile,
-                                        rest);
+    Value extra =
+        arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, tile, rest);
     Value more = arith::IndexCastUIOp::create(b, loc, b.getIndexType(), extra);
     Value size = arith::AddIOp::create(b, loc, base, more);
-    Value first = arith::AddIOp::create(
-        b, loc, arith::MulIOp::create(b, loc, tile, base),
-        arith::MinUIOp::create(b, loc, tile, rest));
+    Value first =
+        arith::AddIOp::create(b, loc, arith::MulIOp::create(b, loc, tile, base),
+                              arith::MinUIOp::create(b, loc, tile, rest));
     SmallVector<int64_t> cases;
     for (int64_t r = 1; r <= limit; ++r)
       cases.push_back(r);
@@ -565,8 +569,8 @@ Value ProgramLowering::sumOverColumns(
   }
   for (int64_t n = kSums / 2; n; n /= 2)
     for (int64_t i = 0; i < n; ++i)
-      sums[size_t(i)] = arith::AddFOp::create(b, loc, sums[size_t(i)],
-                                              sums[size_t(i + n)]);
+      sums[size_t(i)] =
+          arith::AddFOp::create(b, loc, sums[size_t(i)], sums[size_t(i + n)]);
   return reduceVector(sums[0], true);
 }
 
@@ -575,10 +579,10 @@ LogicalResult ProgramLowering::lowerLoad(flow::LoadOp op) {
   flow::TileType tile = op.getResult().getType();
   Value first = map.lookup(op.getFirst());
   if (op.getInPlace()) {
-    staged[op.getResult()] = {
-        address(op.getSource(), first),
-        stridesOf(source)[0] * bytesOf(source.getElementType()),
-        tile.getElement()};
+    staged[op.getResult()] = {address(op.getSource(), first),
+                              stridesOf(source)[0] *
+                                  bytesOf(source.getElementType()),
+                              tile.getElement()};
     return success();
   }
   auto stage = cast<MemRefType>(op.getStage().getType());
@@ -595,15 +599,15 @@ LogicalResult ProgramLowering::lowerLoad(flow::LoadOp op) {
     Value row = address(op.getSource(), mapRow(indices, logical));
     Value out = address(op.getStage(), i);
     auto at = [&](Value base, Value column, Type type) {
-      return offset(base, toI64(arith::MulIOp::create(
-                              b, loc, column, index(bytesOf(type)))));
+      return offset(base, toI64(arith::MulIOp::create(b, loc, column,
+                                                      index(bytesOf(type)))));
     };
     Value scale, mean;
     if (op.getNorm()) {
       bool layer = *op.getNorm() == flow::RowNorm::layer;
       bool l2 = *op.getNorm() == flow::RowNorm::l2;
-      Value n = arith::ConstantOp::create(b, loc,
-                                          FloatAttr::get(f32, double(width)));
+      Value n =
+          arith::ConstantOp::create(b, loc, FloatAttr::get(f32, double(width)));
       if (layer) {
         Value sum = sumOverColumns(
             width, [&](Value column, Value mask, Value total) -> Value {
@@ -612,22 +616,22 @@ LogicalResult ProgramLowering::lowerLoad(flow::LoadOp op) {
             });
         mean = arith::DivFOp::create(b, loc, sum, n);
       }
-      Value sum = sumOverColumns(width, [&](Value column, Value mask,
-                                            Value total) -> Value {
-        Value x = loadVector(from, at(row, column, from), mask);
-        if (layer) {
-          x = arith::SubFOp::create(b, loc, x, splat(mean));
-          if (mask)
-            x = arith::SelectOp::create(b, loc, mask, x, zeros(vec(f32)));
-        }
-        return math::FmaOp::create(b, loc, x, x, total);
-      });
+      Value sum = sumOverColumns(
+          width, [&](Value column, Value mask, Value total) -> Value {
+            Value x = loadVector(from, at(row, column, from), mask);
+            if (layer) {
+              x = arith::SubFOp::create(b, loc, x, splat(mean));
+              if (mask)
+                x = arith::SelectOp::create(b, loc, mask, x, zeros(vec(f32)));
+            }
+            return math::FmaOp::create(b, loc, x, x, total);
+          });
       if (!l2)
         sum = arith::DivFOp::create(b, loc, sum, n);
       Value eps = arith::ConstantOp::create(
           b, loc, FloatAttr::get(f32, op.getEps().convertToDouble()));
-      Value root = math::SqrtOp::create(
-          b, loc, arith::AddFOp::create(b, loc, sum, eps));
+      Value root =
+          math::SqrtOp::create(b, loc, arith::AddFOp::create(b, loc, sum, eps));
       Value one = arith::ConstantOp::create(b, loc, FloatAttr::get(f32, 1.0));
       scale = splat(arith::DivFOp::create(b, loc, one, root));
     }
@@ -688,8 +692,8 @@ LogicalResult ProgramLowering::lowerMma(flow::MmaOp op) {
   auto step = [&](Value k, ValueRange acc) {
     Value w = offset(panelBase,
                      toI64(arith::MulIOp::create(b, loc, k, index(stepBytes))));
-    Value x = offset(rowBase,
-                     toI64(arith::MulIOp::create(b, loc, k, index(xStep))));
+    Value x =
+        offset(rowBase, toI64(arith::MulIOp::create(b, loc, k, index(xStep))));
     if (op.getPrefetch() && rows >= 3)
       for (int64_t line = 0; line < stepBytes; line += 64)
         LLVM::Prefetch::create(b, loc, offset(w, 8192 + line),
@@ -727,10 +731,9 @@ LogicalResult ProgramLowering::lowerMma(flow::MmaOp op) {
         // A pair of bf16 is one 32-bit lane: low half first.
         Value word = load(vec(b.getI32Type()), at, 32);
         Value bits =
-            p == 0 ? arith::ShLIOp::create(
-                         b, loc, word,
-                         splat(arith::ConstantIntOp::create(
-                             b, loc, b.getI32Type(), 16)))
+            p == 0 ? arith::ShLIOp::create(b, loc, word,
+                                           splat(arith::ConstantIntOp::create(
+                                               b, loc, b.getI32Type(), 16)))
                          .getResult()
                    : arith::AndIOp::create(
                          b, loc, word,
@@ -836,8 +839,8 @@ Value ProgramLowering::reduceVector(Value vector, bool sum) {
     if (sum) {
       vector = arith::AddFOp::create(b, loc, a, c);
     } else {
-      Value larger = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OGT, a,
-                                           c);
+      Value larger =
+          arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OGT, a, c);
       vector = arith::SelectOp::create(b, loc, larger, a, c);
     }
   }
@@ -855,8 +858,8 @@ LogicalResult ProgramLowering::lowerReduce(flow::ReduceOp op) {
       if (sum) {
         total = arith::AddFOp::create(b, loc, total, next);
       } else {
-        Value larger = arith::CmpFOp::create(
-            b, loc, arith::CmpFPredicate::OGT, total, next);
+        Value larger = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OGT,
+                                             total, next);
         total = arith::SelectOp::create(b, loc, larger, total, next);
       }
     }
@@ -920,8 +923,8 @@ LogicalResult ProgramLowering::lowerStore(flow::StoreOp op) {
   SmallVector<Value> values = tiles[op.getValue()];
   for (int64_t r = 0; r < rows; ++r) {
     Value logical = arith::AddIOp::create(b, loc, first, index(r));
-    Value at = address(op.getTarget(), {mapRow(op.getIndices(), logical),
-                                        column});
+    Value at =
+        address(op.getTarget(), {mapRow(op.getIndices(), logical), column});
     for (int64_t v = 0; v < width; ++v) {
       Value value = values[size_t(r * width + v)];
       if (type.getWidth() == 1) {
@@ -943,8 +946,8 @@ LogicalResult ProgramLowering::lowerStore(flow::StoreOp op) {
 LogicalResult ProgramLowering::lowerIota(flow::IotaOp op) {
   flow::AccType type = op.getResult().getType();
   Type i32 = b.getI32Type();
-  Value start = arith::IndexCastOp::create(b, loc, i32,
-                                           map.lookup(op.getStart()));
+  Value start =
+      arith::IndexCastOp::create(b, loc, i32, map.lookup(op.getStart()));
   SmallVector<Value> out;
   int64_t width = vectorsOf(type);
   for (int64_t r = 0; r < rows; ++r) {

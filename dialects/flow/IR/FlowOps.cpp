@@ -2,8 +2,8 @@
 // Verifiers of the flow ops. `// <op> C<n>` names the constraint in the spec.
 #include "dialects/flow/IR/Flow.h"
 
-#include "llvm/Support/MathExtras.h"
 #include "mlir/IR/Builders.h"
+#include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 using namespace headrace::flow;
@@ -25,7 +25,8 @@ LogicalResult KernelOp::verifyRegions() {
 }
 
 LogicalResult CallOp::verifySymbolUses(SymbolTableCollection &tables) {
-  auto kernel = tables.lookupNearestSymbolFrom<KernelOp>(*this, getKernelAttr());
+  auto kernel =
+      tables.lookupNearestSymbolFrom<KernelOp>(*this, getKernelAttr());
   if (!kernel) // flow.call C1
     return emitOpError("expected '@")
            << getKernel() << "' to name a flow.kernel, but there is none";
@@ -52,9 +53,8 @@ LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &tables) {
       if (isa_and_nonnull<tier::BufferOp>(op) ||
           (weights && isa_and_nonnull<tier::WeightOp>(op)))
         continue; // flow.launch C2
-      return emitOpError("expected ")
-             << symbol << " to name a tier.buffer"
-             << (weights ? " or a tier.weight" : "");
+      return emitOpError("expected ") << symbol << " to name a tier.buffer"
+                                      << (weights ? " or a tier.weight" : "");
     }
     return success();
   };
@@ -74,9 +74,10 @@ LogicalResult ProgramOp::verifyRegions() {
              << arg.getType();
   if (int64_t(getBuffers()) < 0 ||
       int64_t(getBuffers()) > int64_t(block.getNumArguments()) - 1)
-    return emitOpError("expected 'buffers' to be at most the number of memrefs ")
+    return emitOpError(
+               "expected 'buffers' to be at most the number of memrefs ")
            << block.getNumArguments() - 1 << ", but got "
-           << getBuffers(); // flow.program C2
+           << getBuffers();                           // flow.program C2
   if (int64_t(getScratch()) < 0 || getScratch() % 64) // flow.program C3
     return emitOpError("expected 'scratch' to be a multiple of 64, but got ")
            << getScratch();
@@ -95,9 +96,9 @@ LogicalResult ScratchOp::verify() {
   auto program = (*this)->getParentOfType<ProgramOp>();
   if (!program)
     return success();
-  int64_t end = offset + llvm::divideCeil(type.getNumElements() *
-                                              type.getElementTypeBitWidth(),
-                                          8);
+  int64_t end =
+      offset + llvm::divideCeil(
+                   type.getNumElements() * type.getElementTypeBitWidth(), 8);
   if (end > int64_t(program.getScratch())) // flow.scratch C3
     return emitOpError("expected the piece to end within the ")
            << program.getScratch() << " bytes of scratch, but it ends at "
@@ -107,8 +108,8 @@ LogicalResult ScratchOp::verify() {
 
 LogicalResult SplitOp::verify() {
   AccType input = getInput().getType();
-  AccType half = AccType::get(getContext(), input.getWidth() / 2,
-                              input.getElement());
+  AccType half =
+      AccType::get(getContext(), input.getWidth() / 2, input.getElement());
   if (input.getWidth() % 2 || getLow().getType() != half ||
       getHigh().getType() != half) // flow.split C1
     return emitOpError("expected two halves of ")
@@ -124,7 +125,8 @@ LogicalResult ViewOp::verify() {
            << element; // flow.view C1
   int64_t bytes = element.getIntOrFloatBitWidth() / 8;
   if (int64_t(getOffset()) < 0 || int64_t(getOffset()) % bytes) // flow.view C1
-    return emitOpError("expected 'offset' to be a multiple of the element size ")
+    return emitOpError(
+               "expected 'offset' to be a multiple of the element size ")
            << bytes << ", but got " << int64_t(getOffset());
   return success();
 }
@@ -142,7 +144,8 @@ LogicalResult LoadOp::verify() {
                          "normalised nor converted");
     return success();
   }
-  auto stage = getStage() ? dyn_cast<MemRefType>(getStage().getType()) : nullptr;
+  auto stage =
+      getStage() ? dyn_cast<MemRefType>(getStage().getType()) : nullptr;
   if (!stage || stage.getRank() != 2 ||
       stage.getDimSize(1) != tile.getWidth()) // flow.load C3
     return emitOpError("expected a stage of rows ")
@@ -176,6 +179,13 @@ LogicalResult MmaOp::verify() {
   return success();
 }
 
+LogicalResult PrefetchOp::verify() {
+  if (int64_t(getBytes()) <= 0) // flow.prefetch C1
+    return emitOpError("expected 'bytes' to be positive, but got ")
+           << getBytes();
+  return success();
+}
+
 LogicalResult MapOp::verifyRegions() {
   AccType result = getResult().getType();
   Block &block = getBody().front();
@@ -187,7 +197,7 @@ LogicalResult MapOp::verifyRegions() {
     if (type.getWidth() != result.getWidth() && type.getWidth() != 1)
       return emitOpError("expected an operand as wide as the result ")
              << result.getWidth() << " or 1, but got "
-             << type.getWidth(); // flow.map C1
+             << type.getWidth();            // flow.map C1
     if (arg.getType() != type.getElement()) // flow.map C2
       return emitOpError("expected block argument #")
              << arg.getArgNumber() << " to be " << type.getElement()

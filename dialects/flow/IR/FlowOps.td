@@ -289,6 +289,23 @@ def Flow_MmaOp : Flow_Op<"mma", [Pure]> {
   let hasVerifier = 1;
 }
 
+def Flow_PrefetchOp : Flow_Op<"prefetch"> {
+  let summary = "asks for weights ahead of their product";
+  let description = [{
+    Asks for the first `bytes` bytes of panel `index` of `panel`, so that they
+    are on their way while something else is done. Changes no value.
+
+    - (C1) `bytes` is positive.
+
+    Example: `flow.prefetch %w[%n] bytes 8192 : memref<6x32x32x2xbf16>`
+  }];
+  let arguments = (ins AnyMemRef:$panel, Index:$index, I64Attr:$bytes);
+  let assemblyFormat = [{
+    $panel `[` $index `]` `bytes` $bytes attr-dict `:` type($panel)
+  }];
+  let hasVerifier = 1;
+}
+
 def Flow_MapOp : Flow_Op<"map", [Pure, SingleBlock]> {
   let summary = "elementwise region over register tiles";
   let description = [{

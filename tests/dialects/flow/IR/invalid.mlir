@@ -186,6 +186,14 @@ func.func @view_c1_element(%b: memref<4096xi8>) {
 
 // -----
 
+func.func @prefetch_c1(%w: memref<6x32x32x2xbf16>, %n: index) {
+  // expected-error @+1 {{'flow.prefetch' op expected 'bytes' to be positive, but got 0}}
+  flow.prefetch %w[%n] bytes 0 : memref<6x32x32x2xbf16>
+  return
+}
+
+// -----
+
 func.func @view_c1(%b: memref<4096xi8>) {
   // expected-error @+1 {{'flow.view' op expected 'offset' to be a multiple of the element size 4, but got 6}}
   %0 = flow.view %b offset 6 : memref<4096xi8> to memref<8xi32>

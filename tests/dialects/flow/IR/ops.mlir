@@ -172,14 +172,16 @@ func.func @memory(%m: memref<?x64xf32>, %v: memref<64xbf16>, %i: memref<?xi32>, 
 }
 
 // CHECK-LABEL: func.func @bytes
-// CHECK-SAME: %[[B:.*]]: memref<4096xi8>, %[[N:.*]]: index
-func.func @bytes(%b: memref<4096xi8>, %n: index) {
+// CHECK-SAME: %[[B:.*]]: memref<4096xi8>, %[[N:.*]]: index, %[[W:.*]]: memref<6x32x32x2xbf16>
+func.func @bytes(%b: memref<4096xi8>, %n: index, %w: memref<6x32x32x2xbf16>) {
   // CHECK: %[[C:.*]] = flow.view %[[B]] offset 64 : memref<4096xi8> to memref<8xi32>
   %0 = flow.view %b offset 64 : memref<4096xi8> to memref<8xi32>
   // CHECK: flow.view %[[B]] at %[[N]] offset 0 : memref<4096xi8> to memref<8xf32>
   %3 = flow.view %b at %n offset 0 : memref<4096xi8> to memref<8xf32>
   // CHECK: flow.same %[[B]], %[[C]] : memref<4096xi8>, memref<8xi32>
   %1 = flow.same %b, %0 : memref<4096xi8>, memref<8xi32>
+  // CHECK: flow.prefetch %[[W]][%[[N]]] bytes 8192 : memref<6x32x32x2xbf16>
+  flow.prefetch %w[%n] bytes 8192 : memref<6x32x32x2xbf16>
   // CHECK: flow.arrive %[[C]] of %[[N]] : memref<8xi32>
   %2 = flow.arrive %0 of %n : memref<8xi32>
   return
