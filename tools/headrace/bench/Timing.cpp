@@ -16,6 +16,9 @@ namespace {
 constexpr double kThrottled = 0.94;
 /// More of the time than this without a core and it is others that are timed.
 constexpr double kDisturbed = 0.01;
+/// Bandwidths this far apart before and after a call say that somebody came to
+/// or left the memory meanwhile, and neither is the call's.
+constexpr double kReadChange = 1.15;
 /// Latencies this far apart belong to different placements of the cores: one
 /// chiplet or two differ by more than four times, noise within one by less
 /// than a third.
@@ -37,7 +40,8 @@ bool isThrottled(const Sample &sample, const MachineProbe &probe) {
 bool isDisturbed(const Sample &sample) {
   double low = std::min(sample.latencyBefore, sample.latencyAfter);
   double high = std::max(sample.latencyBefore, sample.latencyAfter);
-  return sample.waited > kDisturbed || low < 0 || !sameState(low, high);
+  return sample.waited > kDisturbed || sample.readChange > kReadChange ||
+         low < 0 || !sameState(low, high);
 }
 
 template <typename Get>
@@ -149,6 +153,9 @@ llvm::Expected<Measurements> headrace::tools::bench::measure(
             : (before.latencyNs + after.latencyNs) / 2};
     sample.slowestPeak =
         std::min(before.operationsPerSecond, after.operationsPerSecond);
+    auto [low, high] =
+        std::minmax(before.readBytesPerSecond, after.readBytesPerSecond);
+    sample.readChange = high / low;
     sample.latencyBefore = before.latencyNs;
     sample.latencyAfter = after.latencyNs;
     samples.push_back(sample);

@@ -24,6 +24,7 @@ struct Sample {
   Reading machine;        ///< The mean of the two.
   double slowestPeak = 0; ///< The lower of the two peaks.
   double waited = 0;      ///< Share of the time spent without a core.
+  double readChange = 1;  ///< The higher of the two bandwidths over the lower.
   double latencyBefore = 0, latencyAfter = 0;
 
   /// Seconds that `work` takes at the rates of `machine`.
