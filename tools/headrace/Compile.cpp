@@ -9,6 +9,7 @@
 #include "dialects/tier/IR/Tier.h"
 #include "mlir/AsmParser/AsmParser.h"
 #include "mlir/IR/Builders.h"
+#include "mlir/IR/Location.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Support/FileUtilities.h"
@@ -33,8 +34,9 @@ public:
             return;
           if (first.empty()) {
             llvm::raw_string_ostream stream(first);
-            if (!isa<UnknownLoc>(diagnostic.getLocation()))
-              stream << diagnostic.getLocation() << ": ";
+            if (auto at = dyn_cast<FileLineColLoc>(diagnostic.getLocation()))
+              stream << at.getFilename().getValue() << ":" << at.getLine()
+                     << ":" << at.getColumn() << ": ";
             stream << diagnostic;
           }
         }) {

@@ -694,10 +694,11 @@ LogicalResult ProgramLowering::lowerMma(flow::MmaOp op) {
                      toI64(arith::MulIOp::create(b, loc, k, index(stepBytes))));
     Value x =
         offset(rowBase, toI64(arith::MulIOp::create(b, loc, k, index(xStep))));
-    if (op.getPrefetch() && rows >= 3)
+    if (op.getPrefetch() && rows >= target.prefetchRows)
       for (int64_t line = 0; line < stepBytes; line += 64)
         LLVM::Prefetch::create(b, loc, offset(w, 8192 + line),
-                               /*rw=*/0, /*hint=*/3, /*cache=*/1);
+                               /*rw=*/0, /*hint=*/target.prefetchHint,
+                               /*cache=*/1);
     SmallVector<Value> out(acc);
     int64_t vectorBytes = lanes * pack * bytesOf(weight);
     if (dot) {
