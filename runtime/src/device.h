@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Device: what a driver implements: running resolved launches on threads or on
-// a stream.
+// Device: what a driver implements: memory, and running resolved launches on
+// threads or on a stream.
 #ifndef HEADRACE_RUNTIME_SRC_DEVICE_H
 #define HEADRACE_RUNTIME_SRC_DEVICE_H
 
@@ -8,14 +8,18 @@
 #include "runtime/abi/kernel_abi.h"
 #include "runtime/src/instance.h"
 #include "runtime/src/package.h"
+#include "runtime/src/weight_loader.h"
 
 namespace headrace::runtime {
 
 /// One launch with everything resolved but the counts of a step.
 struct Launch {
-  headrace_kernel_fn_t function = nullptr;
+  headrace_kernel_fn_t function = nullptr; // on the processor
+  const void *kernel = nullptr;            // elsewhere, see Executor::Resolve
   void *const *buffers = nullptr;
   const uint32_t *weight_ids = nullptr;
+  uint32_t buffer_count = 0;
+  uint32_t weight_count = 0;
   abi::GridKind grid_kind = abi::GridKind::fixed;
   uint64_t grid_base = 0;
   uint64_t grid_block = 0;
@@ -23,14 +27,32 @@ struct Launch {
   const char *kernel_name = nullptr; // for reports
 };
 
+/// Bytes that go to the device before a run or come from it after one.
+struct Transfer {
+  void *device;
+  void *host;
+  uint64_t bytes;
+};
+
 /// One run of an entry point. Everything pointed to outlives the run, but for
 /// `cancel`, which is not read once the run was told to stop.
 struct Run {
   const char *entry_name = nullptr;
+  /// Which entry it is: runs of one entry with equal counts make the same
+  /// launches and, if `same_transfers`, the same transfers.
+  uint32_t entry = 0;
+  bool same_transfers = false;
   const Launch *launches = nullptr;
   size_t launch_count = 0;
+  const Transfer *uploads = nullptr;
+  size_t upload_count = 0;
+  const Transfer *downloads = nullptr;
+  size_t download_count = 0;
   const void *const *weights = nullptr;
-  void *const *worker_scratch = nullptr; // one for each thread
+  /// Where `counts` are on a device with memory of its own, once the uploads
+  /// are done.
+  const void *device_counts = nullptr;
+  void *const *worker_scratch = nullptr; // one for each thread of a processor
   int64_t counts[HEADRACE_COUNT_COUNT] = {};
   const headrace_cancel_t *cancel = nullptr;
   uint64_t deadline_ns = 0; // of MonotonicNs(); 0: none
@@ -39,20 +61,116 @@ struct Run {
 /// Nanoseconds of the clock that deadlines are told in.
 uint64_t MonotonicNs();
 
+/// Owns bytes that kernels of a device can reach; empty by default. The owner
+/// keeps the device alive.
+class DeviceMemory {
+public:
+  DeviceMemory() = default;
+  DeviceMemory(headrace_device_t *device, void *address, uint64_t bytes,
+               bool for_host)
+      : device(device), address(address), bytes(bytes), for_host(for_host) {}
+  DeviceMemory(DeviceMemory &&other) noexcept { Swap(other); }
+  DeviceMemory &operator=(DeviceMemory &&other) noexcept {
+    Swap(other);
+    return *this;
+  }
+  ~DeviceMemory();
+
+  uint8_t *Data() const { return static_cast<uint8_t *>(address); }
+  uint64_t Bytes() const { return bytes; }
+
+private:
+  void Swap(DeviceMemory &other) {
+    std::swap(device, other.device);
+    std::swap(address, other.address);
+    std::swap(bytes, other.bytes);
+    std::swap(for_host, other.for_host);
+  }
+
+  headrace_device_t *device = nullptr;
+  void *address = nullptr;
+  uint64_t bytes = 0;
+  bool for_host = false;
+};
+
+/// The work of one session on a device, done in the order it is given. Used by
+/// the session's thread.
+class Executor {
+public:
+  virtual ~Executor() = default;
+
+  /// Fills in how `launch` is started, for kernel `kernel` of the package.
+  /// Codes: those of loading code on the device.
+  virtual Status Resolve(uint32_t kernel, Launch *launch) = 0;
+
+  /// Bytes of memory it took for itself.
+  virtual uint64_t ScratchBytes() const = 0;
+
+  /// Fills or copies memory of the device. May return before it is done, but is
+  /// done before what follows here.
+  virtual Status Zero(void *address, uint64_t bytes) = 0;
+  virtual Status Copy(void *to, const void *from, uint64_t bytes) = 0;
+
+  /// Runs uploads, launches and downloads in order, and waits for their end.
+  /// Codes: cancelled, deadline exceeded, device lost. After the last one the
+  /// device may still be using what `run` points to, for ever.
+  virtual Status Execute(const Run &run) = 0;
+
+  /// Ends the object and its memory.
+  virtual void Destroy() = 0;
+};
+
+struct ExecutorDeleter {
+  void operator()(Executor *executor) const { executor->Destroy(); }
+};
+using ExecutorOwner = std::unique_ptr<Executor, ExecutorDeleter>;
+
 } // namespace headrace::runtime
 
 struct headrace_device_t : headrace::runtime::RefCounted {
+  using Status = headrace::runtime::Status;
+
   explicit headrace_device_t(headrace_instance_t *instance)
       : instance(headrace::runtime::InstanceRef::Share(instance)) {}
   virtual ~headrace_device_t() = default;
 
   virtual uint32_t ThreadCount() const = 0;
 
-  /// Runs the launches in order on the calling thread and the device's own.
-  /// Codes: cancelled, deadline exceeded, device lost. After the last one the
-  /// device may still be using what `run` points to, for ever.
-  virtual headrace::runtime::Status
-  Execute(const headrace::runtime::Run &run) = 0;
+  /// Whether kernels and host read and write the same memory. If not, what the
+  /// host gives and takes is transferred.
+  virtual bool SharesHostMemory() const = 0;
+
+  /// Bytes of memory of this device, used or not.
+  virtual uint64_t MemoryBytes() const = 0;
+
+  /// Bytes an executor takes for kernels that need `kernel_bytes` of scratch.
+  virtual uint64_t ScratchBytes(uint64_t kernel_bytes) const = 0;
+
+  /// Zeroed memory for kernels, aligned to 256 bytes at least, or none for no
+  /// bytes. `what` names it in a failure.
+  /// Codes: resource exhausted, device lost.
+  virtual Status Allocate(uint64_t bytes, const char *what,
+                          headrace::runtime::DeviceMemory *out) = 0;
+
+  /// Zeroed memory of the host that transfers are quickest with.
+  /// Codes: resource exhausted, device lost.
+  virtual Status AllocateHost(uint64_t bytes, const char *what,
+                              headrace::runtime::DeviceMemory *out) = 0;
+
+  /// Takes back what the two above gave.
+  virtual void Free(void *address, uint64_t bytes, bool for_host) = 0;
+
+  /// Makes the loader of kind `kind`, a headrace_weight_loader_t, for
+  /// `package`, which outlives it.
+  /// Codes: unimplemented (the kind), resource exhausted, device lost.
+  virtual Status CreateLoader(uint32_t kind, headrace_package_t *package,
+                              headrace::runtime::WeightLoaderOwner *out) = 0;
+
+  /// Makes what runs `package` for one session; both outlive it.
+  /// Codes: failed precondition (no code for this device), resource exhausted,
+  /// device lost.
+  virtual Status CreateExecutor(headrace_package_t *package,
+                                headrace::runtime::ExecutorOwner *out) = 0;
 
   /// Ends the object and its memory.
   virtual void Destroy() = 0;
@@ -63,6 +181,11 @@ struct headrace_device_t : headrace::runtime::RefCounted {
 namespace headrace::runtime {
 
 using DeviceRef = Ref<headrace_device_t, headrace_device_release>;
+
+inline DeviceMemory::~DeviceMemory() {
+  if (address)
+    device->Free(address, bytes, for_host);
+}
 
 } // namespace headrace::runtime
 

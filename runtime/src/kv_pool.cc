@@ -2,17 +2,16 @@
 // Key-value pool: handing out, sharing and taking back pages.
 #include "runtime/src/kv_pool.h"
 
-#include <cstring>
-
 namespace headrace::runtime {
 
-Status KvPool::Create(const Allocator &allocator, uint32_t page_count,
-                      uint64_t bytes_of_page) {
+Status KvPool::Create(headrace_device_t *device, Executor *writer,
+                      uint32_t page_count, uint64_t bytes_of_page) {
   uint64_t bytes;
   if (__builtin_mul_overflow(bytes_of_page, uint64_t(page_count), &bytes))
     bytes = UINT64_MAX;
   HEADRACE_RETURN_IF_ERROR(
-      Mapping::Anonymous(allocator, bytes, "the key-value pool", &memory));
+      device->Allocate(bytes, "the key-value pool", &memory));
+  executor = writer;
   page_bytes = bytes_of_page;
   references.assign(page_count, 0);
   was_used.assign(page_count, 0);
@@ -29,19 +28,21 @@ uint32_t KvPool::Pop() {
   return page;
 }
 
-uint32_t KvPool::Take() {
-  uint32_t page = Pop();
-  if (was_used[page])
-    std::memset(Page(page), 0, page_bytes);
-  was_used[page] = 1;
-  return page;
+Status KvPool::Take(uint32_t *out_page) {
+  if (was_used[free_pages.back()])
+    HEADRACE_RETURN_IF_ERROR(
+        executor->Zero(Page(free_pages.back()), page_bytes));
+  *out_page = Pop();
+  was_used[*out_page] = 1;
+  return Status();
 }
 
-uint32_t KvPool::TakeCopy(uint32_t from) {
-  uint32_t page = Pop();
-  std::memcpy(Page(page), Page(from), page_bytes);
-  was_used[page] = 1;
-  return page;
+Status KvPool::TakeCopy(uint32_t from, uint32_t *out_page) {
+  HEADRACE_RETURN_IF_ERROR(
+      executor->Copy(Page(free_pages.back()), Page(from), page_bytes));
+  *out_page = Pop();
+  was_used[*out_page] = 1;
+  return Status();
 }
 
 void KvPool::Drop(uint32_t page) {

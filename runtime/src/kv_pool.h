@@ -3,7 +3,7 @@
 #ifndef HEADRACE_RUNTIME_SRC_KV_POOL_H
 #define HEADRACE_RUNTIME_SRC_KV_POOL_H
 
-#include "runtime/src/mapping.h"
+#include "runtime/src/device.h"
 
 namespace headrace::runtime {
 
@@ -14,13 +14,17 @@ public:
         references(StdAllocator<uint32_t>(allocator)),
         was_used(StdAllocator<uint8_t>(allocator)) {}
 
-  Status Create(const Allocator &allocator, uint32_t page_count,
-                uint64_t page_bytes);
+  /// The pool lies on `device`; `executor` writes its pages, in order with the
+  /// steps that read them.
+  Status Create(headrace_device_t *device, Executor *executor,
+                uint32_t page_count, uint64_t page_bytes);
 
   /// Takes a zeroed page; there must be a free one.
-  uint32_t Take();
+  /// Codes: device lost.
+  Status Take(uint32_t *out_page);
   /// Takes a page with the bytes of `page`; there must be a free one.
-  uint32_t TakeCopy(uint32_t page);
+  /// Codes: device lost.
+  Status TakeCopy(uint32_t page, uint32_t *out_page);
   void Share(uint32_t page) { ++references[page]; }
   void Drop(uint32_t page);
   bool IsShared(uint32_t page) const { return references[page] > 1; }
@@ -40,7 +44,8 @@ private:
     return memory.Data() + page_bytes * page;
   }
 
-  Mapping memory;
+  DeviceMemory memory;
+  Executor *executor = nullptr;
   uint64_t page_bytes = 0;
   Vector<uint32_t> free_pages; // a stack
   Vector<uint32_t> references;

@@ -20,6 +20,8 @@ Mapping::~Mapping() {
     munmap(base, bytes);
 }
 
+void Mapping::Unmap(void *base, uint64_t bytes) { munmap(base, bytes); }
+
 Status Mapping::Anonymous(const Allocator &allocator, uint64_t bytes,
                           const char *what, Mapping *out) {
   *out = Mapping();

@@ -34,6 +34,13 @@ public:
   /// Changes an anonymous mapping from written to executed.
   Status MakeExecutable(const Allocator &allocator);
 
+  /// Gives up the range to the caller, who ends it with Unmap().
+  void *Release() {
+    bytes = 0;
+    return std::exchange(base, nullptr);
+  }
+  static void Unmap(void *base, uint64_t bytes);
+
   uint8_t *Data() const { return static_cast<uint8_t *>(base); }
   uint64_t Bytes() const { return bytes; }
 

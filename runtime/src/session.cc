@@ -7,7 +7,6 @@
 
 #include <array>
 #include <cinttypes>
-#include <unistd.h>
 
 using namespace headrace::runtime;
 namespace abi = headrace::abi;
@@ -21,14 +20,18 @@ headrace_session_t::headrace_session_t(headrace_device_t *device,
     : device(DeviceRef::Share(device)), package(PackageRef::Share(package)),
       weights(StdAllocator<const void *>(HostAllocator())), kv(HostAllocator()),
       candidates(StdAllocator<Candidate>(HostAllocator())),
-      arenas(StdAllocator<Mapping>(HostAllocator())),
-      worker_scratch(StdAllocator<void *>(HostAllocator())),
+      arenas(StdAllocator<DeviceMemory>(HostAllocator())),
       addresses(StdAllocator<void *>(HostAllocator())),
+      host_addresses(StdAllocator<void *>(HostAllocator())),
+      transfers(StdAllocator<Transfer>(HostAllocator())),
       entries(StdAllocator<EntryPlan>(HostAllocator())) {}
 
 namespace {
 
-constexpr uint64_t kPage = 4096;
+/// Where the counts of a run lie among the step buffers of a device with memory
+/// of its own: first, so that one transfer takes them along.
+constexpr uint64_t kCountsBytes = kCacheLine;
+static_assert(sizeof(int64_t) * HEADRACE_COUNT_COUNT <= kCountsBytes);
 
 /// a + b and a * b, or UINT64_MAX where that does not fit.
 uint64_t Sum(uint64_t a, uint64_t b) {
@@ -40,7 +43,8 @@ uint64_t Product(uint64_t a, uint64_t b) {
   return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
 }
 
-/// The buffers of a language model that are the session's own.
+/// The buffers of a language model that are the session's own: what a step
+/// reads, the longest last, then what it writes.
 std::array<uint32_t, 6> IoBuffers(const LanguageModel &model) {
   return {model.tokens,      model.positions, model.sequences,
           model.output_rows, model.kv_table,  model.logits};
@@ -52,6 +56,18 @@ uint64_t SlotBytes(const abi::Buffer &buffer) {
 }
 
 } // namespace
+
+/// Bytes that the arguments of an entry take on a device with memory of its
+/// own.
+uint64_t headrace_session_t::ArgumentBytes(const abi::Entry &entry) const {
+  uint64_t bytes = 0;
+  for (const auto *list : {entry.inputs(), entry.outputs()})
+    for (uint32_t buffer : *list)
+      if (buffer != Model().kv_pool)
+        bytes =
+            Sum(bytes, SlotBytes(*package->manifest->buffers()->Get(buffer)));
+  return bytes;
+}
 
 Status headrace_session_t::PlanKv(const headrace_session_options_t &options) {
   if (!HasKv())
@@ -78,32 +94,32 @@ Status headrace_session_t::PlanKv(const headrace_session_options_t &options) {
   return Status();
 }
 
-/// Adds up what the session will take and refuses what this machine never had,
+/// Adds up what the session will take and refuses what this device never had,
 /// before anything is allocated.
 Status
 headrace_session_t::PlanMemory(const headrace_session_options_t &options) {
   for (uint64_t bytes : package->summary.arena_bytes)
     arena_bytes = Sum(arena_bytes, bytes);
-  // A worker's part starts on a page of its own: workers share no line, and
-  // equal offsets fall into different sets of a cache.
-  worker_bytes =
-      (package->summary.max_scratch_bytes + kPage - 1) / kPage * kPage + kPage;
-  const uint64_t scratch_bytes = worker_bytes * device->ThreadCount();
+  const uint64_t scratch_bytes =
+      device->ScratchBytes(package->summary.max_scratch_bytes);
   HEADRACE_RETURN_IF_ERROR(PlanKv(options));
   const uint64_t kv_bytes =
       HasKv() ? Product(kv_pages, package->manifest->kv()->page_bytes()) : 0;
-  if (Model().entry != kNoIndex)
+  const uint64_t first = device->SharesHostMemory() ? 0 : kCountsBytes;
+  if (Model().entry != kNoIndex) {
+    staging_bytes = first;
     for (uint32_t buffer : IoBuffers(Model()))
       if (buffer != kNoIndex)
-        io_bytes = Sum(io_bytes,
-                       SlotBytes(*package->manifest->buffers()->Get(buffer)));
+        staging_bytes =
+            Sum(staging_bytes,
+                SlotBytes(*package->manifest->buffers()->Get(buffer)));
+  }
+  io_bytes = std::max(staging_bytes, first);
+  if (!device->SharesHostMemory())
+    for (const abi::Entry *entry : *package->manifest->entries())
+      io_bytes = std::max(io_bytes, Sum(first, ArgumentBytes(*entry)));
 
-  const long pages = sysconf(_SC_PHYS_PAGES);
-  const long page = sysconf(_SC_PAGESIZE);
-  const uint64_t present =
-      pages > 0 && page > 0
-          ? static_cast<uint64_t>(pages) * static_cast<uint64_t>(page)
-          : UINT64_MAX - 1;
+  const uint64_t present = device->MemoryBytes();
   const uint64_t needed =
       Sum(Sum(arena_bytes, kv_bytes), Sum(scratch_bytes, io_bytes));
   if (needed <= present)
@@ -111,7 +127,7 @@ headrace_session_t::PlanMemory(const headrace_session_options_t &options) {
   return MakeStatus(HostAllocator(), HEADRACE_STATUS_RESOURCE_EXHAUSTED,
                     "session: needs %" PRIu64 " bytes (arena %" PRIu64
                     ", key-value pool %" PRIu64 ", scratch %" PRIu64
-                    ", step buffers %" PRIu64 "), but this machine has %" PRIu64
+                    ", step buffers %" PRIu64 "), but this device has %" PRIu64
                     ": %" PRIu64 " are missing",
                     needed, arena_bytes, kv_bytes, scratch_bytes, io_bytes,
                     present, needed - present);
@@ -123,12 +139,12 @@ Status headrace_session_t::CreateArenas() {
   arenas.reserve(levels);
   for (uint32_t i = 0; i < levels; ++i) {
     arenas.emplace_back();
-    HEADRACE_RETURN_IF_ERROR(
-        Mapping::Anonymous(HostAllocator(), package->summary.arena_bytes[i],
-                           "the arena of the plan", &arenas[i]));
+    HEADRACE_RETURN_IF_ERROR(device->Allocate(
+        package->summary.arena_bytes[i], "the arena of the plan", &arenas[i]));
   }
   uint32_t buffers = manifest.buffers()->size();
   addresses.assign(buffers, nullptr);
+  host_addresses.assign(buffers, nullptr);
   for (uint32_t i = 0; i < buffers; ++i) {
     const abi::Buffer &buffer = *manifest.buffers()->Get(i);
     if (buffer.kind() == abi::BufferKind::scratch)
@@ -137,36 +153,33 @@ Status headrace_session_t::CreateArenas() {
   return Status();
 }
 
-Status headrace_session_t::CreateScratch() {
-  const uint32_t workers = device->ThreadCount();
-  HEADRACE_RETURN_IF_ERROR(Mapping::Anonymous(
-      HostAllocator(), worker_bytes * workers, "worker scratch", &scratch));
-  worker_scratch.reserve(workers);
-  for (uint32_t i = 0; i < workers; ++i)
-    worker_scratch.push_back(scratch.Data() + worker_bytes * i);
-  return Status();
-}
-
 Status headrace_session_t::CreateKv() {
   if (!HasKv())
     return Status();
-  HEADRACE_RETURN_IF_ERROR(kv.Create(HostAllocator(),
+  HEADRACE_RETURN_IF_ERROR(kv.Create(device.Get(), executor.get(),
                                      static_cast<uint32_t>(kv_pages),
                                      package->manifest->kv()->page_bytes()));
   addresses[Model().kv_pool] = kv.Data();
   return Status();
 }
 
+/// Places what a step reads and writes: where kernels find it, and where this
+/// thread does, which may be the same.
 Status headrace_session_t::CreateIo() {
-  HEADRACE_RETURN_IF_ERROR(
-      Mapping::Anonymous(HostAllocator(), io_bytes, "step buffers", &io));
+  HEADRACE_RETURN_IF_ERROR(device->Allocate(io_bytes, "step buffers", &io));
+  const bool shares = device->SharesHostMemory();
+  if (!shares)
+    HEADRACE_RETURN_IF_ERROR(
+        device->AllocateHost(std::max(staging_bytes, kCountsBytes),
+                             "step buffers of the host", &staging));
   if (Model().entry == kNoIndex)
     return Status();
-  uint8_t *next = io.Data();
+  uint64_t offset = shares ? 0 : kCountsBytes;
   for (uint32_t buffer : IoBuffers(Model()))
     if (buffer != kNoIndex) {
-      addresses[buffer] = next;
-      next += SlotBytes(*package->manifest->buffers()->Get(buffer));
+      addresses[buffer] = io.Data() + offset;
+      host_addresses[buffer] = (shares ? io : staging).Data() + offset;
+      offset += SlotBytes(*package->manifest->buffers()->Get(buffer));
     }
   return Status();
 }
@@ -176,44 +189,74 @@ static void *At(void *address, uint64_t offset) {
   return address ? static_cast<uint8_t *>(address) + offset : nullptr;
 }
 
+/// Sets the addresses of an entry's arguments on a device with memory of its
+/// own; those of a language model have theirs.
+void headrace_session_t::PlaceArguments(const abi::Entry &entry) {
+  uint8_t *next = io.Data() + kCountsBytes;
+  for (const auto *list : {entry.inputs(), entry.outputs()})
+    for (uint32_t buffer : *list)
+      if (buffer != Model().kv_pool) {
+        addresses[buffer] = next;
+        next += SlotBytes(*package->manifest->buffers()->Get(buffer));
+      }
+}
+
 Status headrace_session_t::CreateEntries() {
   const abi::Manifest &manifest = *package->manifest;
-  entries.reserve(manifest.entries()->size());
-  for (const abi::Entry *entry : *manifest.entries()) {
-    entries.emplace_back(HostAllocator());
-    EntryPlan &plan = entries.back();
-    size_t operand_count = 0;
-    for (const abi::Launch *launch : *entry->launches())
-      operand_count += launch->buffers()->size();
-    // Launches point into `operands`, so it must not move.
-    plan.operands.reserve(operand_count);
-    plan.launches.reserve(entry->launches()->size());
-    for (const abi::Launch *launch : *entry->launches()) {
-      const abi::Kernel &kernel = *manifest.kernels()->Get(launch->kernel());
-      Launch resolved;
-      resolved.function = reinterpret_cast<headrace_kernel_fn_t>(
-          package->code.Data() + kernel.entry_offset());
-      resolved.buffers = plan.operands.data() + plan.operands.size();
-      resolved.weight_ids = launch->weights()->data();
-      resolved.grid_kind = launch->grid_kind();
-      resolved.grid_base = launch->grid_base();
-      resolved.grid_block = launch->grid_block();
-      resolved.grid_limit = launch->grid_limit();
-      resolved.kernel_name = kernel.name()->c_str();
-      plan.launches.push_back(resolved);
-      for (uint32_t buffer : *launch->buffers()) {
-        const abi::Buffer *named = manifest.buffers()->Get(buffer);
-        uint64_t offset = 0;
-        if (named->kind() == abi::BufferKind::view) {
-          offset = named->offset();
-          buffer = named->base();
-          named = manifest.buffers()->Get(buffer);
-        }
-        if (named->kind() != abi::BufferKind::scratch)
-          plan.patches.push_back(
-              {static_cast<uint32_t>(plan.operands.size()), buffer, offset});
-        plan.operands.push_back(At(addresses[buffer], offset));
+  const uint32_t count = manifest.entries()->size();
+  const Vector<void *> own = addresses;
+  size_t most_arguments = 0;
+  entries.reserve(count);
+  for (uint32_t i = 0; i < count; ++i) {
+    const abi::Entry &entry = *manifest.entries()->Get(i);
+    most_arguments =
+        std::max<size_t>(most_arguments, size_t(entry.inputs()->size()) +
+                                             entry.outputs()->size());
+    if (!device->SharesHostMemory() && i != Model().entry)
+      PlaceArguments(entry);
+    HEADRACE_RETURN_IF_ERROR(CreateEntry(entry));
+    std::copy(own.begin(), own.end(), addresses.begin());
+  }
+  transfers.reserve(most_arguments + 1); // the counts
+  return Status();
+}
+
+Status headrace_session_t::CreateEntry(const abi::Entry &entry) {
+  const abi::Manifest &manifest = *package->manifest;
+  entries.emplace_back(HostAllocator());
+  EntryPlan &plan = entries.back();
+  size_t operand_count = 0;
+  for (const abi::Launch *launch : *entry.launches())
+    operand_count += launch->buffers()->size();
+  // Launches point into `operands`, so it must not move.
+  plan.operands.reserve(operand_count);
+  plan.launches.reserve(entry.launches()->size());
+  for (const abi::Launch *launch : *entry.launches()) {
+    Launch resolved;
+    HEADRACE_RETURN_IF_ERROR(executor->Resolve(launch->kernel(), &resolved));
+    resolved.buffers = plan.operands.data() + plan.operands.size();
+    resolved.buffer_count = launch->buffers()->size();
+    resolved.weight_ids = launch->weights()->data();
+    resolved.weight_count = launch->weights()->size();
+    resolved.grid_kind = launch->grid_kind();
+    resolved.grid_base = launch->grid_base();
+    resolved.grid_block = launch->grid_block();
+    resolved.grid_limit = launch->grid_limit();
+    resolved.kernel_name =
+        manifest.kernels()->Get(launch->kernel())->name()->c_str();
+    plan.launches.push_back(resolved);
+    for (uint32_t buffer : *launch->buffers()) {
+      const abi::Buffer *named = manifest.buffers()->Get(buffer);
+      uint64_t offset = 0;
+      if (named->kind() == abi::BufferKind::view) {
+        offset = named->offset();
+        buffer = named->base();
+        named = manifest.buffers()->Get(buffer);
       }
+      if (named->kind() != abi::BufferKind::scratch)
+        plan.patches.push_back(
+            {static_cast<uint32_t>(plan.operands.size()), buffer, offset});
+      plan.operands.push_back(At(addresses[buffer], offset));
     }
   }
   return Status();
@@ -229,10 +272,10 @@ Status headrace_session_t::Create(const headrace_session_options_t &options) {
                       : package->manifest->limits()->max_sequences();
   HEADRACE_RETURN_IF_ERROR(PlanMemory(options));
   HEADRACE_RETURN_IF_ERROR(
-      CreateWeightLoader(options.weights, package.Get(), &loader));
+      device->CreateLoader(options.weights, package.Get(), &loader));
   HEADRACE_RETURN_IF_ERROR(loader->Bind(&weights));
+  HEADRACE_RETURN_IF_ERROR(device->CreateExecutor(package.Get(), &executor));
   HEADRACE_RETURN_IF_ERROR(CreateArenas());
-  HEADRACE_RETURN_IF_ERROR(CreateScratch());
   HEADRACE_RETURN_IF_ERROR(CreateKv());
   HEADRACE_RETURN_IF_ERROR(CreateIo());
   return CreateEntries();
@@ -248,21 +291,31 @@ void headrace_session_t::BindArguments(uint32_t entry) {
     plan.operands[patch.operand] = At(addresses[patch.buffer], patch.offset);
 }
 
+/// Runs an entry with the first `uploads` of `transfers` before it and the rest
+/// behind it.
 Status headrace_session_t::RunEntry(uint32_t entry, const int64_t *counts,
+                                    size_t uploads, bool same_transfers,
                                     const headrace_cancel_t *cancel,
                                     uint64_t deadline_ns) {
   EntryPlan &plan = entries[entry];
   Run run;
   run.entry_name = package->manifest->entries()->Get(entry)->name()->c_str();
+  run.entry = entry;
+  run.same_transfers = same_transfers;
   run.launches = plan.launches.data();
   run.launch_count = plan.launches.size();
+  run.uploads = transfers.data();
+  run.upload_count = uploads;
+  run.downloads = transfers.data() + uploads;
+  run.download_count = transfers.size() - uploads;
   run.weights = weights.data();
-  run.worker_scratch = worker_scratch.data();
+  run.device_counts = io.Data();
   std::copy(counts, counts + HEADRACE_COUNT_COUNT, run.counts);
   run.cancel = cancel;
   run.deadline_ns = deadline_ns;
-  Status status = device->Execute(run);
-  // A thread may still be inside a kernel: what it uses is never freed.
+  Status status = executor->Execute(run);
+  // A thread or the device may still be inside a kernel: what it uses is never
+  // freed.
   if (status.Code() == HEADRACE_STATUS_DEVICE_LOST && !kept_for_ever) {
     kept_for_ever = true;
     Retain();
@@ -349,6 +402,31 @@ Status headrace_session_t::Invoke(const headrace_invoke_options_t &options) {
                                  options.output_count, options.outputs_data,
                                  options.output_bytes));
 
+  const int64_t counts[HEADRACE_COUNT_COUNT] = {options.tokens, sequences,
+                                                outputs};
+  const uint64_t deadline = DeadlineOf(options.timeout_ns, timeout_ns);
+  transfers.clear();
+  if (!device->SharesHostMemory()) {
+    std::memcpy(staging.Data(), counts, sizeof(counts));
+    transfers.push_back({io.Data(), staging.Data(), kCountsBytes});
+    uint8_t *next = io.Data() + kCountsBytes;
+    auto add = [&](const flatbuffers::Vector<uint32_t> &buffers, uint32_t i,
+                   void *host) {
+      const abi::Buffer &buffer = *manifest.buffers()->Get(buffers.Get(i));
+      void *place = options.entry == Model().entry ? addresses[buffers.Get(i)]
+                                                   : static_cast<void *>(next);
+      transfers.push_back({place, host, needed_bytes(buffer)});
+      next += SlotBytes(buffer);
+    };
+    for (uint32_t i = 0; i < entry.inputs()->size(); ++i)
+      add(*entry.inputs(), i, const_cast<void *>(options.inputs[i]));
+    const size_t uploads = transfers.size();
+    for (uint32_t i = 0; i < entry.outputs()->size(); ++i)
+      add(*entry.outputs(), i, options.outputs_data[i]);
+    return RunEntry(options.entry, counts, uploads, false, options.cancel,
+                    deadline);
+  }
+
   // The buffers of a language model have addresses of their own, for steps.
   const bool is_model = options.entry == Model().entry;
   Vector<void *> own{StdAllocator<void *>(allocator)};
@@ -359,10 +437,8 @@ Status headrace_session_t::Invoke(const headrace_invoke_options_t &options) {
   for (uint32_t i = 0; i < entry.outputs()->size(); ++i)
     addresses[entry.outputs()->Get(i)] = options.outputs_data[i];
   BindArguments(options.entry);
-  const int64_t counts[HEADRACE_COUNT_COUNT] = {options.tokens, sequences,
-                                                outputs};
-  Status status = RunEntry(options.entry, counts, options.cancel,
-                           DeadlineOf(options.timeout_ns, timeout_ns));
+  Status status =
+      RunEntry(options.entry, counts, 0, false, options.cancel, deadline);
   if (is_model) {
     std::copy(own.begin(), own.end(), addresses.begin());
     BindArguments(options.entry);
@@ -482,12 +558,17 @@ headrace_session_t::ReservePages(const headrace_step_options_t &options) {
     if (sequence.length % HEADRACE_KV_PAGE_POSITIONS &&
         kv.IsShared(sequence.pages.back())) {
       uint32_t shared = sequence.pages.back();
-      sequence.pages.back() = kv.TakeCopy(shared);
+      uint32_t copy;
+      HEADRACE_RETURN_IF_ERROR(kv.TakeCopy(shared, &copy));
+      sequence.pages.back() = copy;
       kv.Drop(shared);
     }
     uint32_t pages = PagesOf(sequence.length + item.token_count);
-    while (sequence.pages.size() < pages)
-      sequence.pages.push_back(kv.Take());
+    while (sequence.pages.size() < pages) {
+      uint32_t page;
+      HEADRACE_RETURN_IF_ERROR(kv.Take(&page));
+      sequence.pages.push_back(page);
+    }
   }
   return Status();
 }
@@ -507,7 +588,7 @@ void headrace_session_t::FillPass(const headrace_step_options_t &options,
   const LanguageModel &model = Model();
   auto input = [&](uint32_t buffer) {
     return buffer == kNoIndex ? nullptr
-                              : static_cast<int32_t *>(addresses[buffer]);
+                              : static_cast<int32_t *>(host_addresses[buffer]);
   };
   int32_t *tokens = input(model.tokens);
   int32_t *positions = input(model.positions);
@@ -564,17 +645,43 @@ void headrace_session_t::FillPass(const headrace_step_options_t &options,
   pass->counts[HEADRACE_COUNT_OUTPUTS] = outputs;
 }
 
+/// Lists what a pass sends and fetches on a device with memory of its own:
+/// counts and inputs as far as they are used, in one piece, and the logits.
+/// Returns the number of uploads.
+size_t headrace_session_t::PlanTransfers(const Pass &pass) {
+  transfers.clear();
+  if (device->SharesHostMemory())
+    return 0;
+  std::memcpy(staging.Data(), pass.counts, sizeof(pass.counts));
+  const LanguageModel &model = Model();
+  auto *logits = static_cast<uint8_t *>(host_addresses[model.logits]);
+  const uint8_t *end = logits;
+  if (model.kv_table != kNoIndex)
+    end = static_cast<uint8_t *>(host_addresses[model.kv_table]) +
+          static_cast<uint64_t>(pass.counts[HEADRACE_COUNT_SEQUENCES]) *
+              package->manifest->kv()->max_pages() * sizeof(int32_t);
+  transfers.push_back(
+      {io.Data(), staging.Data(), static_cast<uint64_t>(end - staging.Data())});
+  transfers.push_back(
+      {addresses[model.logits], logits,
+       static_cast<uint64_t>(pass.counts[HEADRACE_COUNT_OUTPUTS]) *
+           package->manifest->limits()->vocabulary() * sizeof(float)});
+  return 1;
+}
+
 /// Runs the step. Logits go to `out`, or stay in the plan's buffer for null.
 Status headrace_session_t::RunPasses(const headrace_step_options_t &options,
                                      float *out, size_t *out_passes) {
   const uint64_t vocabulary = package->manifest->limits()->vocabulary();
   const uint64_t deadline = DeadlineOf(options.timeout_ns, timeout_ns);
-  const auto *logits = static_cast<const float *>(addresses[Model().logits]);
+  const auto *logits =
+      static_cast<const float *>(host_addresses[Model().logits]);
   Pass pass;
   while (pass.item < options.item_count) {
     FillPass(options, &pass);
-    HEADRACE_RETURN_IF_ERROR(
-        RunEntry(Model().entry, pass.counts, options.cancel, deadline));
+    const size_t uploads = PlanTransfers(pass);
+    HEADRACE_RETURN_IF_ERROR(RunEntry(Model().entry, pass.counts, uploads, true,
+                                      options.cancel, deadline));
     ++*out_passes;
     if (out) {
       uint64_t values = vocabulary * static_cast<uint64_t>(
@@ -625,7 +732,7 @@ Status headrace_session_t::Step(const headrace_step_options_t &options,
   value.row_count = rows;
   if (rows)
     value.logits =
-        out ? out : static_cast<const float *>(addresses[Model().logits]);
+        out ? out : static_cast<const float *>(host_addresses[Model().logits]);
   return WriteStruct(HostAllocator(), value, result);
 }
 
@@ -678,7 +785,7 @@ headrace_status_t headrace_session_info(const headrace_session_t *session,
     value.kv_pages_free = session->kv.FreeCount();
     value.kv_bytes = session->kv.PageBytes() * session->kv.PageCount();
     value.arena_bytes = session->arena_bytes;
-    value.scratch_bytes = session->scratch.Bytes();
+    value.scratch_bytes = session->executor->ScratchBytes();
     value.io_bytes = session->io.Bytes();
     return WriteStruct(session->HostAllocator(), value, out);
   });

@@ -66,9 +66,7 @@ struct headrace_session_t final : headrace::runtime::RefCounted {
   uint64_t timeout_ns = 0;
   uint64_t arena_bytes = 0;
   Vector<headrace::runtime::Candidate> candidates; // of the sampler
-
-  headrace::runtime::Mapping scratch;
-  headrace::runtime::Mapping io;
+  headrace::runtime::DeviceMemory io;              // step inputs and logits
 
 private:
   struct Pass;
@@ -76,32 +74,44 @@ private:
   Status PlanKv(const headrace_session_options_t &options);
   Status PlanMemory(const headrace_session_options_t &options);
   Status CreateArenas();
-  Status CreateScratch();
   Status CreateKv();
   Status CreateIo();
   Status CreateEntries();
+  Status CreateEntry(const headrace::abi::Entry &entry);
+  uint64_t ArgumentBytes(const headrace::abi::Entry &entry) const;
+  void PlaceArguments(const headrace::abi::Entry &entry);
   void BindArguments(uint32_t entry);
-  Status RunEntry(uint32_t entry, const int64_t *counts,
-                  const headrace_cancel_t *cancel, uint64_t call_timeout_ns);
+  Status RunEntry(uint32_t entry, const int64_t *counts, size_t uploads,
+                  bool same_transfers, const headrace_cancel_t *cancel,
+                  uint64_t deadline_ns);
   Status CheckStep(const headrace_step_options_t &options, uint64_t *out_rows);
   Status ReservePages(const headrace_step_options_t &options);
   void ReturnPages(const headrace_step_options_t &options);
   Status RunPasses(const headrace_step_options_t &options, float *out,
                    size_t *out_passes);
   void FillPass(const headrace_step_options_t &options, Pass *pass);
+  size_t PlanTransfers(const Pass &pass);
   const headrace_step_item_t &Item(const headrace_step_options_t &options,
                                    size_t index) const;
 
-  uint64_t kv_pages = 0;                     // planned for the pool
-  uint64_t worker_bytes = 0;                 // scratch of one worker
-  uint64_t io_bytes = 0;                     // step inputs and logits
-  Vector<headrace::runtime::Mapping> arenas; // by level
-  Vector<void *> worker_scratch;
-  Vector<void *> addresses; // of buffers, by index
+  uint64_t kv_pages = 0;      // planned for the pool
+  uint64_t io_bytes = 0;      // on the device
+  uint64_t staging_bytes = 0; // of a step, on the device and on the host
+  Vector<headrace::runtime::DeviceMemory> arenas; // by level
+  Vector<void *> addresses; // of buffers, by index, as kernels see them
+  // The same of what a step reads and writes, as this thread sees it.
+  Vector<void *> host_addresses;
+  // The host's side of `io`; empty where the device shares the host's memory.
+  headrace::runtime::DeviceMemory staging;
+  Vector<headrace::runtime::Transfer> transfers; // of one run
   Vector<headrace::runtime::EntryPlan> entries;
   headrace::runtime::Mapping results; // logits of steps of several passes
   uint64_t step_number = 0;
   bool kept_for_ever = false; // the device was lost in a run of this session
+
+public:
+  // The last member: ended first, so nothing is in flight when memory goes.
+  headrace::runtime::ExecutorOwner executor;
 };
 
 struct headrace_sequence_t final : headrace::runtime::RefCounted {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // CPU device: the processor as a device, on the thread pool.
 #include "runtime/drivers/cpu/thread_pool.h"
+#include "runtime/src/device.h"
 #include "runtime/src/guard.h"
+#include "runtime/src/mapping.h"
 #include "runtime/src/structs.h"
 
 #include <sched.h>
@@ -13,6 +15,60 @@ namespace {
 /// Beyond any machine; guards against a size that is a mistake.
 constexpr uint32_t kMaxThreads = 4096;
 
+/// Beside each other: workers share no line, and equal offsets fall into
+/// different sets of a cache.
+constexpr uint64_t kPage = 4096;
+uint64_t WorkerBytes(uint64_t kernel_bytes) {
+  return (kernel_bytes + kPage - 1) / kPage * kPage + kPage;
+}
+
+/// Runs launches on the pool; memory is written at once.
+class CpuExecutor final : public Executor {
+public:
+  CpuExecutor(headrace_package_t *package, ThreadPool *pool)
+      : package(package), pool(pool),
+        worker_scratch(StdAllocator<void *>(package->HostAllocator())) {}
+
+  Status Create() {
+    const uint64_t bytes = WorkerBytes(package->summary.max_scratch_bytes);
+    const uint32_t workers = pool->ThreadCount();
+    HEADRACE_RETURN_IF_ERROR(Mapping::Anonymous(
+        package->HostAllocator(), bytes * workers, "worker scratch", &scratch));
+    worker_scratch.reserve(workers);
+    for (uint32_t i = 0; i < workers; ++i)
+      worker_scratch.push_back(scratch.Data() + bytes * i);
+    return Status();
+  }
+
+  Status Resolve(uint32_t kernel, Launch *launch) override {
+    launch->function = reinterpret_cast<headrace_kernel_fn_t>(
+        package->code.Data() +
+        package->manifest->kernels()->Get(kernel)->entry_offset());
+    return Status();
+  }
+  uint64_t ScratchBytes() const override { return scratch.Bytes(); }
+  Status Zero(void *address, uint64_t bytes) override {
+    std::memset(address, 0, bytes);
+    return Status();
+  }
+  Status Copy(void *to, const void *from, uint64_t bytes) override {
+    std::memcpy(to, from, bytes);
+    return Status();
+  }
+  Status Execute(const Run &wanted) override {
+    Run run = wanted;
+    run.worker_scratch = worker_scratch.data();
+    return pool->Execute(run);
+  }
+  void Destroy() override { Delete(package->HostAllocator(), this); }
+
+private:
+  headrace_package_t *const package;
+  ThreadPool *const pool;
+  Mapping scratch;
+  Vector<void *> worker_scratch;
+};
+
 class CpuDevice final : public headrace_device_t {
 public:
   CpuDevice(headrace_instance_t *instance, uint32_t thread_count)
@@ -21,7 +77,43 @@ public:
   Status Start(const uint32_t *affinity) { return pool.Start(affinity); }
 
   uint32_t ThreadCount() const override { return pool.ThreadCount(); }
-  Status Execute(const Run &run) override { return pool.Execute(run); }
+  bool SharesHostMemory() const override { return true; }
+  uint64_t MemoryBytes() const override {
+    const long pages = sysconf(_SC_PHYS_PAGES);
+    const long page = sysconf(_SC_PAGESIZE);
+    return pages > 0 && page > 0
+               ? static_cast<uint64_t>(pages) * static_cast<uint64_t>(page)
+               : UINT64_MAX - 1;
+  }
+  uint64_t ScratchBytes(uint64_t kernel_bytes) const override {
+    return WorkerBytes(kernel_bytes) * pool.ThreadCount();
+  }
+  Status Allocate(uint64_t bytes, const char *what,
+                  DeviceMemory *out) override {
+    Mapping mapping;
+    HEADRACE_RETURN_IF_ERROR(
+        Mapping::Anonymous(instance->allocator, bytes, what, &mapping));
+    const uint64_t mapped = mapping.Bytes();
+    *out = DeviceMemory(this, mapping.Release(), mapped, false);
+    return Status();
+  }
+  Status AllocateHost(uint64_t bytes, const char *what,
+                      DeviceMemory *out) override {
+    return Allocate(bytes, what, out);
+  }
+  void Free(void *address, uint64_t bytes, bool) override {
+    Mapping::Unmap(address, bytes);
+  }
+  Status CreateLoader(uint32_t kind, headrace_package_t *package,
+                      WeightLoaderOwner *out) override {
+    return CreateWeightLoader(kind, package, out);
+  }
+  Status CreateExecutor(headrace_package_t *package,
+                        ExecutorOwner *out) override {
+    auto *executor = New<CpuExecutor>(instance->allocator, package, &pool);
+    out->reset(executor);
+    return executor->Create();
+  }
   void Destroy() override {
     // The instance must outlive the memory that the device itself lies in.
     auto kept = InstanceRef::Share(instance.Get());
@@ -77,18 +169,4 @@ headrace_device_create_cpu(headrace_instance_t *instance,
     *out_device = owner.Release();
     return Status();
   });
-}
-
-void headrace_device_retain(headrace_device_t *device) {
-  if (device)
-    device->Retain();
-}
-
-void headrace_device_release(headrace_device_t *device) {
-  if (device && device->Drop())
-    device->Destroy();
-}
-
-uint32_t headrace_device_thread_count(const headrace_device_t *device) {
-  return device ? device->ThreadCount() : 0;
 }

@@ -5,18 +5,7 @@
 #include <chrono>
 #include <cinttypes>
 #include <csignal>
-#include <ctime>
 #include <immintrin.h>
-
-namespace headrace::runtime {
-
-uint64_t MonotonicNs() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return uint64_t(now.tv_sec) * 1000000000u + uint64_t(now.tv_nsec);
-}
-
-} // namespace headrace::runtime
 
 namespace headrace::runtime::cpu {
 namespace {
