@@ -4,6 +4,7 @@
 
 #include "runtime/abi/kernel_abi.h"
 #include "runtime/abi/package_format.h"
+#include "runtime/src/manifest_gpu.h"
 #include "runtime/src/structs.h"
 
 #include <cinttypes>
@@ -132,12 +133,15 @@ private:
     uint32_t blob_count = manifest.blobs()->size();
     sections.reserve(size_t(code_count) + blob_count);
 
-    uint32_t found = kNoIndex;
+    HEADRACE_RETURN_IF_ERROR(CheckGpuCode(allocator, manifest));
+    uint32_t found = kNoIndex, gpu = kNoIndex;
     for (uint32_t i = 0; i < code_count; ++i) {
       const abi::Code *code = manifest.code()->Get(i);
       if (code->bytes() == 0)
         return DAMAGED("manifest: code #%u: no bytes", i);
       sections.push_back({code->offset(), code->bytes(), "code", i});
+      if (IsGpuCode(manifest, i) && gpu == kNoIndex)
+        gpu = i;
       if (code->target()->string_view() != "cpu")
         continue;
       if (found != kNoIndex)
@@ -150,10 +154,11 @@ private:
                           "version does not know (0x%" PRIx64 ")",
                           i, code->features() & ~kKnownFeatures);
     }
-    if (found == kNoIndex)
+    if (found == kNoIndex && gpu == kNoIndex)
       return MakeStatus(allocator, HEADRACE_STATUS_UNIMPLEMENTED,
-                        "manifest: no code for target 'cpu'");
-    summary->code = found;
+                        "manifest: no code for target 'cpu' or 'cuda'");
+    cpu = found != kNoIndex;
+    summary->code = cpu ? found : gpu;
 
     uint64_t chunk = manifest.chunk_bytes();
     if (blob_count &&
@@ -289,6 +294,15 @@ private:
     uint64_t code_bytes = manifest.code()->Get(summary->code)->bytes();
     for (uint32_t i = 0; i < manifest.kernels()->size(); ++i) {
       const abi::Kernel *kernel = manifest.kernels()->Get(i);
+      if (kernel->symbol()) {
+        if (kernel->resources())
+          HEADRACE_RETURN_IF_ERROR(
+              Spend(uint64_t(kernel->resources()->size()) * 4));
+        HEADRACE_RETURN_IF_ERROR(CheckGpuKernel(allocator, manifest, i));
+        continue;
+      }
+      if (!cpu)
+        return DAMAGED("manifest: kernel #%u: in no code section", i);
       if (kernel->entry_offset() >= code_bytes)
         return DAMAGED("manifest: kernel #%u: entry at %" PRIu64 " of %" PRIu64
                        " bytes of code",
@@ -327,6 +341,11 @@ private:
 
   Status CheckLaunch(uint32_t entry, uint32_t index, const abi::Launch &launch,
                      const Vector<uint32_t> &argument_of) {
+    if (launch.kind() > abi::LaunchKind::MAX)
+      return MakeStatus(allocator, HEADRACE_STATUS_UNIMPLEMENTED,
+                        "manifest: entry #%u: launch #%u: kind %u is of a "
+                        "newer version",
+                        entry, index, static_cast<unsigned>(launch.kind()));
     if (launch.kernel() >= manifest.kernels()->size())
       return DAMAGED("manifest: entry #%u: launch #%u: kernel %u of %u", entry,
                      index, launch.kernel(), manifest.kernels()->size());
@@ -393,9 +412,26 @@ private:
                                               abi::BufferKind::output, "output",
                                               &argument_of));
       HEADRACE_RETURN_IF_ERROR(Spend(uint64_t(entry->launches()->size()) * 4));
-      for (uint32_t j = 0; j < entry->launches()->size(); ++j)
-        HEADRACE_RETURN_IF_ERROR(
-            CheckLaunch(i, j, *entry->launches()->Get(j), argument_of));
+      for (uint32_t j = 0; j < entry->launches()->size(); ++j) {
+        const abi::Launch &launch = *entry->launches()->Get(j);
+        HEADRACE_RETURN_IF_ERROR(CheckLaunch(i, j, launch, argument_of));
+        if (launch.kind() != abi::LaunchKind::kernel ||
+            manifest.kernels()->Get(launch.kernel())->symbol())
+          return DAMAGED("manifest: entry #%u: launch #%u: runs no code of a "
+                         "CPU",
+                         i, j);
+      }
+      if (const auto *classes = entry->classes()) {
+        HEADRACE_RETURN_IF_ERROR(Spend(uint64_t(classes->size()) * 4));
+        for (const abi::StepClass *one : *classes) {
+          HEADRACE_RETURN_IF_ERROR(
+              Spend(uint64_t(one->launches()->size()) * 4));
+          for (uint32_t j = 0; j < one->launches()->size(); ++j)
+            HEADRACE_RETURN_IF_ERROR(
+                CheckLaunch(i, j, *one->launches()->Get(j), argument_of));
+        }
+      }
+      HEADRACE_RETURN_IF_ERROR(CheckStepClasses(allocator, manifest, i));
       if (names.back() == "forward")
         summary->model.entry = i;
     }
@@ -512,6 +548,7 @@ private:
   const uint32_t buffer_count;
   const abi::Limits &limits;
   uint64_t spent = 0;
+  bool cpu = false; // whether there is code for a CPU
 };
 
 } // namespace

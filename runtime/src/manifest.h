@@ -31,7 +31,7 @@ struct ManifestSummary {
 
   Vector<uint64_t> arena_bytes; // by level
   Vector<uint64_t> peak_bytes;  // by level
-  uint32_t code = 0;            // index of the code for this driver
+  uint32_t code = 0;            // index of the CPU's code, else the first GPU's
   uint64_t blob_bytes = 0;
   uint64_t max_scratch_bytes = 0; // of any kernel
   LanguageModel model;

@@ -98,6 +98,11 @@ Status headrace_package_t::ReadHeader(uint64_t *out_manifest_bytes,
 
 Status headrace_package_t::CheckMachine(uint64_t disabled_features) {
   const abi::Code &section = Code();
+  if (section.target()->string_view() != "cpu")
+    return MakeStatus(HostAllocator(), HEADRACE_STATUS_UNIMPLEMENTED,
+                      "code: compiled for target '%.64s' (%.64s), which this "
+                      "library has no driver for",
+                      section.target()->c_str(), section.cpu()->c_str());
   if (section.kernel_abi_version() != HEADRACE_KERNEL_ABI_VERSION)
     return MakeStatus(HostAllocator(), HEADRACE_STATUS_FAILED_PRECONDITION,
                       "code: kernel ABI %u, this library runs %u",
@@ -118,6 +123,8 @@ Status headrace_package_t::CheckMachine(uint64_t disabled_features) {
 
 Status headrace_package_t::MapCode() {
   const abi::Code &section = Code();
+  if (section.target()->string_view() != "cpu")
+    return Status(); // Only inspected.
   if (source.memory) {
     HEADRACE_RETURN_IF_ERROR(Mapping::Anonymous(
         HostAllocator(), section.bytes(), "the code", &code));
