@@ -12,6 +12,7 @@ int compileCommand(int argc, char **argv);
 int runCommand(int argc, char **argv);
 int interpretCommand(int argc, char **argv);
 int benchCommand(int argc, char **argv);
+int machineCommand(int argc, char **argv);
 int inspectCommand(int argc, char **argv);
 int verifyCommand(int argc, char **argv);
 

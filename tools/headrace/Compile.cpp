@@ -3,11 +3,11 @@
 #include "tools/headrace/Compile.h"
 
 #include "compiler/import/Import.h"
+#include "compiler/machine/LoadMachine.h"
 #include "compiler/package/WritePackage.h"
 #include "compiler/pipelines/Phases.h"
 #include "dialects/RegisterAll.h"
 #include "dialects/tier/IR/Tier.h"
-#include "mlir/AsmParser/AsmParser.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/Location.h"
 #include "mlir/IR/MLIRContext.h"
@@ -70,20 +70,7 @@ tier::MachineAttr hostMachine(MLIRContext *context) {
                             l2 > 0 ? uint64_t(l2) : uint64_t(1) << 20,
                             uint64_t(cores), 64),
        tier::LevelAttr::get(context, "dram", dram, 1, 64)},
-      {});
-}
-
-llvm::Expected<tier::MachineAttr> readMachine(MLIRContext *context,
-                                              const std::string &path) {
-  auto file = llvm::MemoryBuffer::getFile(path);
-  if (!file)
-    return llvm::createStringError("%s: cannot be read: %s", path.c_str(),
-                                   file.getError().message().c_str());
-  auto machine = dyn_cast_or_null<tier::MachineAttr>(
-      parseAttribute((*file)->getBuffer().trim(), context));
-  if (!machine)
-    return llvm::createStringError("%s: is not a #tier.machine", path.c_str());
-  return machine;
+      {}, {}, 0);
 }
 
 llvm::Error print(ModuleOp module, const std::string &path) {
@@ -152,7 +139,7 @@ llvm::Error tools::compile(const CompileRequest &request) {
   if (!(*module)->hasAttr("tier.machine") || !request.machine.empty()) {
     tier::MachineAttr machine = hostMachine(&session.context);
     if (!request.machine.empty()) {
-      auto read = readMachine(&session.context, request.machine);
+      auto read = loadMachine(&session.context, request.machine);
       if (!read)
         return session.explain(read.takeError());
       machine = *read;

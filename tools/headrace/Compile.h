@@ -16,7 +16,7 @@ struct CompileRequest {
   std::string output; ///< Package, or module when `to` is earlier.
   std::string cpu = "native";
   std::string weights; ///< Overrides the module's checkpoint.
-  std::string machine; ///< File with a #tier.machine; empty: this one.
+  std::string machine; ///< Shipped name or file; empty: this one.
   std::string from = "model", to = "package";
   std::string dumpDirectory;
   bool verifyPhases = true;

@@ -21,6 +21,7 @@ const Command kCommands[] = {
     {"run", runCommand, "generate text with a checkpoint or a package"},
     {"interpret", interpretCommand, "run a module slowly, as the reference"},
     {"bench", benchCommand, "time layers and models against their bounds"},
+    {"machine", machineCommand, "record this machine for plans"},
     {"inspect", inspectCommand, "what a package holds"},
     {"verify", verifyCommand, "check every digest of a package"},
 };

@@ -35,18 +35,45 @@ def Tier_LevelAttr : Tier_Attr<"Level", "level"> {
 def Tier_LinkAttr : Tier_Attr<"Link", "link"> {
   let summary = "a directed path between two levels";
   let description = [{
-    `bandwidth` in bytes per second, `latency` in nanoseconds.
+    `bandwidth` in bytes per second and `latency` in nanoseconds of one instance;
+    `count` is the number of instances that can carry parts of one transfer at
+    once (the host links of a node's eight accelerators). A path that works both
+    ways is two links. Links that name the same `bus` share its wires: while one
+    carries bytes, the others wait. A link from a level to itself says how fast
+    bytes are copied inside it, counting each copied byte once.
 
     - (C1) `bandwidth` is positive.
+    - (C2) `count` is positive.
 
     Example: `#tier.link<"disk" to "dram", bandwidth = 2000000000, latency = 80000>`
   }];
   let parameters = (ins StringRefParameter<>:$source,
       StringRefParameter<>:$target, "uint64_t":$bandwidth,
-      DefaultValuedParameter<"uint64_t", "0">:$latency);
+      DefaultValuedParameter<"uint64_t", "0">:$latency,
+      DefaultValuedParameter<"uint64_t", "1">:$count,
+      StringRefParameter<"", [{""}]>:$bus);
   let assemblyFormat = [{
-    `<` $source `to` $target `,` `bandwidth` `=` $bandwidth
-    (`,` `latency` `=` $latency^)? `>`
+    `<` $source `to` $target `,` struct($bandwidth, $latency, $count, $bus) `>`
+  }];
+  let genVerifyDecl = 1;
+}
+
+def Tier_ComputeAttr : Tier_Attr<"Compute", "compute"> {
+  let summary = "how fast a machine multiplies elements of one type";
+  let description = [{
+    `operations` per second of one instance on operands of `type`, an addition
+    and a multiplication counted apart; `count` is the number of instances (cores
+    of a processor, accelerators of a node).
+
+    - (C1) `type` is one of f32, tf32, bf16, f16, f8, i8.
+    - (C2) `operations` and `count` are positive.
+
+    Example: `#tier.compute<"bf16", operations = 989400000000000>`
+  }];
+  let parameters = (ins StringRefParameter<>:$type, "uint64_t":$operations,
+      DefaultValuedParameter<"uint64_t", "1">:$count);
+  let assemblyFormat = [{
+    `<` $type `,` struct($operations, $count) `>`
   }];
   let genVerifyDecl = 1;
 }
@@ -54,30 +81,40 @@ def Tier_LinkAttr : Tier_Attr<"Link", "link"> {
 def Tier_MachineAttr : Tier_Attr<"Machine", "machine"> {
   let summary = "the memory levels of a machine and the links between them";
   let description = [{
-    Levels are ordered from fast to slow. The attribute sits on the module as
+    Levels are ordered from fast to slow. `compute` says how fast the machine
+    multiplies, and `launch` how many nanoseconds pass between the end of one
+    launch and the beginning of the next. The attribute sits on the module as
     `tier.machine`; tests replace it by a tiny synthetic one.
 
     - (C1) there is at least one level and level names are unique.
     - (C2) the ends of every link are names of levels.
+    - (C3) at most one link leads from one level to another.
+    - (C4) at most one `compute` has a type.
 
     Example:
     ```mlir
     #tier.machine<"two-tier",
       levels = [<"sram", bytes = 65536, count = 2>, <"dram", bytes = 1048576>],
-      links = [<"dram" to "sram", bandwidth = 40000000000>]>
+      links = [<"dram" to "sram", bandwidth = 40000000000>],
+      compute = [<"bf16", operations = 474000000000, count = 2>],
+      launch = 2000>
     ```
   }];
   let parameters = (ins StringRefParameter<>:$name,
       ArrayRefParameter<"LevelAttr">:$levels,
-      OptionalArrayRefParameter<"LinkAttr">:$links);
-  let assemblyFormat = [{
-    `<` $name `,` `levels` `=` `[` $levels `]`
-    (`,` `links` `=` `[` $links^ `]`)? `>`
-  }];
+      OptionalArrayRefParameter<"LinkAttr">:$links,
+      OptionalArrayRefParameter<"ComputeAttr">:$compute,
+      DefaultValuedParameter<"uint64_t", "0">:$launch);
+  // By hand: a declarative format cannot tell optional clauses apart that begin
+  // with the same comma.
+  let hasCustomAssemblyFormat = 1;
   let genVerifyDecl = 1;
   let extraClassDeclaration = [{
     /// The level of that name, or a null attribute.
     LevelAttr lookupLevel(::llvm::StringRef name) const;
+    /// The link from `source` to `target`, or a null attribute.
+    LinkAttr lookupLink(::llvm::StringRef source,
+                        ::llvm::StringRef target) const;
   }];
 }
 

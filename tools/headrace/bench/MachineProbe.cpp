@@ -189,7 +189,7 @@ struct MachineProbe::Crew {
 
 MachineProbe::MachineProbe(unsigned threads)
     : crew(std::make_unique<Crew>(threads)), threads(threads),
-      multiply(multiplyLoop()) {}
+      multiply(multiplyLoops().front()) {}
 
 MachineProbe::~MachineProbe() = default;
 
@@ -236,21 +236,22 @@ llvm::Error MachineProbe::start() {
       if (waitedForCoreNs() - waited < 200000)
         ++clean;
     }
-  // Rounds for two milliseconds: longer than a clock takes to settle, shorter
-  // than a time slice.
-  for (;;) {
-    double begin = now();
-    multiply.multiply(rounds);
-    double seconds = now() - begin;
-    if (seconds > 1e-3) {
-      rounds = std::max<uint64_t>(1, uint64_t(double(rounds) * 2e-3 / seconds));
-      break;
-    }
-    rounds *= 4;
-  }
+  rounds = roundsFor(multiply);
   for (int i = 0; i < 5; ++i)
     before();
   return llvm::Error::success();
+}
+
+/// Rounds for two milliseconds: longer than a clock takes to settle, shorter
+/// than a time slice.
+uint64_t MachineProbe::roundsFor(const MultiplyLoop &loop) {
+  for (uint64_t count = 1000;; count *= 4) {
+    double begin = now();
+    loop.multiply(count);
+    double seconds = now() - begin;
+    if (seconds > 1e-3)
+      return std::max<uint64_t>(1, uint64_t(double(count) * 2e-3 / seconds));
+  }
 }
 
 double MachineProbe::readRate(const ReadLoop &loop) {
@@ -261,11 +262,82 @@ double MachineProbe::readRate(const ReadLoop &loop) {
   return double(bufferBytes) * threads / seconds;
 }
 
-double MachineProbe::multiplyRate() {
-  double seconds =
-      crew->run([&](unsigned) { multiply.multiply(rounds / 4 + 1); },
-                [&](unsigned) { multiply.multiply(rounds); });
-  return multiply.operations * double(rounds) * threads / seconds;
+double MachineProbe::multiplyRate(const MultiplyLoop &loop, uint64_t count) {
+  double seconds = crew->run([&](unsigned) { loop.multiply(count / 4 + 1); },
+                             [&](unsigned) { loop.multiply(count); });
+  return loop.operations * double(count) * threads / seconds;
+}
+
+double MachineProbe::operationsRate(const MultiplyLoop &loop) {
+  uint64_t count = roundsFor(loop);
+  double best = 0;
+  for (int i = 0; i < 3; ++i)
+    best = std::max(best, multiplyRate(loop, count));
+  return best;
+}
+
+double MachineProbe::copyRate() {
+  const size_t half = bufferBytes / 2;
+  double best = 0;
+  for (int i = 0; i < 3; ++i) {
+    double seconds = crew->run([](unsigned) {},
+                               [&](unsigned t) {
+                                 uint8_t *buffer = crew->buffers[t];
+                                 memcpy(buffer, buffer + half, half);
+                               });
+    best = std::max(best, double(half) * threads / seconds);
+  }
+  return best;
+}
+
+double MachineProbe::loadLatencyNs() {
+  // One cycle through all lines in an order that no prefetcher guesses:
+  // Sattolo's shuffle. The buffer holds anything before and after.
+  constexpr size_t kLine = 64;
+  const size_t lines = bufferBytes / kLine;
+  uint8_t *buffer = crew->buffers[0];
+  auto at = [&](size_t line) -> uint32_t & {
+    return *reinterpret_cast<uint32_t *>(buffer + line * kLine);
+  };
+  for (size_t i = 0; i < lines; ++i)
+    at(i) = uint32_t(i);
+  uint64_t random = 0x9e3779b97f4a7c15;
+  for (size_t i = lines - 1; i > 0; --i) {
+    random ^= random << 13;
+    random ^= random >> 7;
+    random ^= random << 17;
+    std::swap(at(i), at(random % i));
+  }
+  constexpr int kLoads = 1 << 18;
+  uint32_t line = 0;
+  double begin = now();
+  for (int i = 0; i < kLoads; ++i)
+    line = at(line);
+  double seconds = now() - begin;
+  asm volatile("" ::"r"(line));
+  return seconds * 1e9 / kLoads;
+}
+
+double MachineProbe::handOverNs() {
+  constexpr unsigned kRounds = 2000;
+  std::atomic<uint64_t> arrivals{0};
+  double best = 0;
+  for (int i = 0; i < 3; ++i) {
+    arrivals.store(0);
+    double seconds =
+        crew->run([](unsigned) {},
+                  [&](unsigned) {
+                    for (unsigned round = 1; round <= kRounds; ++round) {
+                      arrivals.fetch_add(1, std::memory_order_acq_rel);
+                      while (arrivals.load(std::memory_order_acquire) <
+                             uint64_t(round) * threads)
+                        __builtin_ia32_pause();
+                    }
+                  });
+    double ns = seconds * 1e9 / kRounds;
+    best = i == 0 ? ns : std::min(best, ns);
+  }
+  return best;
 }
 
 double MachineProbe::latency() {
@@ -324,14 +396,14 @@ Reading MachineProbe::before() {
   Reading reading;
   reading.latencyNs = latency();
   reading.readBytesPerSecond = readRate(readLoop);
-  reading.operationsPerSecond = multiplyRate();
+  reading.operationsPerSecond = multiplyRate(multiply, rounds);
   return note(reading);
 }
 
 Reading MachineProbe::after() {
   Reading reading;
   reading.readBytesPerSecond = readRate(readLoop);
-  reading.operationsPerSecond = multiplyRate();
+  reading.operationsPerSecond = multiplyRate(multiply, rounds);
   reading.latencyNs = latency();
   return note(reading);
 }

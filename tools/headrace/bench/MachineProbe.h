@@ -55,6 +55,18 @@ public:
   /// In the order after a call: the memory comes first.
   Reading after();
 
+  /// Bytes per second that all threads copy from one buffer to another, each
+  /// byte counted once; the best of three.
+  double copyRate();
+  /// Operations per second of all threads in `loop`; the best of three.
+  double operationsRate(const MultiplyLoop &loop);
+  /// Nanoseconds of one load that depends on the load before it and finds its
+  /// line in no cache.
+  double loadLatencyNs();
+  /// Nanoseconds between the end of a piece of work and the start of the next
+  /// one on threads that wait by spinning.
+  double handOverNs();
+
   /// The highest ever read.
   const Reading &best() const { return highest; }
   const char *readLoopName() const { return readLoop.name; }
@@ -64,8 +76,9 @@ private:
   struct Crew;
   explicit MachineProbe(unsigned threads);
   llvm::Error start();
+  uint64_t roundsFor(const MultiplyLoop &loop);
   double readRate(const ReadLoop &loop);
-  double multiplyRate();
+  double multiplyRate(const MultiplyLoop &loop, uint64_t rounds);
   double latency();
   Reading note(Reading reading);
 

@@ -183,10 +183,13 @@ std::vector<ReadLoop> headrace::tools::bench::readLoops() {
           {"256-bit loads, prefetch 8 KB ahead", read256<1, 8192>}};
 }
 
-MultiplyLoop headrace::tools::bench::multiplyLoop() {
+std::vector<MultiplyLoop> headrace::tools::bench::multiplyLoops() {
+  std::vector<MultiplyLoop> loops;
   if (__builtin_cpu_supports("avx512bf16"))
-    return {"VDPBF16PS", 16.0 * 64, multiplyBf16};
+    loops.push_back({"VDPBF16PS", "bf16", 16.0 * 64, multiplyBf16});
   if (__builtin_cpu_supports("avx512f"))
-    return {"VFMADD231PS, 512-bit", 16.0 * 32, multiply512};
-  return {"VFMADD231PS, 256-bit", 14.0 * 16, multiply256};
+    loops.push_back({"VFMADD231PS, 512-bit", "f32", 16.0 * 32, multiply512});
+  else
+    loops.push_back({"VFMADD231PS, 256-bit", "f32", 14.0 * 16, multiply256});
+  return loops;
 }

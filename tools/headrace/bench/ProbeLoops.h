@@ -23,13 +23,15 @@ std::vector<ReadLoop> readLoops();
 /// Independent products and sums in registers only.
 struct MultiplyLoop {
   const char *name;
+  const char *type;  ///< Of the operands, as in #tier.compute.
   double operations; ///< Of one round: products and sums counted apart.
   void (*multiply)(uint64_t rounds);
 };
 
-/// The instruction with the most products of bfloat16 a second; float32 FMA
+/// One loop for each type of operand that the processor has an instruction for,
+/// the one with the most products a second first: bfloat16, or float32 FMA
 /// where the processor has no such instruction.
-MultiplyLoop multiplyLoop();
+std::vector<MultiplyLoop> multiplyLoops();
 
 } // namespace headrace::tools::bench
 

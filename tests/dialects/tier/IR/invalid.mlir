@@ -35,9 +35,32 @@ func.func private @link_c1() attributes {test.link = #tier.link<"a" to "b", band
 
 // -----
 
-// machine_c1: at least one level. The syntax has no empty list.
-// expected-error @+2 {{expected '<'}}
-// expected-error @+1 {{failed to parse Tier_MachineAttr parameter 'levels'}}
+// link_c2: the count is positive.
+// expected-error @+1 {{expected the count of link 'a' to 'b' to be positive, but got 0}}
+func.func private @link_c2() attributes {test.link = #tier.link<"a" to "b", bandwidth = 1, count = 0>}
+
+// -----
+
+// compute_c1: a type that is known.
+// expected-error @+1 {{expected type to be one of f32, tf32, bf16, f16, f8, i8, but got 'half'}}
+func.func private @compute_c1() attributes {test.c = #tier.compute<"half", operations = 1>}
+
+// -----
+
+// compute_c2: operations are positive.
+// expected-error @+1 {{expected operations and count of 'bf16' to be positive, but got 0 and 1}}
+func.func private @compute_c2_operations() attributes {test.c = #tier.compute<"bf16", operations = 0>}
+
+// -----
+
+// compute_c2: count is positive.
+// expected-error @+1 {{expected operations and count of 'bf16' to be positive, but got 5 and 0}}
+func.func private @compute_c2_count() attributes {test.c = #tier.compute<"bf16", operations = 5, count = 0>}
+
+// -----
+
+// machine_c1: at least one level.
+// expected-error @+1 {{expected machine 'm' to have at least one level, but got none}}
 func.func private @machine_c1_empty() attributes {test.m = #tier.machine<"m", levels = []>}
 
 // -----
@@ -56,6 +79,28 @@ func.func private @machine_c2_target() attributes {test.m = #tier.machine<"m", l
 
 // expected-error @+1 {{expected the ends of a link to be levels of machine 'm', but got 'b'}}
 func.func private @machine_c2_source() attributes {test.m = #tier.machine<"m", levels = [<"a", bytes = 1>], links = [<"b" to "a", bandwidth = 1>]>}
+
+// -----
+
+// machine_c3: one link from one level to another; the way back is another one.
+// expected-error @+1 {{expected at most one link of machine 'm' from one level to another, but got two from 'a' to 'b'}}
+func.func private @machine_c3() attributes {test.m = #tier.machine<"m", levels = [<"a", bytes = 1>, <"b", bytes = 1>], links = [<"a" to "b", bandwidth = 1>, <"b" to "a", bandwidth = 1>, <"a" to "b", bandwidth = 2>]>}
+
+// -----
+
+// machine_c4: one compute for a type.
+// expected-error @+1 {{expected at most one compute of machine 'm' for a type, but got two for 'f32'}}
+func.func private @machine_c4() attributes {test.m = #tier.machine<"m", levels = [<"a", bytes = 1>], compute = [<"f32", operations = 1>, <"f32", operations = 2>]>}
+
+// -----
+
+// expected-error @+1 {{expected levels, links, compute or launch, but got 'speed'}}
+func.func private @machine_clause() attributes {test.m = #tier.machine<"m", levels = [<"a", bytes = 1>], speed = 1>}
+
+// -----
+
+// expected-error @+1 {{expected 'levels' once}}
+func.func private @machine_clause_twice() attributes {test.m = #tier.machine<"m", levels = [<"a", bytes = 1>], levels = [<"b", bytes = 1>]>}
 
 // -----
 

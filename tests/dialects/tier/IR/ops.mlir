@@ -1,27 +1,36 @@
 // RUN: headrace-opt %s --verify-roundtrip | FileCheck %s
 // RUN: headrace-opt %s --mlir-print-op-generic | headrace-opt | FileCheck %s
 
-// Defaults (count = 1, alignment = 64, latency = 0) are not printed.
+// Defaults (count = 1, alignment = 64, latency = 0, no bus) are not printed.
 // CHECK-LABEL: func.func private @attributes
 // CHECK-SAME: test.aligned = #tier.level<"l1", bytes = 4096, alignment = 128>
+// CHECK-SAME: test.compute = #tier.compute<"bf16", operations = 989400000000000>
+// CHECK-SAME: test.compute_full = #tier.compute<"f8", operations = 5, count = 8>
 // CHECK-SAME: test.level = #tier.level<"dram", bytes = 17179869184>
 // CHECK-SAME: test.level_full = #tier.level<"l2", bytes = 4096, count = 3, alignment = 128>
 // CHECK-SAME: test.link = #tier.link<"dram" to "sram", bandwidth = 40000000000>
 // CHECK-SAME: test.link_full = #tier.link<"disk" to "dram", bandwidth = 2000000000, latency = 80000>
+// CHECK-SAME: test.link_shared = #tier.link<"dram" to "dram", bandwidth = 14000000000, count = 2, bus = "memory">
 func.func private @attributes() attributes {
   test.aligned = #tier.level<"l1", bytes = 4096, alignment = 128>,
+  test.compute = #tier.compute<"bf16", operations = 989400000000000, count = 1>,
+  test.compute_full = #tier.compute<"f8", count = 8, operations = 5>,
   test.level = #tier.level<"dram", bytes = 17179869184, count = 1, alignment = 64>,
   test.level_full = #tier.level<"l2", bytes = 4096, count = 3, alignment = 128>,
   test.link = #tier.link<"dram" to "sram", bandwidth = 40000000000, latency = 0>,
-  test.link_full = #tier.link<"disk" to "dram", bandwidth = 2000000000, latency = 80000>
+  test.link_full = #tier.link<"disk" to "dram", bandwidth = 2000000000, latency = 80000>,
+  test.link_shared = #tier.link<"dram" to "dram", bandwidth = 14000000000, count = 2, bus = "memory">
 }
 
 // CHECK: tier.machine = #tier.machine<"two-tier",
 // CHECK-SAME: levels = [<"sram", bytes = 65536, count = 2>, <"dram", bytes = 1048576>],
-// CHECK-SAME: links = [<"dram" to "sram", bandwidth = 40000000000>]>
+// CHECK-SAME: links = [<"dram" to "sram", bandwidth = 40000000000>],
+// CHECK-SAME: compute = [<"bf16", operations = 474000000000, count = 2>], launch = 2000>
 module attributes {tier.machine = #tier.machine<"two-tier",
     levels = [<"sram", bytes = 65536, count = 2>, <"dram", bytes = 1048576>],
-    links = [<"dram" to "sram", bandwidth = 40000000000>]>} {
+    links = [<"dram" to "sram", bandwidth = 40000000000>],
+    compute = [<"bf16", operations = 474000000000, count = 2>],
+    launch = 2000>} {
 }
 
 // CHECK: tier.machine = #tier.machine<"flat", levels = [<"dram", bytes = 1048576>]>

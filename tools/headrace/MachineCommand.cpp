@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// headrace machine: records this machine, or prints a shipped description.
+#include "compiler/machine/LoadMachine.h"
+#include "tools/headrace/Commands.h"
+#include "tools/headrace/Flags.h"
+#include "tools/headrace/bench/DiskProbe.h"
+#include "tools/headrace/bench/MachineProbe.h"
+#include "llvm/Support/raw_ostream.h"
+#include <cmath>
+#include <cstdio>
+#include <hwloc.h>
+#include <unistd.h>
+
+using namespace headrace;
+using namespace headrace::tools;
+using namespace headrace::tools::bench;
+
+namespace {
+
+struct Cache {
+  uint64_t bytes = 0;
+  unsigned count = 0;
+};
+
+struct Caches {
+  Cache worker; ///< Private to a core or to few: the fastest level of a plan.
+  Cache last;   ///< Shared by many; no bytes where `worker` is the last one.
+};
+
+/// What hwloc sees of the processors this process may run on.
+llvm::Expected<Caches> findCaches() {
+  hwloc_topology_t topology;
+  if (hwloc_topology_init(&topology) != 0)
+    return llvm::createStringError("hwloc cannot be set up");
+  Caches caches;
+  if (hwloc_topology_load(topology) == 0) {
+    auto find = [&](hwloc_obj_type_t type) -> Cache {
+      int count = hwloc_get_nbobjs_by_type(topology, type);
+      if (count <= 0)
+        return {};
+      hwloc_obj_t first = hwloc_get_obj_by_type(topology, type, 0);
+      return {first->attr->cache.size, unsigned(count)};
+    };
+    caches.worker = find(HWLOC_OBJ_L2CACHE);
+    caches.last = find(HWLOC_OBJ_L3CACHE);
+    if (!caches.worker.bytes)
+      caches.worker = find(HWLOC_OBJ_L1CACHE);
+  }
+  hwloc_topology_destroy(topology);
+  if (!caches.worker.bytes)
+    return llvm::createStringError("hwloc sees no cache of this machine");
+  return caches;
+}
+
+/// Measured figures do not repeat beyond three digits.
+uint64_t rounded(double value) {
+  if (!(value >= 1))
+    return 1;
+  double unit = std::pow(10, std::floor(std::log10(value)) - 2);
+  return uint64_t(std::max(1.0, std::round(value / unit) * unit));
+}
+
+llvm::Expected<std::string>
+record(unsigned threads, const std::string &directory, uint64_t diskBytes) {
+  MachineInfo info = MachineInfo::ofHost();
+  auto caches = findCaches();
+  if (!caches)
+    return caches.takeError();
+  fprintf(stderr, "measuring the disk\n");
+  auto disk = probeDisk(directory, diskBytes);
+  if (!disk)
+    return disk.takeError();
+  fprintf(stderr, "measuring the memory and the cores\n");
+  auto probe = MachineProbe::create(threads);
+  if (!probe)
+    return probe.takeError();
+  double copy = (*probe)->copyRate();
+  double load = (*probe)->loadLatencyNs();
+  double handOver = (*probe)->handOverNs();
+  double read = (*probe)->best().readBytesPerSecond;
+  uint64_t dram =
+      uint64_t(sysconf(_SC_PHYS_PAGES)) * uint64_t(sysconf(_SC_PAGESIZE));
+
+  std::string text;
+  llvm::raw_string_ostream out(text);
+  out << "// Recorded by headrace machine on " << info.date << ": " << info.cpu
+      << ", family " << info.family << ", model " << info.model << ".\n"
+      << "// Sizes come from hwloc and the kernel; rates were measured with "
+      << threads << (threads == 1 ? " thread" : " threads")
+      << ", the disk's in\n// " << kDiskReaders << " requests at a time.\n"
+      << "#tier.machine<\"host\",\n  levels = [\n"
+      << "    <\"sram\", bytes = " << caches->worker.bytes
+      << ", count = " << caches->worker.count << ">,\n";
+  if (caches->last.bytes)
+    out << "    <\"llc\", bytes = " << caches->last.bytes
+        << ", count = " << caches->last.count << ">,\n";
+  out << "    <\"dram\", bytes = " << dram << ">,\n"
+      << "    <\"disk\", bytes = " << disk->capacity
+      << ", alignment = 4096>],\n  links = [\n"
+      << "    // " << (*probe)->readLoopName() << "; one load after another.\n"
+      << "    <\"dram\" to \"sram\", bandwidth = " << rounded(read)
+      << ", latency = " << rounded(load) << ", bus = \"memory\">,\n"
+      << "    // memcpy, each byte counted once.\n"
+      << "    <\"dram\" to \"dram\", bandwidth = " << rounded(copy)
+      << ", bus = \"memory\">,\n"
+      << "    // Past the page cache.\n"
+      << "    <\"disk\" to \"dram\", bandwidth = "
+      << rounded(disk->readBytesPerSecond)
+      << ", latency = " << rounded(disk->latencyNs) << ">],\n  compute = [";
+  const char *between = "";
+  for (const MultiplyLoop &loop : multiplyLoops()) {
+    out << between << "\n    // " << loop.name << ", one core's share.\n    <\""
+        << loop.type << "\", operations = "
+        << rounded((*probe)->operationsRate(loop) / threads)
+        << ", count = " << threads << ">";
+    between = ",";
+  }
+  out << "],\n  // From the last thread's end of one piece of work to the next "
+         "one's beginning.\n  launch = "
+      << rounded(handOver) << ">\n";
+  return text;
+}
+
+} // namespace
+
+int headrace::tools::machineCommand(int argc, char **argv) {
+  CommandLine line(
+      "headrace machine [NAME] [-o FILE]",
+      {{"-o", "FILE", "where the description goes (default: -, stdout)"},
+       {"--list", nullptr, "print the names of the shipped machines and exit"},
+       {"--disk", "DIR", "on the disk that packages lie on (default: .)"},
+       {"--disk-bytes", "N",
+        "of the file that is written there to measure it (default: 1 GiB)"},
+       {"--threads", "N", "that measure (default: one for each core)"}});
+  if (int code = line.parse(argc, argv); code >= 0)
+    return code;
+  if (line.positional().size() > 1)
+    return line.usageError("expected at most one machine");
+  if (line.has("--list")) {
+    for (const ShippedMachine &one : shippedMachines())
+      printf("%s\n", one.name.str().c_str());
+    return kSuccess;
+  }
+  auto threads = unsigned(
+      line.number("--threads", int64_t(MachineInfo::ofHost().cores), 1, 1024));
+  auto bytes = uint64_t(line.number("--disk-bytes", int64_t(1) << 30,
+                                    int64_t(1) << 20, int64_t(1) << 40));
+  if (line.failed)
+    return kUsage;
+
+  std::string text;
+  if (line.positional().empty()) {
+    auto recorded = record(threads, line.text("--disk", "."), bytes);
+    if (!recorded)
+      return fail(llvm::toString(recorded.takeError()));
+    text = std::move(*recorded);
+  } else {
+    for (const ShippedMachine &one : shippedMachines())
+      if (one.name == line.positional()[0])
+        text = one.text.str();
+    if (text.empty())
+      return line.usageError("unknown machine '" + line.positional()[0] +
+                             "'; headrace machine --list names them");
+  }
+  if (auto error = llvm::writeToOutput(line.text("-o", "-"),
+                                       [&](llvm::raw_ostream &out) {
+                                         out << text;
+                                         return llvm::Error::success();
+                                       }))
+    return fail(line.text("-o", "-") +
+                ": cannot be written: " + llvm::toString(std::move(error)));
+  return kSuccess;
+}
