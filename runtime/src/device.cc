@@ -2,18 +2,6 @@
 // Device: what all drivers share of the C interface.
 #include "runtime/src/device.h"
 
-#include <ctime>
-
-namespace headrace::runtime {
-
-uint64_t MonotonicNs() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return uint64_t(now.tv_sec) * 1000000000u + uint64_t(now.tv_nsec);
-}
-
-} // namespace headrace::runtime
-
 void headrace_device_retain(headrace_device_t *device) {
   if (device)
     device->Retain();

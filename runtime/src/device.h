@@ -58,9 +58,6 @@ struct Run {
   uint64_t deadline_ns = 0; // of MonotonicNs(); 0: none
 };
 
-/// Nanoseconds of the clock that deadlines are told in.
-uint64_t MonotonicNs();
-
 /// Owns bytes that kernels of a device can reach; empty by default. The owner
 /// keeps the device alive.
 class DeviceMemory {

@@ -4,6 +4,7 @@
 
 #include "runtime/src/guard.h"
 #include "runtime/src/structs.h"
+#include "runtime/src/thread.h"
 
 #include <array>
 #include <cinttypes>

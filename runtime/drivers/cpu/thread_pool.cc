@@ -2,9 +2,11 @@
 // Thread pool: claiming, advancing, waiting.
 #include "runtime/drivers/cpu/thread_pool.h"
 
+#include "runtime/src/thread.h"
+
 #include <chrono>
 #include <cinttypes>
-#include <csignal>
+#include <cstdio>
 #include <immintrin.h>
 
 namespace headrace::runtime::cpu {
@@ -64,9 +66,6 @@ ThreadPool::~ThreadPool() {
 }
 
 Status ThreadPool::Start(const uint32_t *affinity) {
-  // Signals are the host's business: they go to the host's threads.
-  sigset_t all, before;
-  sigfillset(&all);
   for (uint32_t i = 1; i < workers.size(); ++i) {
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
@@ -81,12 +80,11 @@ Status ThreadPool::Start(const uint32_t *affinity) {
       if (!error)
         error = pthread_attr_setaffinity_np(&attributes, sizeof(set), &set);
     }
-    if (!error) {
-      pthread_sigmask(SIG_SETMASK, &all, &before);
-      error = pthread_create(&workers[i].thread, &attributes, WorkerMain,
-                             &workers[i]);
-      pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    }
+    char name[16];
+    std::snprintf(name, sizeof(name), "headrace-%u", i % 1000000);
+    if (!error)
+      error = StartThread(&workers[i].thread, &attributes, WorkerMain,
+                          &workers[i], name);
     pthread_attr_destroy(&attributes);
     if (error && affinity)
       return MakeStatus(instance->allocator, HEADRACE_STATUS_INVALID_ARGUMENT,
@@ -97,9 +95,6 @@ Status ThreadPool::Start(const uint32_t *affinity) {
                         "device: cannot start thread %u of %zu", i,
                         workers.size());
     started = i;
-    char name[16];
-    std::snprintf(name, sizeof(name), "headrace-%u", i % 1000000);
-    pthread_setname_np(workers[i].thread, name);
   }
   return Status();
 }

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Expert cache: which expert is in which slot, and who goes when one comes.
+#ifndef HEADRACE_RUNTIME_SRC_TIER_EXPERT_CACHE_H
+#define HEADRACE_RUNTIME_SRC_TIER_EXPERT_CACHE_H
+
+#include "runtime/src/memory.h"
+
+namespace headrace::runtime {
+
+/// Which bundle leaves when all slots are taken.
+enum class CachePolicy : uint8_t {
+  kLru,    // the one not used for longest
+  kLfu,    // the one used least often; counts halve as time goes on
+  kPinned, // the most used ones stay, the rest share `min_slots` by LRU
+  kPredict // the one whose next use is expected latest; also prefetches
+};
+
+/// Decides; moves nothing. What it decides follows from the sequence of active
+/// experts alone, never from time, so that a simulator that is given the same
+/// routing predicts every byte.
+///
+/// Bundles are numbered by group (one routed layer each, in the order in which
+/// a run uses them) and expert. Used by one thread at a time.
+class ExpertCache {
+public:
+  static constexpr uint32_t kNone = UINT32_MAX;
+
+  struct Options {
+    /// Experts of each group.
+    const uint32_t *group_experts = nullptr;
+    uint32_t group_count = 0;
+    uint32_t slots = 0;     // at least 1
+    uint32_t min_slots = 0; // of kPinned: left to what is not pinned
+    CachePolicy policy = CachePolicy::kLru;
+  };
+
+  /// Where one expert of a step is to be.
+  struct Decision {
+    uint32_t bundle = kNone;
+    uint32_t slot = kNone;
+    bool hit = false; // it is there already, or on its way
+    /// Index in the step's list of the expert whose slot this was: it must have
+    /// been computed before the slot is filled. kNone: fill it at once.
+    uint32_t after = kNone;
+  };
+
+  struct Counters {
+    uint64_t hits = 0;
+    uint64_t misses = 0;
+    uint64_t evictions = 0;
+    uint64_t prefetches = 0;
+    uint64_t prefetches_used = 0;
+  };
+
+  explicit ExpertCache(const Allocator &allocator);
+
+  /// Allocates; throws std::bad_alloc.
+  void Create(const Options &options);
+
+  /// Decides for the `count` active experts of `group`, given in ascending
+  /// order, and takes note of their use. `out` has a place for each.
+  ///
+  /// At most `Window()` experts are in slots for good at one time, so that
+  /// while one is computed the next ones can arrive: an expert's slot is never
+  /// given to one of the Window() - 1 experts that follow it.
+  void Plan(uint32_t group, const int32_t *active, uint32_t count,
+            Decision *out);
+
+  /// kPredict: decides which experts of the group after the last planned one
+  /// to fetch ahead, no more than `most`; their slots are free at once. Returns
+  /// how many. Other policies: 0.
+  uint32_t PlanPrefetch(Decision *out, uint32_t most);
+
+  /// The slot's bundle did not arrive.
+  void Forget(uint32_t slot);
+
+  uint32_t Window() const { return window; }
+  uint32_t SlotOf(uint32_t bundle) const { return slot_of[bundle]; }
+  uint32_t BundleIn(uint32_t slot) const { return slots[slot].bundle; }
+  uint32_t SlotCount() const { return static_cast<uint32_t>(slots.size()); }
+  uint32_t FirstBundle(uint32_t group) const { return groups[group].first; }
+  uint32_t BundleCount() const { return static_cast<uint32_t>(slot_of.size()); }
+  const Counters &Count() const { return counters; }
+
+private:
+  struct Group {
+    uint32_t first = 0;
+    uint32_t experts = 0;
+    uint32_t last_active = 0; // how many, the last time
+    size_t transitions = 0;   // where its counts to the next group begin
+  };
+  struct Slot {
+    uint32_t bundle = kNone;
+    uint64_t last_use = 0;
+    bool unused = false;       // fetched ahead and not yet asked for
+    uint32_t position = kNone; // in the list being planned
+  };
+
+  uint32_t Victim(uint32_t index, bool may_wait) const;
+  bool IsBetterVictim(uint32_t a, uint32_t b) const;
+  double NextUse(const Slot &slot) const;
+  void Put(uint32_t bundle, uint32_t slot);
+  void NoteUse(uint32_t bundle);
+  void ChoosePinned();
+  void Predict(uint32_t next, const int32_t *active, uint32_t count);
+  void Learn(uint32_t group, const int32_t *active, uint32_t count);
+
+  CachePolicy policy = CachePolicy::kLru;
+  uint32_t window = 1;
+  uint32_t unpinned = 0;
+  Vector<Group> groups;
+  Vector<uint32_t> group_of; // by bundle
+  Vector<uint32_t> slot_of;  // by bundle
+  Vector<Slot> slots;
+  Vector<uint32_t> uses;    // by bundle, aged
+  Vector<uint8_t> pinned;   // by bundle
+  Vector<uint32_t> ranking; // of bundles, for ChoosePinned()
+  Vector<uint16_t> transitions;
+  Vector<float> chance; // by bundle of the group after the planned one
+  Vector<int32_t> last; // active experts of the last planned group
+  uint32_t last_count = 0;
+  uint32_t last_group = kNone;
+  uint64_t clock = 0;
+  Counters counters;
+};
+
+} // namespace headrace::runtime
+
+#endif // HEADRACE_RUNTIME_SRC_TIER_EXPERT_CACHE_H

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Transfer queue: moves blobs over one link, checked, in the background.
+#ifndef HEADRACE_RUNTIME_SRC_TIER_TRANSFER_QUEUE_H
+#define HEADRACE_RUNTIME_SRC_TIER_TRANSFER_QUEUE_H
+
+#include "runtime/src/instance.h"
+#include "runtime/src/status.h"
+#include "runtime/src/tier/byte_source.h"
+#include "runtime/src/tier/io_ring.h"
+
+#include <condition_variable>
+#include <mutex>
+#include <pthread.h>
+
+namespace headrace::runtime {
+
+/// One range of the source and its place in the job's destination.
+struct TransferPiece {
+  uint64_t source = 0; // offset in the source
+  uint64_t target = 0; // from the job's base address
+  uint64_t bytes = 0;
+  /// Bytes from `target` on that may be written, at least `bytes`: direct
+  /// reads end at a sector.
+  uint64_t room = 0;
+  /// XXH3-64 of each chunk, or null: not checked.
+  const uint64_t *digests = nullptr;
+  const char *name = nullptr; // of the buffer or weight, for reports
+};
+
+/// What moves together. Made once and used again and again, so that steps do
+/// not allocate. The fields are the caller's until Submit(), the queue's until
+/// the job has ended, and then the caller's again.
+struct TransferJob {
+  enum class State : uint8_t { kIdle, kQueued, kDone, kFailed };
+  enum class Failure : uint8_t { kNone, kError, kEnded, kDigest, kCancelled };
+
+  const TransferPiece *pieces = nullptr;
+  uint32_t piece_count = 0;
+  uint8_t *base = nullptr;
+  bool urgent = false; // somebody waits: goes before jobs that are not
+
+  // Read through TransferQueue only.
+  State state = State::kIdle;
+  Failure failure = Failure::kNone;
+  int error = 0;             // errno of kError
+  uint32_t failed_piece = 0; // where
+  uint64_t failed_offset = 0;
+  uint32_t next_piece = 0; // not yet started
+  uint64_t next_byte = 0;  // within it
+  uint32_t in_flight = 0;
+  bool started = false;
+  uint64_t begin_ns = 0, end_ns = 0; // first slice started, last one ended
+  TransferJob *next = nullptr;
+};
+
+/// Counters of a link since its queue was made.
+struct LinkCounters {
+  uint64_t bytes = 0; // arrived and checked
+  uint64_t transfers = 0;
+  uint64_t failed = 0;
+  uint64_t cancelled = 0;
+  uint64_t busy_ns = 0; // at least one transfer under way
+};
+
+/// A link with its threads. Jobs are cut into chunks; each is read, compared
+/// with its digest and counted. All functions may be called by any thread, but
+/// each job has one caller at a time.
+///
+/// A source may hang for ever. Stop() then gives up and returns false: the
+/// threads go on by themselves, and the last one to leave calls `orphaned`, so
+/// that whoever owns the memory they write to can free it then.
+class TransferQueue {
+public:
+  struct Options {
+    const char *link = "";  // for reports: "disk", "dram"
+    const char *level = ""; // that the bytes go to, for reports
+    uint64_t chunk_bytes = 0;
+    uint32_t depth = 8;   // reads under way at once
+    uint32_t threads = 1; // where no ring is used
+    bool use_ring = true; // where the system has it and the source allows it
+    void (*orphaned)(void *self) = nullptr;
+    void *orphaned_self = nullptr;
+  };
+
+  explicit TransferQueue(const Allocator &allocator);
+  ~TransferQueue();
+  TransferQueue(const TransferQueue &) = delete;
+  TransferQueue &operator=(const TransferQueue &) = delete;
+
+  /// Starts the threads. `source` outlives the queue.
+  /// Codes: resource exhausted, unavailable.
+  Status Start(ByteSource *source, const Options &options);
+
+  /// Drops what is queued and ends the threads. False when one of them is
+  /// still reading after `grace_ns`; see above.
+  bool Stop(uint64_t grace_ns);
+
+  void Submit(TransferJob *job);
+  /// Puts a queued job before those that nobody waits for.
+  void Promote(TransferJob *job);
+  /// Ends a job that is queued, as soon as its reads under way have ended.
+  void Cancel(TransferJob *job);
+
+  TransferJob::State StateOf(const TransferJob &job);
+  /// Waits until the job has ended and returns how. Cancel word and deadline
+  /// (of MonotonicNs(); 0: none) end the wait, not the job.
+  /// Codes: io, data loss, cancelled, deadline exceeded.
+  Status Wait(TransferJob *job, const headrace_cancel_t *cancel,
+              uint64_t deadline_ns);
+  /// How an ended job has ended.
+  Status ResultOf(const TransferJob &job);
+
+  LinkCounters Counters();
+  const char *Link() const { return options.link; }
+  bool UsesRing() const { return use_ring; }
+
+private:
+  /// One chunk on its way.
+  struct Slice {
+    TransferJob *job = nullptr;
+    const TransferPiece *piece = nullptr;
+    uint64_t offset = 0; // in the piece
+    uint64_t bytes = 0;
+    uint64_t got = 0;
+  };
+
+  static void *ThreadMain(void *argument);
+  void ReadLoop();
+  void RingLoop();
+  void Leave();
+  bool TakeSlice(Slice *out);
+  bool RoundedRead(const Slice &slice, uint64_t *out_bytes) const;
+  TransferJob::Failure Check(const Slice &slice) const;
+  void EndSlice(const Slice &slice, TransferJob::Failure failure, int error);
+  void EndJob(TransferJob *job);
+  void Unlink(TransferJob *job);
+  void Insert(TransferJob *job);
+  void Fail(TransferJob *job, TransferJob::Failure failure);
+
+  const Allocator allocator;
+  ByteSource *source = nullptr;
+  Options options;
+  bool use_ring = false;
+  IoRing ring;
+  Vector<Slice> ring_slices; // by tag
+  Vector<uint32_t> free_tags;
+  Vector<pthread_t> threads;
+
+  std::mutex mutex;
+  std::condition_variable work;  // a slice to take, or the end
+  std::condition_variable ended; // a job, or a thread
+  // All below are under `mutex`.
+  TransferJob *first = nullptr;
+  uint32_t running = 0;
+  uint32_t in_flight = 0;
+  uint64_t busy_since = 0;
+  bool stopping = false;
+  bool is_orphan = false;
+  LinkCounters counters;
+};
+
+} // namespace headrace::runtime
+
+#endif // HEADRACE_RUNTIME_SRC_TIER_TRANSFER_QUEUE_H
