@@ -76,6 +76,10 @@ bool headrace::isWeightType(Type type) {
   return tensor && tensor.hasStaticShape();
 }
 
+int64_t headrace::weightSlots(RankedTensorType type) {
+  return type.getRank() >= 3 ? type.getDimSize(0) : 1;
+}
+
 /// Rows of `width` elements, padded for products where the element is short.
 static MemRefType rowsType(int64_t width, Type element) {
   int64_t bytes = element.getIntOrFloatBitWidth() / 8;
@@ -110,13 +114,12 @@ MemRefType headrace::memoryType(Type type, const StepLimits &limits) {
   }
   if (auto panels = dyn_cast_or_null<flow::PanelsAttr>(tensor.getEncoding())) {
     ArrayRef<int64_t> shape = tensor.getShape();
-    int64_t out = shape[shape.size() - 2], in = shape.back(), count = 1;
-    for (int64_t outer : shape.drop_back(2))
-      count *= outer;
+    int64_t out = shape[shape.size() - 2], in = shape.back();
     int64_t pack = panels.getPack();
-    return MemRefType::get({count * panels.getPanelCount(out),
-                            (in + pack - 1) / pack, panels.getColumns(), pack},
-                           tensor.getElementType());
+    SmallVector<int64_t> memory(shape.drop_back(2));
+    memory.append({panels.getPanelCount(out), (in + pack - 1) / pack,
+                   panels.getColumns(), pack});
+    return MemRefType::get(memory, tensor.getElementType());
   }
   return MemRefType::get(tensor.getShape(), tensor.getElementType());
 }

@@ -63,9 +63,13 @@ struct KvLayout {
 /// Memory of an activation or of packed weights: rows of products' operands are
 /// padded to an odd number of cache lines, so that neighbouring rows do not
 /// fall on one set; everything else is dense. Packed weights are
-/// `[panels][in / pack][columns][pack]`, all experts' panels one behind the
-/// other. Null for a type that is never in memory.
+/// `[panels][in / pack][columns][pack]`; a stacked weight has its experts as
+/// first dimension. Null for a type that is never in memory.
 mlir::MemRefType memoryType(mlir::Type type, const StepLimits &limits);
+
+/// Slots of the binding table that a weight takes: one, or one an expert for a
+/// stacked weight [E, N, K].
+int64_t weightSlots(mlir::RankedTensorType type);
 
 /// Bytes of a buffer of `type` at the largest step.
 int64_t bufferBytes(mlir::Type type, const StepLimits &limits);

@@ -276,7 +276,6 @@ LogicalResult headrace::emitRoutedUp(flow::KernelOp kernel,
   ProductEmitter product(p, linear, options);
   if (failed(product.prepare()))
     return failure();
-  product.weightMemory = p.memory(experts.getWeights()[0]);
   auto routing = dispatch.getRouting().getType();
   RoutingLayout layout(routing, limits);
   Value bytes = p.memory(dispatch.getRouting());
@@ -288,21 +287,25 @@ LogicalResult headrace::emitRoutedUp(flow::KernelOp kernel,
   Value rows = p.view(bytes, layout.rows, slots, i32);
 
   int64_t groups = groupsOf(kernel);
-  Value slot = p.div(p.task(), groups), group = p.rem(p.task(), groups);
+  Value slot =
+      p.add(p.count(flow::Count::first_active), p.div(p.task(), groups));
+  Value group = p.rem(p.task(), groups);
+  Value actives = p.min(p.loadIndex(activeCount, p.index(0)),
+                        p.count(flow::Count::end_active));
   bool failedInside = false;
-  p.when(p.less(slot, p.loadIndex(activeCount, p.index(0))), [&] {
+  p.when(p.less(slot, actives), [&] {
     Value expert = p.loadIndex(active, slot);
     Value begin = p.loadIndex(offsets, expert);
     Value end = p.loadIndex(offsets, p.add(expert, 1));
     Value count = p.sub(end, begin);
-    Value firstPanel = p.mul(expert, product.panelCount);
-    product.prefetch(p.add(firstPanel, product.firstPanel(group, groups)));
+    product.weightMemory = p.expert(experts.getWeights()[0], expert);
+    product.prefetch(product.firstPanel(group, groups));
     Value tile = product.stageRows(p.memory(source.argument), begin, count,
                                    rows, source.norm, limits.maxTokens);
     product.overPanels(group, groups, [&](Value panel) {
       p.rows(count, options.rowLimit, [&](Value row) {
         product.newTile();
-        Value acc = product.product(tile, row, p.add(firstPanel, panel));
+        Value acc = product.product(tile, row, panel);
         Value value = product.evaluate(yielded, acc, row, panel);
         if (!value) {
           failedInside = true;
@@ -336,7 +339,6 @@ LogicalResult headrace::emitRoutedDown(flow::KernelOp kernel,
   ProductEmitter product(p, linear, options);
   if (failed(product.prepare()))
     return failure();
-  product.weightMemory = p.memory(experts.getWeights()[0]);
   auto routing = combine.getRouting().getType();
   RoutingLayout layout(routing, limits);
   Value bytes = p.memory(combine.getRouting());
@@ -351,8 +353,8 @@ LogicalResult headrace::emitRoutedDown(flow::KernelOp kernel,
   int64_t groups = groupsOf(kernel), columns = product.columns;
   Value tokens = p.count(flow::Count::tokens);
 
-  // The base addends come first; nothing to do where the result already is the
-  // only one of them.
+  // The base addends come first, with the first wave of experts; nothing to do
+  // where the result already is the only one of them.
   auto storeBase = [&] {
     product.overPanels(p.task(), groups, [&](Value panel) {
       p.rows(tokens, options.rowLimit, [&](Value row) {
@@ -376,33 +378,36 @@ LogicalResult headrace::emitRoutedDown(flow::KernelOp kernel,
       });
     });
   };
+  Value first = p.count(flow::Count::first_active);
+  Value wanted = p.less(first, p.index(1));
   if (combine.getBase().size() == 1) {
     Value same = flow::SameOp::create(
         p.b, p.b.getI1Type(), p.memory(combine.getBase()[0]), p.result(0));
     Value one = arith::ConstantIntOp::create(p.b, p.b.getI1Type(), 1);
-    p.when(arith::XOrIOp::create(p.b, same, one), storeBase);
-  } else {
-    storeBase();
+    wanted = arith::AndIOp::create(p.b, wanted,
+                                   arith::XOrIOp::create(p.b, same, one));
   }
+  p.when(wanted, storeBase);
 
-  Value actives = p.loadIndex(activeCount, p.index(0));
-  p.loop(actives, [&](Value slot) {
+  Value actives = p.min(p.loadIndex(activeCount, p.index(0)),
+                        p.count(flow::Count::end_active));
+  p.loop(first, actives, 1, [&](Value slot) {
     Value expert = p.loadIndex(active, slot);
     Value begin = p.loadIndex(offsets, expert);
     Value end = p.loadIndex(offsets, p.add(expert, 1));
     Value count = p.sub(end, begin);
     Value tile = product.stageRows(p.memory(experts.getBuckets()), begin, count,
                                    Value(), nn::NormOp(), limits.maxTokens);
-    Value firstPanel = p.mul(expert, product.panelCount);
     // The next expert's columns lie elsewhere: the stream would break off
     // there.
     Value following = p.min(p.add(slot, 1), p.sub(actives, p.index(1)));
-    product.prefetch(
-        p.add(p.mul(p.loadIndex(active, following), product.panelCount),
-              product.firstPanel(p.task(), groups)));
+    product.weightMemory =
+        p.expert(experts.getWeights()[0], p.loadIndex(active, following));
+    product.prefetch(product.firstPanel(p.task(), groups));
+    product.weightMemory = p.expert(experts.getWeights()[0], expert);
     product.overPanels(p.task(), groups, [&](Value panel) {
       p.rows(count, options.rowLimit, [&](Value row) {
-        Value acc = product.product(tile, row, p.add(firstPanel, panel));
+        Value acc = product.product(tile, row, panel);
         Value here = p.add(begin, row);
         Value weight = flow::ReadOp::create(p.b, p.acc(1), weights, here,
                                             Value(), Value());

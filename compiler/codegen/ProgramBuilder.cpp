@@ -58,6 +58,13 @@ LogicalResult ProgramBuilder::finish() {
   return success();
 }
 
+Value ProgramBuilder::expert(Value argument, Value expert) {
+  auto stacked = cast<MemRefType>(memory(argument).getType());
+  auto one = MemRefType::get(stacked.getShape().drop_front(),
+                             stacked.getElementType());
+  return flow::ExpertOp::create(b, one, memory(argument), expert);
+}
+
 void ProgramBuilder::loop(Value from, Value to, int64_t step,
                           function_ref<void(Value)> body) {
   auto op = scf::ForOp::create(b, from, to, index(step));

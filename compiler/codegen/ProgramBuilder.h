@@ -38,6 +38,8 @@ public:
   mlir::Value task() { return program.getBody().getArgument(0); }
   /// Memory of a kernel argument.
   mlir::Value memory(mlir::Value argument) { return memories.lookup(argument); }
+  /// Memory of expert `expert` of a kernel argument that is a stacked weight.
+  mlir::Value expert(mlir::Value argument, mlir::Value expert);
   /// Table of pages of a key-value cache argument.
   mlir::Value pageTable(mlir::Value cache) { return tables.lookup(cache); }
   /// Memory of the kernel's result number `i`, not counting caches.

@@ -148,15 +148,18 @@ public:
   explicit Checkpoint(std::string directory)
       : directory(std::move(directory)) {}
 
-  /// The bytes of `weight`: in place when they are one range, else gathered
-  /// into `buffer`.
-  llvm::Expected<const char *> read(tier::WeightOp weight,
-                                    std::vector<char> &buffer) {
-    auto ranges = weight.getSource().getAsRange<tier::RangeAttr>();
-    SmallVector<tier::RangeAttr> list(ranges.begin(), ranges.end());
-    SmallVector<const char *> pieces;
-    uint64_t total = 0;
-    for (tier::RangeAttr range : list) {
+  /// The `bytes` bytes of `weight` from `offset` on: in place when they are in
+  /// one range, else gathered into `buffer`.
+  llvm::Expected<const char *> read(tier::WeightOp weight, uint64_t offset,
+                                    uint64_t bytes, std::vector<char> &buffer) {
+    SmallVector<StringRef> pieces;
+    uint64_t at = 0, end = offset + bytes;
+    for (auto range : weight.getSource().getAsRange<tier::RangeAttr>()) {
+      uint64_t first = at, from = std::max(at, offset);
+      at += range.getBytes();
+      uint64_t to = std::min(at, end);
+      if (from >= to)
+        continue;
       auto file = open(range.getFile());
       if (!file)
         return file.takeError();
@@ -169,17 +172,15 @@ public:
             weight.getSymName().str().c_str(),
             (unsigned long long)(range.getOffset() + range.getBytes()),
             (unsigned long long)size);
-      pieces.push_back((*file)->getBufferStart() + range.getOffset());
-      total += range.getBytes();
+      pieces.push_back((*file)->getBuffer().substr(
+          range.getOffset() + from - first, to - from));
     }
     if (pieces.size() == 1)
-      return pieces[0];
-    buffer.resize(total);
-    char *at = buffer.data();
-    for (auto [range, piece] : llvm::zip(list, pieces)) {
-      memcpy(at, piece, range.getBytes());
-      at += range.getBytes();
-    }
+      return pieces[0].data();
+    buffer.clear();
+    buffer.reserve(bytes);
+    for (StringRef piece : pieces)
+      buffer.insert(buffer.end(), piece.begin(), piece.end());
     return static_cast<const char *>(buffer.data());
   }
 
@@ -208,6 +209,15 @@ struct BlobRecord {
   std::vector<uint64_t> chunks;
 };
 
+/// One slot of the binding table: a weight, or one expert's matrix of a stacked
+/// one.
+struct Slot {
+  tier::WeightOp weight;
+  int64_t expert = -1; ///< Of a stacked weight.
+  uint64_t packedBytes = 0;
+  uint32_t blob = 0;
+};
+
 class PackageWriter {
 public:
   PackageWriter(ModuleOp module, StringRef path, const PackageOptions &options)
@@ -219,7 +229,8 @@ public:
 private:
   llvm::Error emitCode();
   llvm::Error collect();
-  uint64_t packedBytes(tier::WeightOp weight);
+  void addSlots(tier::WeightOp weight);
+  llvm::Error checkSlots();
   llvm::Error packWeights(OutputFile &file, uint64_t &end);
   std::vector<uint8_t> manifest();
 
@@ -228,12 +239,12 @@ private:
   const PackageOptions &options;
   StepLimits limits;
   CpuImage image;
-  SmallVector<tier::WeightOp> weights;
+  SmallVector<Slot> slots;
   SmallVector<tier::BufferOp> buffers;
   SmallVector<LLVM::LLVMFuncOp> kernels;
-  llvm::StringMap<uint32_t> weightNumber, bufferNumber, kernelNumber;
+  llvm::StringMap<uint32_t> weightNumber; ///< First slot.
+  llvm::StringMap<uint32_t> bufferNumber, kernelNumber;
   std::vector<BlobRecord> blobs;
-  std::vector<uint32_t> blobOf; ///< Of each weight.
   uint64_t codeOffset = HEADRACE_PACKAGE_ALIGNMENT, totalPacked = 0;
 };
 
@@ -259,30 +270,68 @@ llvm::Error PackageWriter::emitCode() {
   return llvm::Error::success();
 }
 
-uint64_t PackageWriter::packedBytes(tier::WeightOp weight) {
-  MemRefType memory = memoryType(weight.getType(), limits);
-  return uint64_t(memory.getNumElements()) *
-         (memory.getElementTypeBitWidth() / 8);
+void PackageWriter::addSlots(tier::WeightOp weight) {
+  weightNumber[weight.getSymName()] = uint32_t(slots.size());
+  auto type = cast<RankedTensorType>(weight.getType());
+  MemRefType memory = memoryType(type, limits);
+  int64_t count = weightSlots(type);
+  uint64_t bytes = uint64_t(memory.getNumElements() / count) *
+                   (memory.getElementTypeBitWidth() / 8);
+  for (int64_t i = 0; i < count; ++i) {
+    slots.push_back(
+        {weight, type.getRank() >= 3 ? i : -1, bytes, uint32_t(blobs.size())});
+    BlobRecord record;
+    record.bytes = bytes;
+    record.chunks.assign(llvm::divideCeil(bytes, HEADRACE_PACKAGE_CHUNK_BYTES),
+                         1);
+    totalPacked += bytes;
+    blobs.push_back(record);
+  }
 }
 
 llvm::Error PackageWriter::collect() {
   for (Operation &op : *module.getBody()) {
     if (auto weight = dyn_cast<tier::WeightOp>(op)) {
-      weightNumber[weight.getSymName()] = uint32_t(weights.size());
-      weights.push_back(weight);
-      blobOf.push_back(uint32_t(blobs.size()));
-      BlobRecord record;
-      record.bytes = packedBytes(weight);
-      record.chunks.assign(
-          llvm::divideCeil(record.bytes, HEADRACE_PACKAGE_CHUNK_BYTES), 1);
-      totalPacked += record.bytes;
-      blobs.push_back(record);
+      addSlots(weight);
     } else if (auto buffer = dyn_cast<tier::BufferOp>(op)) {
       bufferNumber[buffer.getSymName()] = uint32_t(buffers.size());
       buffers.push_back(buffer);
     }
   }
-  return llvm::Error::success();
+  return checkSlots();
+}
+
+/// A kernel reads as many slots behind an operand's first as the weight has.
+llvm::Error PackageWriter::checkSlots() {
+  llvm::Error error = llvm::Error::success();
+  module.walk([&](flow::LaunchOp launch) {
+    LLVM::LLVMFuncOp kernel = kernels[kernelNumber.lookup(launch.getKernel())];
+    auto reads =
+        kernel->getAttrOfType<DenseI64ArrayAttr>("headrace.weight_slots");
+    size_t operand = 0;
+    for (auto symbol : launch.getInputs().getAsRange<FlatSymbolRefAttr>()) {
+      auto it = weightNumber.find(symbol.getValue());
+      if (it == weightNumber.end())
+        continue;
+      tier::WeightOp weight = slots[it->second].weight;
+      int64_t have = weightSlots(cast<RankedTensorType>(weight.getType()));
+      if (operand < size_t(reads.size()) && reads[operand] == have) {
+        ++operand;
+        continue;
+      }
+      error = llvm::joinErrors(
+          std::move(error),
+          llvm::createStringError(
+              "kernel '%s': expected weight operand #%zu to have %lld slots, "
+              "but '%s' has %lld",
+              launch.getKernel().str().c_str(), operand,
+              operand < size_t(reads.size()) ? (long long)reads[operand] : 0,
+              weight.getSymName().str().c_str(), (long long)have));
+      return WalkResult::interrupt();
+    }
+    return WalkResult::advance();
+  });
+  return error;
 }
 
 llvm::Error PackageWriter::packWeights(OutputFile &file, uint64_t &end) {
@@ -295,12 +344,16 @@ llvm::Error PackageWriter::packWeights(OutputFile &file, uint64_t &end) {
   std::vector<BlobRecord> unique;
   std::vector<char> gathered, packed;
   uint64_t done = 0;
-  for (auto [number, weight] : llvm::enumerate(weights)) {
-    auto source = checkpoint.read(weight, gathered);
+  for (Slot &slot : slots) {
+    auto type = cast<RankedTensorType>(slot.weight.getType());
+    uint64_t sourceBytes = uint64_t(type.getNumElements() / weightSlots(type)) *
+                           (type.getElementTypeBitWidth() / 8);
+    auto source = checkpoint.read(
+        slot.weight, uint64_t(std::max<int64_t>(slot.expert, 0)) * sourceBytes,
+        sourceBytes, gathered);
     if (!source)
       return source.takeError();
-    auto type = cast<RankedTensorType>(weight.getType());
-    uint64_t bytes = packedBytes(weight);
+    uint64_t bytes = slot.packedBytes;
     BlobRecord record;
     record.offset = end;
     record.bytes = bytes;
@@ -337,19 +390,14 @@ llvm::Error PackageWriter::packWeights(OutputFile &file, uint64_t &end) {
                         panels.getColumns(),
                         panels.getPack(),
                         panels.getHalves()};
-      int64_t matrices = 1;
-      for (int64_t outer : shape.drop_back(2))
-        matrices *= outer;
-      int64_t matrixBytes = layout.out * layout.in * layout.elementBytes;
-      for (int64_t m = 0; m < matrices; ++m)
-        for (int64_t p = 0; p < layout.panels(); ++p) {
-          size_t from = packed.size();
-          packed.resize(from + size_t(layout.panelBytes()));
-          packPanel(layout, *source + m * matrixBytes, p, packed.data() + from);
-          if (packed.size() >= kBatch)
-            if (llvm::Error error = flush(false))
-              return error;
-        }
+      for (int64_t p = 0; p < layout.panels(); ++p) {
+        size_t from = packed.size();
+        packed.resize(from + size_t(layout.panelBytes()));
+        packPanel(layout, *source, p, packed.data() + from);
+        if (packed.size() >= kBatch)
+          if (llvm::Error error = flush(false))
+            return error;
+      }
     } else {
       for (uint64_t from = 0; from < bytes; from += kBatch) {
         uint64_t part = std::min(kBatch, bytes - from);
@@ -365,7 +413,7 @@ llvm::Error PackageWriter::packWeights(OutputFile &file, uint64_t &end) {
     // Equal bytes are stored once: the next blob takes this one's place.
     auto [it, fresh] =
         known.try_emplace(record.blake3, uint32_t(unique.size()));
-    blobOf[number] = it->second;
+    slot.blob = it->second;
     if (fresh) {
       unique.push_back(record);
       end = alignUp(end + bytes);
@@ -400,10 +448,17 @@ std::vector<uint8_t> PackageWriter::manifest() {
                                        b.CreateVector(blob.blake3),
                                        b.CreateVector(blob.chunks)));
   std::vector<flatbuffers::Offset<abi::Weight>> weightList;
-  for (auto [i, weight] : llvm::enumerate(weights))
-    weightList.push_back(
-        abi::CreateWeight(b, b.CreateString(weight.getSymName().str()),
-                          b.CreateString(text(weight.getType())), blobOf[i]));
+  for (Slot &slot : slots) {
+    std::string name = slot.weight.getSymName().str();
+    auto type = cast<RankedTensorType>(slot.weight.getType());
+    if (slot.expert >= 0) {
+      name += "[" + std::to_string(slot.expert) + "]";
+      type = RankedTensorType::get(type.getShape().drop_front(),
+                                   type.getElementType(), type.getEncoding());
+    }
+    weightList.push_back(abi::CreateWeight(
+        b, b.CreateString(name), b.CreateString(text(type)), slot.blob));
+  }
   std::vector<flatbuffers::Offset<abi::Buffer>> bufferList;
   uint64_t arena = 0;
   for (tier::BufferOp buffer : buffers) {
@@ -426,6 +481,12 @@ std::vector<uint8_t> PackageWriter::manifest() {
         view ? bufferNumber.lookup(role) : 0));
   }
   std::vector<flatbuffers::Offset<abi::Kernel>> kernelList;
+  auto weightSlotsOf = [&](LLVM::LLVMFuncOp kernel) {
+    auto list =
+        kernel->getAttrOfType<DenseI64ArrayAttr>("headrace.weight_slots");
+    return b.CreateVector(std::vector<uint32_t>(list.asArrayRef().begin(),
+                                                list.asArrayRef().end()));
+  };
   for (LLVM::LLVMFuncOp kernel : kernels)
     kernelList.push_back(abi::CreateKernel(
         b, b.CreateString(kernel.getName().str()),
@@ -433,7 +494,8 @@ std::vector<uint8_t> PackageWriter::manifest() {
             kernel->getAttrOfType<StringAttr>("headrace.family").str()),
         image.entries.at(kernel.getName().str()),
         uint64_t(
-            kernel->getAttrOfType<IntegerAttr>("headrace.scratch").getInt())));
+            kernel->getAttrOfType<IntegerAttr>("headrace.scratch").getInt()),
+        /*symbol=*/0, /*resources=*/0, weightSlotsOf(kernel)));
   std::vector<flatbuffers::Offset<abi::Entry>> entries;
   for (auto schedule : module.getOps<flow::ScheduleOp>()) {
     auto numbers = [&](ArrayAttr symbols) {
@@ -444,11 +506,11 @@ std::vector<uint8_t> PackageWriter::manifest() {
     };
     std::vector<flatbuffers::Offset<abi::Launch>> launches;
     for (auto launch : schedule.getBody().getOps<flow::LaunchOp>()) {
-      std::vector<uint32_t> operands, slots;
+      std::vector<uint32_t> operands, firstSlots;
       for (auto symbol : launch.getInputs().getAsRange<FlatSymbolRefAttr>()) {
         auto it = weightNumber.find(symbol.getValue());
         if (it != weightNumber.end())
-          slots.push_back(it->second);
+          firstSlots.push_back(it->second);
         else
           operands.push_back(bufferNumber.lookup(symbol.getValue()));
       }
@@ -458,7 +520,7 @@ std::vector<uint8_t> PackageWriter::manifest() {
       auto grid =
           kernels[kernel]->getAttrOfType<flow::GridAttr>("headrace.grid");
       launches.push_back(abi::CreateLaunch(
-          b, kernel, b.CreateVector(operands), b.CreateVector(slots),
+          b, kernel, b.CreateVector(operands), b.CreateVector(firstSlots),
           abi::GridKind(grid.getKind()), uint64_t(grid.getBase()),
           uint64_t(grid.getBlock()), uint64_t(grid.getLimit())));
     }
@@ -520,7 +582,7 @@ llvm::Error PackageWriter::run() {
   if (llvm::Error error = file.create(path))
     return error;
   if (llvm::Error error = file.checkSpace(
-          end + totalPacked + weights.size() * HEADRACE_PACKAGE_ALIGNMENT))
+          end + totalPacked + slots.size() * HEADRACE_PACKAGE_ALIGNMENT))
     return error;
   uint64_t blobsFrom = end;
   if (llvm::Error error = packWeights(file, end))

@@ -12,7 +12,7 @@ extern "C" {
 
 /* Raised whenever a field below changes meaning. A package that names another
  * version is refused at open. */
-#define HEADRACE_KERNEL_ABI_VERSION 1u
+#define HEADRACE_KERNEL_ABI_VERSION 2u
 
 /* Sizes of one step that are known only when it runs. Indices into
  * headrace_call_t::counts. */
@@ -20,8 +20,16 @@ typedef enum headrace_count_e {
   HEADRACE_COUNT_TOKENS = 0,    /* rows of the activation in this step */
   HEADRACE_COUNT_SEQUENCES = 1, /* sequences that have rows in this step */
   HEADRACE_COUNT_OUTPUTS = 2,   /* rows for which outputs are wanted */
-  HEADRACE_COUNT_COUNT = 3
+  /* The part [first, end) of a routing's ascending list of active experts that
+   * this run of a routed launch handles; kernels bound it by the number of
+   * experts that are active. Ordinarily 0 and HEADRACE_ALL_ACTIVE. Waves that
+   * follow one another from 0 on give the bits of one run over all of them. */
+  HEADRACE_COUNT_FIRST_ACTIVE = 3,
+  HEADRACE_COUNT_END_ACTIVE = 4,
+  HEADRACE_COUNT_COUNT = 5
 } headrace_count_t;
+
+#define HEADRACE_ALL_ACTIVE INT64_MAX
 
 /* How the number of tasks of a launch follows from the counts. With `base` the
  * number in the package: */
@@ -33,7 +41,8 @@ typedef enum headrace_grid_e {
   HEADRACE_GRID_PER_TOKEN_BLOCK = 4, /* base * ceil(tokens / block) */
   HEADRACE_GRID_PER_ROUTED = 5 /* base * min(limit, block * tokens): active
                                   experts of a routed product; `limit` is
-                                  the number of experts, `block` k */
+                                  the number of experts, `block` k. Of these
+                                  only the part [first, end) of the wave */
 } headrace_grid_t;
 
 /* What one kernel call sees. Everything is read-only for the kernel but the
@@ -41,11 +50,13 @@ typedef enum headrace_grid_e {
  *
  * No weight address is ever a constant of the code: the i-th weight operand of
  * a launch is weights[weight_ids[i]], so a switch of binding changes one
- * pointer and recompiles nothing. */
+ * pointer and recompiles nothing. A stacked operand, one matrix an expert, is
+ * consecutive slots: expert e's is weights[weight_ids[i] + e]. Only the experts
+ * of the wave are read, so the slots of others may hold anything. */
 typedef struct headrace_call_t {
   void *const *buffers;       /* [launch buffer operands] base addresses */
   const void *const *weights; /* binding table: one address a weight slot */
-  const uint32_t *weight_ids; /* [launch weight operands] slots */
+  const uint32_t *weight_ids; /* [launch weight operands] first slots */
   const int64_t *counts;      /* [HEADRACE_COUNT_COUNT] */
   void *scratch;              /* per worker, 64-byte aligned, at least the
                                  kernel's declared scratch bytes */

@@ -53,7 +53,7 @@ struct Run {
   /// are done.
   const void *device_counts = nullptr;
   void *const *worker_scratch = nullptr; // one for each thread of a processor
-  int64_t counts[HEADRACE_COUNT_COUNT] = {};
+  int64_t counts[HEADRACE_COUNT_COUNT] = {0, 0, 0, 0, HEADRACE_ALL_ACTIVE};
   const headrace_cancel_t *cancel = nullptr;
   uint64_t deadline_ns = 0; // of MonotonicNs(); 0: none
 };

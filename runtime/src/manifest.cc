@@ -312,6 +312,8 @@ private:
                        kernel->scratch_bytes());
       summary->max_scratch_bytes =
           std::max(summary->max_scratch_bytes, kernel->scratch_bytes());
+      if (const auto *slots = kernel->weight_slots())
+        HEADRACE_RETURN_IF_ERROR(Spend(uint64_t(slots->size()) * 4));
     }
     return Status();
   }
@@ -365,11 +367,21 @@ private:
                        "argument of the entry",
                        entry, index, buffer);
     }
-    for (uint32_t i = 0; i < launch.weights()->size(); ++i)
-      if (launch.weights()->Get(i) >= manifest.weights()->size())
-        return DAMAGED("manifest: entry #%u: launch #%u: weight %u of %u",
-                       entry, index, launch.weights()->Get(i),
-                       manifest.weights()->size());
+    const auto *slots =
+        launch.kind() == abi::LaunchKind::kernel
+            ? manifest.kernels()->Get(launch.kernel())->weight_slots()
+            : nullptr; // a library's product reads one slot an operand
+    if (slots && slots->size() != launch.weights()->size())
+      return DAMAGED("manifest: entry #%u: launch #%u: %u weights for a kernel "
+                     "of %u",
+                     entry, index, launch.weights()->size(), slots->size());
+    for (uint32_t i = 0; i < launch.weights()->size(); ++i) {
+      uint32_t first = launch.weights()->Get(i);
+      uint32_t count = slots ? slots->Get(i) : 1;
+      if (count == 0 || !Fits(first, count, manifest.weights()->size()))
+        return DAMAGED("manifest: entry #%u: launch #%u: weights %u + %u of %u",
+                       entry, index, first, count, manifest.weights()->size());
+    }
 
     if (launch.grid_kind() > abi::GridKind::MAX)
       return MakeStatus(allocator, HEADRACE_STATUS_UNIMPLEMENTED,
@@ -581,8 +593,13 @@ uint64_t GridTasks(abi::GridKind kind, uint64_t base, uint64_t block,
   case abi::GridKind::per_token_block:
     return base * ((tokens + block - 1) / block);
   case abi::GridKind::per_routed: {
-    uint64_t routed = Product(block, tokens);
-    return base * std::min(limit, routed);
+    uint64_t routed = std::min(limit, Product(block, tokens));
+    auto bound = [&](int64_t active) {
+      return std::min(routed, static_cast<uint64_t>(active));
+    };
+    uint64_t first = bound(counts[HEADRACE_COUNT_FIRST_ACTIVE]);
+    uint64_t end = bound(counts[HEADRACE_COUNT_END_ACTIVE]);
+    return first < end ? base * (end - first) : 0;
   }
   }
   return 0;

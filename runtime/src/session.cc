@@ -403,8 +403,8 @@ Status headrace_session_t::Invoke(const headrace_invoke_options_t &options) {
                                  options.output_count, options.outputs_data,
                                  options.output_bytes));
 
-  const int64_t counts[HEADRACE_COUNT_COUNT] = {options.tokens, sequences,
-                                                outputs};
+  const int64_t counts[HEADRACE_COUNT_COUNT] = {
+      options.tokens, sequences, outputs, 0, HEADRACE_ALL_ACTIVE};
   const uint64_t deadline = DeadlineOf(options.timeout_ns, timeout_ns);
   transfers.clear();
   if (!device->SharesHostMemory()) {
@@ -644,6 +644,8 @@ void headrace_session_t::FillPass(const headrace_step_options_t &options,
   pass->counts[HEADRACE_COUNT_TOKENS] = rows;
   pass->counts[HEADRACE_COUNT_SEQUENCES] = slots;
   pass->counts[HEADRACE_COUNT_OUTPUTS] = outputs;
+  pass->counts[HEADRACE_COUNT_FIRST_ACTIVE] = 0;
+  pass->counts[HEADRACE_COUNT_END_ACTIVE] = HEADRACE_ALL_ACTIVE;
 }
 
 /// Lists what a pass sends and fetches on a device with memory of its own:

@@ -138,7 +138,7 @@ INSTANTIATE_TEST_SUITE_P(
              CHANGE(LAUNCH->kind = static_cast<abi::LaunchKind>(5)), "kind 5",
              HEADRACE_STATUS_UNIMPLEMENTED},
         Case{"launch_kernel", CHANGE(LAUNCH->kernel = 99), "kernel 99"},
-        Case{"launch_weight", CHANGE(LAUNCH->weights[0] = 99), "weight 99"},
+        Case{"launch_weight", CHANGE(LAUNCH->weights[0] = 99), "weights 99 + 1 of 2"},
         Case{"launch_buffer", CHANGE(LAUNCH->buffers[0] = 99), "buffer 99"},
         Case{"launch_parameters",
              CHANGE(LAUNCH->buffers.resize(600, LAUNCH->buffers[0])),

@@ -287,6 +287,7 @@ LogicalResult ProgramLowering::run() {
   Value weights = field(call, offsetof(headrace_call_t, weights));
   Value ids = field(call, offsetof(headrace_call_t, weight_ids));
   int64_t bufferCount = program.getBuffers();
+  SmallVector<int64_t> slots;
   for (BlockArgument arg : body.getArguments().drop_front()) {
     int64_t i = arg.getArgNumber() - 1;
     Value base;
@@ -295,11 +296,20 @@ LogicalResult ProgramLowering::run() {
     } else {
       Value id = load(b.getI32Type(), offset(ids, (i - bufferCount) * 4));
       Value wide = LLVM::ZExtOp::create(b, loc, b.getI64Type(), id);
-      base = load(ptr(), LLVM::GEPOp::create(b, loc, ptr(), ptr(), weights,
-                                             ArrayRef<LLVM::GEPArg>{wide}));
+      base = LLVM::GEPOp::create(b, loc, ptr(), ptr(), weights,
+                                 ArrayRef<LLVM::GEPArg>{wide});
+      // A stacked weight stays a place in the table: flow.expert reads there.
+      bool stacked =
+          !arg.use_empty() &&
+          llvm::all_of(arg.getUsers(), llvm::IsaPred<flow::ExpertOp>);
+      slots.push_back(stacked ? cast<MemRefType>(arg.getType()).getDimSize(0)
+                              : 1);
+      if (!stacked)
+        base = load(ptr(), base);
     }
     map.map(arg, base);
   }
+  function->setAttr("headrace.weight_slots", b.getDenseI64ArrayAttr(slots));
   if (failed(lowerBlock(body)))
     return failure();
   LLVM::ReturnOp::create(b, loc, ValueRange{});
@@ -349,6 +359,13 @@ LogicalResult ProgramLowering::lowerOp(Operation *op) {
                                   index(bytesOf(type.getElementType())))));
         }
         map.map(op.getResult(), base);
+        return success();
+      })
+      .Case([&](flow::ExpertOp op) {
+        Value slot = LLVM::GEPOp::create(
+            b, loc, ptr(), ptr(), map.lookup(op.getWeights()),
+            ArrayRef<LLVM::GEPArg>{toI64(map.lookup(op.getIndex()))});
+        map.map(op.getResult(), load(ptr(), slot));
         return success();
       })
       .Case([&](flow::SameOp op) {

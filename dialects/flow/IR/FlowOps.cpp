@@ -106,6 +106,25 @@ LogicalResult ScratchOp::verify() {
   return success();
 }
 
+LogicalResult ExpertOp::verify() {
+  auto weights = cast<MemRefType>(getWeights().getType());
+  auto one = cast<MemRefType>(getResult().getType());
+  auto program = (*this)->getParentOfType<ProgramOp>();
+  auto argument = dyn_cast<BlockArgument>(getWeights());
+  if (program && (!argument || argument.getOwner()->getParentOp() != program ||
+                  int64_t(argument.getArgNumber()) <=
+                      int64_t(program.getBuffers()))) // flow.expert C1
+    return emitOpError("expected an argument of the program behind its ")
+           << program.getBuffers() << " buffers";
+  if (weights.getRank() < 2 || !weights.hasStaticShape() ||
+      !weights.getLayout().isIdentity() ||
+      one != MemRefType::get(weights.getShape().drop_front(),
+                             weights.getElementType())) // flow.expert C2
+    return emitOpError("expected ")
+           << weights << " without its first dimension, but got " << one;
+  return success();
+}
+
 LogicalResult SplitOp::verify() {
   AccType input = getInput().getType();
   AccType half =

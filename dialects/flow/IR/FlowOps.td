@@ -125,7 +125,7 @@ def Flow_ProgramOp : Flow_Op<"program",
   let description = [{
     The block's first argument is the task number; the others are the kernel's
     operands and results as memory: `buffers` activations (in launch order), then
-    weights. Rows of a buffer may be padded: the memref's strides say so.
+    weights, of which the stacked ones are read through `flow.expert` only. Rows of a buffer may be padded: the memref's strides say so.
     `scratch` bytes of fast memory belong to the worker that runs the task.
     Besides tile ops the body holds `scf`, `arith`, `math`, `index` and
     `memref.load` / `memref.store`.
@@ -146,12 +146,19 @@ def Flow_ProgramOp : Flow_Op<"program",
 
 def Flow_Count : Flow_I32Enum<"Count", "a size of the step", [
     I32EnumAttrCase<"tokens", 0>, I32EnumAttrCase<"sequences", 1>,
-    I32EnumAttrCase<"outputs", 2>]>;
+    I32EnumAttrCase<"outputs", 2>, I32EnumAttrCase<"first_active", 3>,
+    I32EnumAttrCase<"end_active", 4>]>;
 def Flow_CountAttr : EnumAttr<Flow_Dialect, Flow_Count, "count">;
 
 def Flow_CountOp : Flow_Op<"count", [Pure]> {
   let summary = "a size of the running step";
-  let description = "Example: `%t = flow.count tokens`";
+  let description = [{
+    `first_active` and `end_active` are the part of a routing's list of active
+    experts that this run of a routed kernel handles: all of it, or one wave of
+    it where fast memory does not hold all of them at once.
+
+    Example: `%t = flow.count tokens`
+  }];
   let arguments = (ins Flow_CountAttr:$what);
   let results = (outs Index:$result);
   let assemblyFormat = "`` $what attr-dict";
@@ -187,6 +194,25 @@ def Flow_ViewOp : Flow_Op<"view", [Pure]> {
   let assemblyFormat = [{
     $source (`at` $start^)? `offset` $offset attr-dict
     `:` type($source) `to` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def Flow_ExpertOp : Flow_Op<"expert", [Pure]> {
+  let summary = "the weights of one expert";
+  let description = [{
+    `weights` stands for E matrices of one form, one a slot of the binding
+    table, so that each of them may lie anywhere; the result is matrix `index`.
+
+    - (C1) `weights` is an argument of the program behind its buffers.
+    - (C2) the result is `weights` without its first dimension.
+
+    Example: `%one = flow.expert %w[%e] : memref<8x6x32x32x2xbf16> to memref<6x32x32x2xbf16>`
+  }];
+  let arguments = (ins AnyMemRef:$weights, Index:$index);
+  let results = (outs AnyMemRef:$result);
+  let assemblyFormat = [{
+    $weights `[` $index `]` attr-dict `:` type($weights) `to` type($result)
   }];
   let hasVerifier = 1;
 }

@@ -359,3 +359,28 @@ func.func @yield_parent() {
   // expected-error @+1 {{'flow.yield' op expects parent op to be one of 'flow.kernel, flow.map, flow.rows'}}
   flow.yield
 }
+
+// -----
+
+flow.program @expert_c1_buffer "routed_up" buffers 1 scratch 0 grid <fixed, base = 1> {
+^bb0(%task: index, %w: memref<8x3x32x32x2xbf16>):
+  // expected-error @+1 {{'flow.expert' op expected an argument of the program behind its 1 buffers}}
+  %one = flow.expert %w[%task] : memref<8x3x32x32x2xbf16> to memref<3x32x32x2xbf16>
+}
+
+// -----
+
+flow.program @expert_c1_scratch "routed_up" buffers 0 scratch 1024 grid <fixed, base = 1> {
+^bb0(%task: index):
+  %s = flow.scratch offset 0 : memref<2x64xf32>
+  // expected-error @+1 {{'flow.expert' op expected an argument of the program behind its 0 buffers}}
+  %one = flow.expert %s[%task] : memref<2x64xf32> to memref<64xf32>
+}
+
+// -----
+
+func.func @expert_c2(%w: memref<8x3x32x32x2xbf16>, %e: index) {
+  // expected-error @+1 {{'flow.expert' op expected 'memref<8x3x32x32x2xbf16>' without its first dimension, but got 'memref<8x32x32x2xbf16>'}}
+  %one = flow.expert %w[%e] : memref<8x3x32x32x2xbf16> to memref<8x32x32x2xbf16>
+  return
+}
