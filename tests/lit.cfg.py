@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # How the .mlir and .test files under tests/ are run. tests/README.md explains.
 import os
+import shutil
 
 import lit.formats
 
@@ -43,6 +44,14 @@ for feature, flag in (
     if flag in flags:
         config.available_features.add(feature)
 
+# A browser draws the pages that tools write; tests of them are skipped without.
+chromium = shutil.which("chromium")
+if chromium:
+    config.available_features.add("chromium")
+    config.substitutions.append(
+        ("%chromium", chromium + " --headless --no-sandbox --disable-gpu --hide-scrollbars"
+         " --disable-dev-shm-usage --disable-background-networking")
+    )
 config.substitutions.append(("%python", config.python))
 config.substitutions.append(("%cc", config.c_compiler))
 config.substitutions.append(("%ptxas", config.ptxas))

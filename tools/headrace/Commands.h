@@ -13,6 +13,7 @@ int runCommand(int argc, char **argv);
 int interpretCommand(int argc, char **argv);
 int benchCommand(int argc, char **argv);
 int machineCommand(int argc, char **argv);
+int simulateCommand(int argc, char **argv);
 int inspectCommand(int argc, char **argv);
 int verifyCommand(int argc, char **argv);
 

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // headrace inspect and verify.
+#include "compiler/machine/LoadMachine.h"
 #include "runtime/abi/kernel_abi.h"
 #include "tools/headrace/Commands.h"
 #include "tools/headrace/Flags.h"
 #include "tools/headrace/Progress.h"
 #include "tools/headrace/Runtime.h"
+#include "tools/headrace/timeline/SimulateStep.h"
+#include "tools/headrace/timeline/Timeline.h"
 #include <cinttypes>
 #include <cstdio>
 #include <set>
@@ -321,19 +324,45 @@ void Inspector::weights() const {
 
 } // namespace
 
+static int timeline(CommandLine &line) {
+  if (!line.has("--machine"))
+    return line.usageError("--timeline needs --machine; headrace machine "
+                           "--list names the shipped ones");
+  StepRequest request;
+  request.shape.context = uint64_t(line.number("--context", 0, 0, 1 << 30));
+  if (line.failed)
+    return kUsage;
+  auto machine = loadMachine(line.text("--machine", ""));
+  if (!machine)
+    return fail(llvm::toString(machine.takeError()));
+  auto step = simulateStep(line.positional()[0], *machine, request);
+  if (!step)
+    return fail(llvm::toString(step.takeError()));
+  if (auto error = writeTimeline(*step, line.text("--timeline", "")))
+    return fail(llvm::toString(std::move(error)));
+  return kSuccess;
+}
+
 int tools::inspectCommand(int argc, char **argv) {
-  CommandLine line("headrace inspect PACKAGE [TABLES]",
-                   {{"--entries", nullptr, "the entry points"},
-                    {"--kernels", nullptr, "the kernels and their grids"},
-                    {"--buffers", nullptr, "the buffers and their places"},
-                    {"--levels", nullptr, "bytes of each memory level"},
-                    {"--weights", nullptr,
-                     "the weights and their blobs "
-                     "(default: all of these)"}});
+  CommandLine line(
+      "headrace inspect PACKAGE [TABLES]",
+      {{"--entries", nullptr, "the entry points"},
+       {"--kernels", nullptr, "the kernels and their grids"},
+       {"--buffers", nullptr, "the buffers and their places"},
+       {"--levels", nullptr, "bytes of each memory level"},
+       {"--weights", nullptr,
+        "the weights and their blobs "
+        "(default: all of these)"},
+       {"--timeline", "FILE",
+        "write a simulated decode step as a page, no table"},
+       {"--machine", "NAME|FILE", "that it runs on"},
+       {"--context", "N", "positions before the step (default: 0)"}});
   if (int code = line.parse(argc, argv); code >= 0)
     return code;
   if (line.positional().size() != 1)
     return line.usageError("expected one package");
+  if (line.has("--timeline"))
+    return timeline(line);
   Inspector inspector(line.positional()[0]);
   if (auto error = inspector.open())
     return fail(llvm::toString(std::move(error)));

@@ -74,12 +74,22 @@ record(unsigned threads, const std::string &directory, uint64_t diskBytes) {
   auto probe = MachineProbe::create(threads);
   if (!probe)
     return probe.takeError();
+  const uint64_t waited = waitedForCoreNs();
+  const double begin = now();
   double copy = (*probe)->copyRate();
   double load = (*probe)->loadLatencyNs();
   double handOver = (*probe)->handOverNs();
   double read = (*probe)->best().readBytesPerSecond;
   uint64_t dram =
       uint64_t(sysconf(_SC_PHYS_PAGES)) * uint64_t(sysconf(_SC_PAGESIZE));
+
+  if (double share = double(waitedForCoreNs() - waited) * 1e-9 /
+                     ((now() - begin) * threads);
+      share > 0.01)
+    fprintf(stderr,
+            "note: other programs had the cores for %.0f %% of the time; the "
+            "figures are theirs too\n",
+            100 * share);
 
   std::string text;
   llvm::raw_string_ostream out(text);

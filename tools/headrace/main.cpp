@@ -22,6 +22,7 @@ const Command kCommands[] = {
     {"interpret", interpretCommand, "run a module slowly, as the reference"},
     {"bench", benchCommand, "time layers and models against their bounds"},
     {"machine", machineCommand, "record this machine for plans"},
+    {"simulate", simulateCommand, "predict the time of a package's steps"},
     {"inspect", inspectCommand, "what a package holds"},
     {"verify", verifyCommand, "check every digest of a package"},
 };

@@ -67,7 +67,8 @@ func.func @use() -> tensor<2x40x64xbf16> {
 }
 
 // CHECK-LABEL: module @example
-module @example {
+// CHECK-SAME: #tier.compute<"bf16", operations = 989400000000000>
+module @example attributes {test.compute = #tier.compute<"bf16", operations = 989400000000000>} {
   // CHECK: tier.weight @layer0.gate : tensor<2x40x64xbf16>
   tier.weight @layer0.gate : tensor<2x40x64xbf16> from [
     #tier.range<"model.safetensors" at 128 bytes 5120>,
