@@ -5,6 +5,7 @@
 #include "runtime/abi/kernel_abi.h"
 #include "runtime/abi/package_format.h"
 #include "runtime/src/manifest_gpu.h"
+#include "runtime/src/manifest_plan.h"
 #include "runtime/src/structs.h"
 
 #include <cinttypes>
@@ -80,7 +81,8 @@ public:
     HEADRACE_RETURN_IF_ERROR(CheckBuffers());
     HEADRACE_RETURN_IF_ERROR(CheckKernels());
     HEADRACE_RETURN_IF_ERROR(CheckEntries());
-    return CheckLanguageModel();
+    HEADRACE_RETURN_IF_ERROR(CheckLanguageModel());
+    return CheckPlan(allocator, manifest, manifest_bytes, summary);
   }
 
 private:
@@ -274,7 +276,7 @@ private:
                          i, buffer->offset(), whole);
       }
       if (buffer->kind() != abi::BufferKind::scratch)
-        continue;
+        continue; // with a plan, CheckPlan looks at the others
       uint64_t capacity = manifest.levels()->Get(buffer->level())->bytes();
       if (buffer->offset() % kCacheLine)
         return DAMAGED("manifest: buffer #%u: offset %" PRIu64

@@ -3,6 +3,7 @@
 #include "tests/runtime/toy_package.h"
 
 #include "runtime/abi/package_format.h"
+#include "runtime/abi/schedule_digest.h"
 #include "runtime/src/digest.h"
 
 #include <algorithm>
@@ -209,6 +210,94 @@ std::unique_ptr<abi::ManifestT> ToyManifest() {
 std::unique_ptr<abi::ManifestT> SmallToyManifest() {
   std::unique_ptr<abi::ManifestT> manifest = ToyManifest();
   manifest->entries.resize(kSlow + 1);
+  return manifest;
+}
+
+std::unique_ptr<abi::StepT> ToyStep(abi::StepKind kind, uint32_t launch,
+                                    uint32_t bundle, uint32_t slot) {
+  auto step = std::make_unique<abi::StepT>();
+  step->kind = kind;
+  step->launch = launch;
+  step->bundle = bundle;
+  step->slot = slot;
+  return step;
+}
+
+void SealPlan(abi::ManifestT *manifest) {
+  flatbuffers::FlatBufferBuilder builder;
+  abi::FinishManifestBuffer(builder, abi::Manifest::Pack(builder, manifest));
+  std::vector<uint64_t> words;
+  abi::ForEachScheduleWord(*abi::GetManifest(builder.GetBufferPointer()),
+                           [&](uint64_t word) { words.push_back(word); });
+  manifest->plan->digest = Digest(words.data(), words.size() * 8);
+  for (auto &peak : manifest->certificate)
+    peak->digest = manifest->plan->digest;
+}
+
+std::unique_ptr<abi::ManifestT> PlannedToyManifest() {
+  using Kind = abi::StepKind;
+  std::unique_ptr<abi::ManifestT> manifest = SmallToyManifest();
+  manifest->plan = std::make_unique<abi::PlanT>();
+  abi::PlanT &plan = *manifest->plan;
+  uint64_t end = 0;
+  auto take = [&](uint64_t bytes) {
+    uint64_t offset = end;
+    end += AlignUp(bytes);
+    return offset;
+  };
+  for (auto &buffer : manifest->buffers)
+    if (buffer->name != "kv_pool")
+      buffer->offset = take(buffer->bytes);
+  plan.strategy = "toy";
+  plan.workers = 4;
+  plan.worker_bytes = HEADRACE_PACKAGE_ALIGNMENT;
+  plan.scratch_offset = take(plan.workers * plan.worker_bytes);
+  plan.kv_pages = kToyMaxSequences * TOY_MAX_PAGES;
+  plan.kv_offset = take(plan.kv_pages * manifest->kv->page_bytes);
+
+  abi::WeightT &resident = *manifest->weights[1];
+  resident.residency = abi::Residency::resident;
+  resident.offset = take(manifest->blobs[resident.blob]->bytes);
+  manifest->weights[0]->residency = abi::Residency::streamed;
+  auto bundle = std::make_unique<abi::BundleT>();
+  bundle->bytes = AlignUp(manifest->blobs[0]->bytes);
+  bundle->weights = {0};
+  bundle->offsets = {0};
+  auto ring = std::make_unique<abi::PoolT>();
+  ring->name = "ring";
+  ring->slot_bytes = bundle->bytes;
+  ring->min_slots = ring->slots = 2;
+  ring->offset = take(ring->slots * ring->slot_bytes);
+  plan.bundles.push_back(std::move(bundle));
+  plan.pools.push_back(std::move(ring));
+
+  auto &forward = manifest->entries[kForward]->steps;
+  forward.push_back(ToyStep(Kind::fetch, 0, 0, 1));
+  forward.push_back(ToyStep(Kind::launch, 0));
+  forward.push_back(ToyStep(Kind::launch, 1));
+  forward.push_back(ToyStep(Kind::wait, 0, 0, 1));
+  forward.push_back(ToyStep(Kind::launch, 2));
+  forward.push_back(ToyStep(Kind::release, 0, 0, 1));
+  auto &scale = manifest->entries[kScale]->steps;
+  scale.push_back(ToyStep(Kind::fetch, 0));
+  scale.push_back(ToyStep(Kind::wait, 0));
+  scale.push_back(ToyStep(Kind::launch, 0));
+  scale.push_back(ToyStep(Kind::release, 0));
+
+  manifest->levels[0]->arena_bytes = end;
+  plan.budget = plan.minimum_bytes = end;
+  abi::PeakT &peak = *manifest->certificate[0];
+  peak.bytes = end;
+  auto part = std::make_unique<abi::PartT>();
+  part->kind = abi::PartKind::kv;
+  part->offset = plan.kv_offset;
+  part->bytes = plan.kv_pages * manifest->kv->page_bytes;
+  peak.parts.push_back(std::move(part));
+  peak.witness = std::make_unique<abi::WitnessT>();
+  peak.witness->tokens = kToyMaxTokens;
+  peak.witness->sequences = kToyMaxSequences;
+  peak.witness->context = TOY_CONTEXT;
+  SealPlan(manifest.get());
   return manifest;
 }
 

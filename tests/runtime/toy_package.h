@@ -37,6 +37,17 @@ std::unique_ptr<abi::ManifestT> ToyManifest();
 /// every byte.
 std::unique_ptr<abi::ManifestT> SmallToyManifest();
 
+/// The small toy with a plan: weight 0 is streamed through a ring of two slots
+/// by the entries that read it, weight 1 is resident.
+std::unique_ptr<abi::ManifestT> PlannedToyManifest();
+
+/// A step of a plan.
+std::unique_ptr<abi::StepT> ToyStep(abi::StepKind kind, uint32_t launch,
+                                    uint32_t bundle = 0, uint32_t slot = 0);
+
+/// Writes the digest of the schedule into plan and certificate.
+void SealPlan(abi::ManifestT *manifest);
+
 /// The file around `manifest`: header, sections and digests; the ranges of code
 /// and blob are laid out anew if `lay_out`.
 std::vector<uint8_t> ToyFile(abi::ManifestT &manifest, bool lay_out = true);

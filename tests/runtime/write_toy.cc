@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Writes the toy package to the path given, for tests of programs. With
-// --small, the smaller one: the seed of the fuzz target.
+// --small, the smaller one, with --planned, the one with a plan: seeds of the
+// fuzz target.
 #include "tests/runtime/toy_package.h"
 
 #include <cstdio>
@@ -8,10 +9,13 @@
 
 int main(int argc, char **argv) {
   const bool small = argc == 3 && std::strcmp(argv[2], "--small") == 0;
-  if (argc != 2 && !small)
+  const bool planned = argc == 3 && std::strcmp(argv[2], "--planned") == 0;
+  if (argc != 2 && !small && !planned)
     return 2;
-  const std::vector<uint8_t> bytes =
-      small ? headrace::tests::SmallToyFile() : headrace::tests::ToyFile();
+  using namespace headrace::tests;
+  const std::vector<uint8_t> bytes = planned ? ToyFile(*PlannedToyManifest())
+                                     : small ? SmallToyFile()
+                                             : ToyFile();
   std::FILE *file = std::fopen(argv[1], "wb");
   if (!file)
     return 1;

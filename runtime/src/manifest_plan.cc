@@ -1,0 +1,564 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Manifest, plan part: checks of where bytes live and when they move.
+#include "runtime/src/manifest_plan.h"
+
+#include "runtime/abi/package_format.h"
+#include "runtime/abi/schedule_digest.h"
+#include "runtime/src/digest.h"
+
+#include <algorithm>
+#include <cinttypes>
+
+namespace headrace::runtime {
+namespace {
+
+constexpr uint64_t kPage = HEADRACE_PACKAGE_ALIGNMENT;
+constexpr uint32_t kMaxWorkers = 1u << 16;
+
+/// A macro, so that the compiler checks the format.
+#define DAMAGED(...)                                                           \
+  MakeStatus(allocator, HEADRACE_STATUS_DATA_LOSS, __VA_ARGS__)
+
+bool Fits(uint64_t offset, uint64_t bytes, uint64_t end) {
+  return offset <= end && bytes <= end - offset;
+}
+bool FitsProduct(uint64_t offset, uint64_t a, uint64_t b, uint64_t end) {
+  uint64_t bytes;
+  return !__builtin_mul_overflow(a, b, &bytes) && Fits(offset, bytes, end);
+}
+
+/// Bytes of one level's arena that something takes.
+struct Range {
+  uint32_t level;
+  uint64_t offset;
+  uint64_t bytes;
+  bool buffer; // may share bytes with other buffers
+  const char *what;
+  uint32_t index;
+};
+
+using Launches = flatbuffers::Vector<flatbuffers::Offset<abi::Launch>>;
+using Steps = flatbuffers::Vector<flatbuffers::Offset<abi::Step>>;
+
+class PlanChecker {
+public:
+  PlanChecker(const Allocator &allocator, const abi::Manifest &manifest,
+              uint64_t manifest_bytes, ManifestSummary *summary)
+      : allocator(allocator), manifest(manifest), plan(*manifest.plan()),
+        manifest_bytes(manifest_bytes), summary(summary),
+        ranges(StdAllocator<Range>(allocator)),
+        bundle_of(manifest.weights()->size(), kNoIndex,
+                  StdAllocator<uint32_t>(allocator)),
+        states(plan.bundles()->size(), State::absent,
+               StdAllocator<State>(allocator)),
+        slots(StdAllocator<uint32_t>(allocator)),
+        first_slot(StdAllocator<uint32_t>(allocator)) {}
+
+  Status Run() {
+    HEADRACE_RETURN_IF_ERROR(CheckLevels());
+    HEADRACE_RETURN_IF_ERROR(CheckPools());
+    HEADRACE_RETURN_IF_ERROR(CheckBundles());
+    HEADRACE_RETURN_IF_ERROR(CheckWeights());
+    HEADRACE_RETURN_IF_ERROR(CheckRoutings());
+    HEADRACE_RETURN_IF_ERROR(CheckRanges());
+    for (uint32_t i = 0; i < manifest.entries()->size(); ++i) {
+      const abi::Entry &entry = *manifest.entries()->Get(i);
+      HEADRACE_RETURN_IF_ERROR(CheckSteps(i, *entry.launches(), entry.steps()));
+      for (uint32_t j = 0; entry.classes() && j < entry.classes()->size(); ++j)
+        HEADRACE_RETURN_IF_ERROR(
+            CheckSteps(i, *entry.classes()->Get(j)->launches(),
+                       entry.classes()->Get(j)->steps()));
+    }
+    return CheckCertificate();
+  }
+
+private:
+  enum class State : uint8_t { absent, fetched, arrived };
+
+  /// As in manifest.cc: shared vectors must not multiply work.
+  Status Spend(uint64_t bytes) {
+    spent += bytes;
+    if (spent > manifest_bytes)
+      return DAMAGED("manifest: plan: describes more than its %" PRIu64
+                     " bytes can hold",
+                     manifest_bytes);
+    return Status();
+  }
+
+  uint64_t ArenaBytes(uint32_t level) const {
+    return manifest.levels()->Get(level)->arena_bytes();
+  }
+
+  Status CheckLevels() {
+    const uint32_t levels = manifest.levels()->size();
+    for (uint32_t i = 0; i < levels; ++i) {
+      const abi::Level &level = *manifest.levels()->Get(i);
+      if (level.arena_bytes() > level.bytes())
+        return DAMAGED("manifest: level #%u: an arena of %" PRIu64
+                       " bytes in %" PRIu64,
+                       i, level.arena_bytes(), level.bytes());
+      summary->arena_bytes[i] = level.arena_bytes();
+    }
+    if (plan.fast_level() >= levels || plan.kv_level() >= levels)
+      return DAMAGED("manifest: plan: level %u or %u of %u", plan.fast_level(),
+                     plan.kv_level(), levels);
+    const uint64_t arena = ArenaBytes(plan.fast_level());
+    if (plan.budget() && arena > plan.budget())
+      return DAMAGED("manifest: plan: an arena of %" PRIu64
+                     " bytes for a budget of %" PRIu64,
+                     arena, plan.budget());
+    if (plan.minimum_bytes() > arena)
+      return DAMAGED("manifest: plan: a minimum of %" PRIu64
+                     " bytes in an arena of %" PRIu64,
+                     plan.minimum_bytes(), arena);
+    if (plan.workers() == 0 || plan.workers() > kMaxWorkers ||
+        plan.worker_bytes() < summary->max_scratch_bytes ||
+        plan.worker_bytes() % kPage || plan.scratch_offset() % kPage ||
+        !FitsProduct(plan.scratch_offset(), plan.workers(), plan.worker_bytes(),
+                     arena))
+      return DAMAGED("manifest: plan: scratch of %u workers of %" PRIu64
+                     " bytes at %" PRIu64 " in an arena of %" PRIu64,
+                     plan.workers(), plan.worker_bytes(), plan.scratch_offset(),
+                     arena);
+    Take(plan.fast_level(), plan.scratch_offset(),
+         plan.workers() * plan.worker_bytes(), "scratch of worker", 0);
+    if (!manifest.kv())
+      return Status();
+    const uint64_t page = manifest.kv()->page_bytes();
+    if (plan.kv_pages() == 0 || plan.kv_pages() > INT32_MAX ||
+        plan.kv_offset() % kPage ||
+        !FitsProduct(plan.kv_offset(), plan.kv_pages(), page,
+                     ArenaBytes(plan.kv_level())))
+      return DAMAGED("manifest: plan: %u pages of %" PRIu64 " bytes at %" PRIu64
+                     " in an arena of %" PRIu64,
+                     plan.kv_pages(), page, plan.kv_offset(),
+                     ArenaBytes(plan.kv_level()));
+    Take(plan.kv_level(), plan.kv_offset(), plan.kv_pages() * page,
+         "key-value pool", 0);
+    return Status();
+  }
+
+  void Take(uint32_t level, uint64_t offset, uint64_t bytes, const char *what,
+            uint32_t index, bool buffer = false) {
+    if (bytes)
+      ranges.push_back({level, offset, bytes, buffer, what, index});
+  }
+
+  Status CheckPools() {
+    for (uint32_t i = 0; i < plan.pools()->size(); ++i) {
+      const abi::Pool &pool = *plan.pools()->Get(i);
+      if (pool.kind() > abi::PoolKind::MAX ||
+          pool.policy() > abi::CachePolicy::MAX)
+        return MakeStatus(allocator, HEADRACE_STATUS_UNIMPLEMENTED,
+                          "manifest: pool #%u: kind %u or policy %u is of a "
+                          "newer version",
+                          i, static_cast<unsigned>(pool.kind()),
+                          static_cast<unsigned>(pool.policy()));
+      if (pool.level() >= manifest.levels()->size())
+        return DAMAGED("manifest: pool #%u: level %u of %u", i, pool.level(),
+                       manifest.levels()->size());
+      if (pool.min_slots() == 0 || pool.slots() < pool.min_slots() ||
+          pool.slot_bytes() == 0 || pool.slot_bytes() % kPage ||
+          pool.offset() % kPage ||
+          !FitsProduct(pool.offset(), pool.slots(), pool.slot_bytes(),
+                       ArenaBytes(pool.level())))
+        return DAMAGED("manifest: pool #%u: %u slots (at least %u) of %" PRIu64
+                       " bytes at %" PRIu64 " in an arena of %" PRIu64,
+                       i, pool.slots(), pool.min_slots(), pool.slot_bytes(),
+                       pool.offset(), ArenaBytes(pool.level()));
+      // What a slot holds is looked up, so slots are few enough to list.
+      if (pool.slots() > kMaxSlots - slots.size())
+        return DAMAGED("manifest: pool #%u: %u slots", i, pool.slots());
+      Take(pool.level(), pool.offset(), pool.slots() * pool.slot_bytes(),
+           "slots of pool", i);
+      first_slot.push_back(static_cast<uint32_t>(slots.size()));
+      if (pool.kind() == abi::PoolKind::ring)
+        slots.resize(slots.size() + pool.slots(), kNoIndex);
+    }
+    return Status();
+  }
+
+  Status CheckBundles() {
+    for (uint32_t i = 0; i < plan.bundles()->size(); ++i) {
+      const abi::Bundle &bundle = *plan.bundles()->Get(i);
+      if (bundle.pool() >= plan.pools()->size())
+        return DAMAGED("manifest: bundle #%u: pool %u of %u", i, bundle.pool(),
+                       plan.pools()->size());
+      const uint64_t room = plan.pools()->Get(bundle.pool())->slot_bytes();
+      if (bundle.bytes() > room)
+        return DAMAGED("manifest: bundle #%u: %" PRIu64
+                       " bytes for slots of %" PRIu64,
+                       i, bundle.bytes(), room);
+      if (bundle.weights()->size() == 0 ||
+          bundle.offsets()->size() != bundle.weights()->size())
+        return DAMAGED("manifest: bundle #%u: %u weights at %u offsets", i,
+                       bundle.weights()->size(), bundle.offsets()->size());
+      uint64_t end = 0;
+      for (uint32_t j = 0; j < bundle.weights()->size(); ++j) {
+        const uint32_t weight = bundle.weights()->Get(j);
+        const uint64_t offset = bundle.offsets()->Get(j);
+        if (weight >= bundle_of.size() || bundle_of[weight] != kNoIndex)
+          return DAMAGED("manifest: bundle #%u: weight %u of %zu is none or in "
+                         "two bundles",
+                         i, weight, bundle_of.size());
+        bundle_of[weight] = i;
+        const uint64_t bytes = PackedBytes(weight);
+        if (offset < end || offset % kPage ||
+            !Fits(offset, bytes, bundle.bytes()))
+          return DAMAGED("manifest: bundle #%u: weight %u: bytes %" PRIu64
+                         " + %" PRIu64 " behind %" PRIu64 " in %" PRIu64,
+                         i, weight, offset, bytes, end, bundle.bytes());
+        end = offset + bytes;
+      }
+    }
+    return Status();
+  }
+
+  /// Whole pages that weight `weight` takes.
+  uint64_t PackedBytes(uint32_t weight) const {
+    // Blobs lie inside the file, so this cannot overflow.
+    const uint64_t bytes =
+        manifest.blobs()->Get(manifest.weights()->Get(weight)->blob())->bytes();
+    return (bytes + kPage - 1) / kPage * kPage;
+  }
+
+  Status CheckWeights() {
+    for (uint32_t i = 0; i < manifest.weights()->size(); ++i) {
+      const abi::Weight &weight = *manifest.weights()->Get(i);
+      const bool bundled = weight.residency() == abi::Residency::streamed ||
+                           weight.residency() == abi::Residency::routed;
+      if (weight.residency() > abi::Residency::MAX)
+        return MakeStatus(allocator, HEADRACE_STATUS_UNIMPLEMENTED,
+                          "manifest: weight #%u: residency %u is of a newer "
+                          "version",
+                          i, static_cast<unsigned>(weight.residency()));
+      if (weight.residency() == abi::Residency::mapped ||
+          bundled != (bundle_of[i] != kNoIndex))
+        return DAMAGED("manifest: weight #%u: the plan does not place it", i);
+      if (bundled) {
+        const bool ring = plan.pools()
+                              ->Get(plan.bundles()->Get(bundle_of[i])->pool())
+                              ->kind() == abi::PoolKind::ring;
+        if (ring != (weight.residency() == abi::Residency::streamed))
+          return DAMAGED("manifest: weight #%u: in a pool of another kind", i);
+        continue;
+      }
+      if (weight.level() >= manifest.levels()->size() ||
+          weight.offset() % kPage ||
+          !Fits(weight.offset(), PackedBytes(i), ArenaBytes(weight.level())))
+        return DAMAGED("manifest: weight #%u: bytes %" PRIu64 " + %" PRIu64
+                       " of level %u",
+                       i, weight.offset(), PackedBytes(i), weight.level());
+      Take(weight.level(), weight.offset(), PackedBytes(i), "weight", i);
+    }
+    return Status();
+  }
+
+  Status CheckRoutings() {
+    for (uint32_t i = 0; i < plan.routings()->size(); ++i) {
+      const abi::Routing &routing = *plan.routings()->Get(i);
+      if (routing.buffer() >= manifest.buffers()->size() ||
+          manifest.buffers()->Get(routing.buffer())->kind() !=
+              abi::BufferKind::scratch)
+        return DAMAGED("manifest: routing #%u: buffer %u is not planned", i,
+                       routing.buffer());
+      const uint64_t bytes = manifest.buffers()->Get(routing.buffer())->bytes();
+      if (routing.experts() == 0 || routing.active_count_offset() % 4 ||
+          routing.active_offset() % 4 ||
+          !Fits(routing.active_count_offset(), 4, bytes) ||
+          !FitsProduct(routing.active_offset(), routing.experts(), 4, bytes))
+        return DAMAGED("manifest: routing #%u: %u experts at %" PRIu64
+                       " and their number at %" PRIu64 " of %" PRIu64 " bytes",
+                       i, routing.experts(), routing.active_offset(),
+                       routing.active_count_offset(), bytes);
+    }
+    return Status();
+  }
+
+  /// Buffers share bytes with other buffers only, all else with nothing.
+  Status CheckRanges() {
+    for (uint32_t i = 0; i < manifest.buffers()->size(); ++i) {
+      const abi::Buffer &buffer = *manifest.buffers()->Get(i);
+      if (buffer.kind() == abi::BufferKind::view ||
+          (manifest.kv() && i == summary->model.kv_pool))
+        continue;
+      if (buffer.offset() % kCacheLine ||
+          !Fits(buffer.offset(), buffer.bytes(), ArenaBytes(buffer.level())))
+        return DAMAGED("manifest: buffer #%u: bytes %" PRIu64 " + %" PRIu64
+                       " in an arena of %" PRIu64,
+                       i, buffer.offset(), buffer.bytes(),
+                       ArenaBytes(buffer.level()));
+      Take(buffer.level(), buffer.offset(), buffer.bytes(), "buffer", i, true);
+    }
+    std::sort(ranges.begin(), ranges.end(), [](const Range &a, const Range &b) {
+      return a.level != b.level ? a.level < b.level : a.offset < b.offset;
+    });
+    // The ranges that reach furthest so far, of all and of those that share
+    // with nothing.
+    const Range *any = nullptr, *alone = nullptr;
+    auto meets = [](const Range *before, const Range &range) {
+      return before && before->level == range.level &&
+             before->offset + before->bytes > range.offset;
+    };
+    auto further = [](const Range *&last, const Range &range) {
+      if (!last || last->level != range.level ||
+          last->offset + last->bytes < range.offset + range.bytes)
+        last = &range;
+    };
+    for (const Range &range : ranges) {
+      const Range *before = range.buffer ? alone : any;
+      if (meets(before, range))
+        return DAMAGED("manifest: plan: %s #%u and %s #%u overlap",
+                       before->what, before->index, range.what, range.index);
+      further(any, range);
+      if (!range.buffer)
+        further(alone, range);
+    }
+    return Status();
+  }
+
+  //===--------------------------------------------------------------------===//
+  // Steps
+  //===--------------------------------------------------------------------===//
+
+  Status CheckSteps(uint32_t entry, const Launches &launches,
+                    const Steps *steps) {
+    if (!steps) {
+      for (uint32_t i = 0; i < launches.size(); ++i)
+        HEADRACE_RETURN_IF_ERROR(CheckLaunch(entry, i, launches, nullptr));
+      return Status();
+    }
+    HEADRACE_RETURN_IF_ERROR(Spend(uint64_t(steps->size()) * 4));
+    uint32_t next = 0; // launch
+    for (uint32_t i = 0; i < steps->size(); ++i)
+      HEADRACE_RETURN_IF_ERROR(
+          CheckStep(entry, i, launches, *steps->Get(i), &next));
+    if (next != launches.size())
+      return DAMAGED("manifest: entry #%u: steps run %u of %u launches", entry,
+                     next, launches.size());
+    // An entry leaves nothing behind in the rings, as it finds nothing there.
+    for (uint32_t i = 0; i < states.size(); ++i)
+      if (states[i] != State::absent)
+        return DAMAGED("manifest: entry #%u: bundle %u is never released",
+                       entry, i);
+    return Status();
+  }
+
+  Status CheckStep(uint32_t entry, uint32_t index, const Launches &launches,
+                   const abi::Step &step, uint32_t *next) {
+    switch (step.kind()) {
+    case abi::StepKind::launch:
+      if (step.launch() != *next || *next >= launches.size())
+        return DAMAGED("manifest: entry #%u: step #%u: launch %u, expected %u",
+                       entry, index, step.launch(), *next);
+      return CheckLaunch(entry, (*next)++, launches, nullptr);
+    case abi::StepKind::fetch:
+    case abi::StepKind::wait:
+    case abi::StepKind::release:
+      return CheckTransfer(entry, index, step);
+    case abi::StepKind::routed:
+      return CheckRouted(entry, index, launches, step, next);
+    }
+    return MakeStatus(allocator, HEADRACE_STATUS_UNIMPLEMENTED,
+                      "manifest: entry #%u: step #%u: kind %u is of a newer "
+                      "version",
+                      entry, index, static_cast<unsigned>(step.kind()));
+  }
+
+  Status CheckTransfer(uint32_t entry, uint32_t index, const abi::Step &step) {
+    const uint32_t bundle = step.bundle();
+    if (bundle >= states.size())
+      return DAMAGED("manifest: entry #%u: step #%u: bundle %u of %zu", entry,
+                     index, bundle, states.size());
+    const uint32_t number = plan.bundles()->Get(bundle)->pool();
+    const abi::Pool &pool = *plan.pools()->Get(number);
+    if (pool.kind() != abi::PoolKind::ring || step.slot() >= pool.slots())
+      return DAMAGED("manifest: entry #%u: step #%u: bundle %u, slot %u of "
+                     "pool %u",
+                     entry, index, bundle, step.slot(), number);
+    State &state = states[bundle];
+    uint32_t &held = slots[first_slot[number] + step.slot()];
+    if (step.kind() == abi::StepKind::fetch) {
+      if (state != State::absent || held != kNoIndex)
+        return DAMAGED("manifest: entry #%u: step #%u: fetches bundle %u into "
+                       "slot %u, which is taken",
+                       entry, index, bundle, step.slot());
+      state = State::fetched;
+      held = bundle;
+      return Status();
+    }
+    const bool wait = step.kind() == abi::StepKind::wait;
+    if (held != bundle || state != (wait ? State::fetched : State::arrived))
+      return DAMAGED("manifest: entry #%u: step #%u: %s bundle %u, which slot "
+                     "%u does not hold like that",
+                     entry, index, wait ? "waits for" : "releases", bundle,
+                     step.slot());
+    state = wait ? State::arrived : State::absent;
+    if (!wait)
+      held = kNoIndex;
+    return Status();
+  }
+
+  Status CheckRouted(uint32_t entry, uint32_t index, const Launches &launches,
+                     const abi::Step &step, uint32_t *next) {
+    if (step.launch() != *next || step.launch_count() == 0 ||
+        step.launch_count() > launches.size() - *next)
+      return DAMAGED("manifest: entry #%u: step #%u: launches %u + %u, "
+                     "expected some from %u on",
+                     entry, index, step.launch(), step.launch_count(), *next);
+    if (step.routing() >= plan.routings()->size())
+      return DAMAGED("manifest: entry #%u: step #%u: routing %u of %u", entry,
+                     index, step.routing(), plan.routings()->size());
+    const uint32_t experts = plan.routings()->Get(step.routing())->experts();
+    if (!Fits(step.bundle(), experts, states.size()))
+      return DAMAGED("manifest: entry #%u: step #%u: bundles %u + %u of %zu",
+                     entry, index, step.bundle(), experts, states.size());
+    HEADRACE_RETURN_IF_ERROR(Spend(experts));
+    // All experts of a wave share one pool.
+    const uint32_t pool = plan.bundles()->Get(step.bundle())->pool();
+    for (uint32_t e = 0; e < experts; ++e)
+      if (plan.bundles()->Get(step.bundle() + e)->pool() != pool ||
+          plan.pools()->Get(pool)->kind() != abi::PoolKind::cache)
+        return DAMAGED("manifest: entry #%u: step #%u: bundle %u is in no "
+                       "cache with the others",
+                       entry, index, step.bundle() + e);
+    for (uint32_t i = 0; i < step.launch_count(); ++i)
+      HEADRACE_RETURN_IF_ERROR(CheckLaunch(entry, (*next)++, launches, &step));
+    return Status();
+  }
+
+  /// All weights of launch `index` are where it will look for them; `routed` is
+  /// the step around it, if any.
+  Status CheckLaunch(uint32_t entry, uint32_t index, const Launches &launches,
+                     const abi::Step *routed) {
+    const abi::Launch &launch = *launches.Get(index);
+    const auto *counts =
+        launch.kind() == abi::LaunchKind::kernel
+            ? manifest.kernels()->Get(launch.kernel())->weight_slots()
+            : nullptr;
+    for (uint32_t i = 0; i < launch.weights()->size(); ++i) {
+      const uint32_t first = launch.weights()->Get(i);
+      const uint32_t count = counts ? counts->Get(i) : 1;
+      HEADRACE_RETURN_IF_ERROR(Spend(count));
+      for (uint32_t j = 0; j < count; ++j) {
+        bool there = true;
+        switch (manifest.weights()->Get(first + j)->residency()) {
+        case abi::Residency::mapped:
+        case abi::Residency::resident:
+          break;
+        case abi::Residency::streamed:
+          there = states[bundle_of[first + j]] == State::arrived;
+          break;
+        case abi::Residency::routed:
+          there = routed && bundle_of[first + j] == routed->bundle() + j &&
+                  count == plan.routings()->Get(routed->routing())->experts();
+          break;
+        }
+        if (!there)
+          return DAMAGED("manifest: entry #%u: launch #%u: weight %u is read "
+                         "before it has arrived",
+                         entry, index, first + j);
+      }
+    }
+    return Status();
+  }
+
+  //===--------------------------------------------------------------------===//
+  // Certificate
+  //===--------------------------------------------------------------------===//
+
+  Status CheckCertificate() {
+    const uint64_t digest = ScheduleDigest(allocator, manifest);
+    if (plan.digest() != digest)
+      return DAMAGED("manifest: plan: the digest is of another schedule");
+    for (uint32_t i = 0; i < manifest.certificate()->size(); ++i) {
+      const abi::Peak &peak = *manifest.certificate()->Get(i);
+      if (peak.digest() != digest)
+        return DAMAGED("manifest: certificate #%u is of another schedule", i);
+      const uint64_t arena = ArenaBytes(peak.level());
+      if (peak.bytes() > arena)
+        return DAMAGED("manifest: certificate #%u: peak of %" PRIu64
+                       " bytes in an arena of %" PRIu64,
+                       i, peak.bytes(), arena);
+      if (peak.parts())
+        HEADRACE_RETURN_IF_ERROR(Spend(uint64_t(peak.parts()->size()) * 4));
+      for (uint32_t j = 0; peak.parts() && j < peak.parts()->size(); ++j) {
+        const abi::Part &part = *peak.parts()->Get(j);
+        if (part.kind() > abi::PartKind::MAX)
+          return MakeStatus(allocator, HEADRACE_STATUS_UNIMPLEMENTED,
+                            "manifest: certificate #%u: part #%u: kind %u is "
+                            "of a newer version",
+                            i, j, static_cast<unsigned>(part.kind()));
+        if (part.index() >= PartCount(part.kind()) ||
+            part.entry() >= manifest.entries()->size() ||
+            part.first_step() > part.last_step() ||
+            !Fits(part.offset(), part.bytes(), arena))
+          return DAMAGED("manifest: certificate #%u: part #%u: index %u, entry "
+                         "%u, steps %u to %u, bytes %" PRIu64 " + %" PRIu64,
+                         i, j, part.index(), part.entry(), part.first_step(),
+                         part.last_step(), part.offset(), part.bytes());
+      }
+      if (const abi::Witness *witness = peak.witness()) {
+        const abi::Limits &limits = *manifest.limits();
+        if (witness->entry() >= manifest.entries()->size() ||
+            witness->tokens() == 0 || witness->tokens() > limits.max_tokens() ||
+            witness->sequences() == 0 ||
+            witness->sequences() > limits.max_sequences() ||
+            witness->outputs() > limits.max_tokens() ||
+            witness->context() > limits.max_context())
+          return DAMAGED("manifest: certificate #%u: the witness is no step of "
+                         "the package",
+                         i);
+      }
+    }
+    return Status();
+  }
+
+  uint32_t PartCount(abi::PartKind kind) const {
+    switch (kind) {
+    case abi::PartKind::weight:
+      return manifest.weights()->size();
+    case abi::PartKind::buffer:
+      return manifest.buffers()->size();
+    case abi::PartKind::slot:
+      return plan.pools()->size();
+    case abi::PartKind::kv:
+    case abi::PartKind::scratch:
+      return 1;
+    }
+    return 0;
+  }
+
+  static constexpr size_t kMaxSlots = size_t(1) << 24;
+
+  const Allocator &allocator;
+  const abi::Manifest &manifest;
+  const abi::Plan &plan;
+  const uint64_t manifest_bytes;
+  ManifestSummary *summary;
+  Vector<Range> ranges;
+  Vector<uint32_t> bundle_of;  // by weight
+  Vector<State> states;        // by bundle
+  Vector<uint32_t> slots;      // of rings: the bundle each holds
+  Vector<uint32_t> first_slot; // by pool, in `slots`
+  uint64_t spent = 0;
+};
+
+} // namespace
+
+uint64_t ScheduleDigest(const Allocator &allocator,
+                        const abi::Manifest &manifest) {
+  Vector<uint64_t> words{StdAllocator<uint64_t>(allocator)};
+  abi::ForEachScheduleWord(manifest,
+                           [&](uint64_t word) { words.push_back(word); });
+  return Digest(words.data(), words.size() * sizeof(uint64_t));
+}
+
+Status CheckPlan(const Allocator &allocator, const abi::Manifest &manifest,
+                 uint64_t manifest_bytes, ManifestSummary *summary) {
+  if (!manifest.plan())
+    return Status();
+  return PlanChecker(allocator, manifest, manifest_bytes, summary).Run();
+}
+
+} // namespace headrace::runtime
