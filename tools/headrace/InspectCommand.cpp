@@ -8,6 +8,8 @@
 #include "tools/headrace/Runtime.h"
 #include "tools/headrace/timeline/SimulateStep.h"
 #include "tools/headrace/timeline/Timeline.h"
+#include "tools/plan-check/PackageReader.h"
+#include "tools/plan-check/PlanChecker.h"
 #include <cinttypes>
 #include <cstdio>
 #include <set>
@@ -386,13 +388,50 @@ int tools::inspectCommand(int argc, char **argv) {
   return kSuccess;
 }
 
+/// Prints what each rule has to say; the error names the first violation.
+static int verifyPlan(const std::string &file) {
+  plancheck::PackageReader reader;
+  std::string error;
+  if (!reader.open(file, &error))
+    return fail(error);
+  const abi::Manifest &manifest = reader.manifest();
+  std::vector<plancheck::Violation> found = plancheck::checkPlan(manifest);
+  for (unsigned i = 1; i <= plancheck::kRuleCount; ++i) {
+    size_t broken = 0;
+    for (const plancheck::Violation &one : found)
+      broken += unsigned(one.rule) == i;
+    printf("P%-3u %-12s %s\n", i, plancheck::ruleName(plancheck::Rule(i)),
+           broken          ? ("broken " + number(broken) + " times").c_str()
+           : found.empty() ? "holds"
+                           : "no violation found");
+  }
+  for (const plancheck::Violation &one : found)
+    printf("%s: %s: %s\n", file.c_str(), plancheck::ruleName(one.rule),
+           one.text.c_str());
+  if (!found.empty())
+    return fail(file + ": the plan breaks rule P" +
+                number(unsigned(found[0].rule)) + ", " +
+                plancheck::ruleName(found[0].rule) + ": " + found[0].text);
+  if (!manifest.plan())
+    printf("%s: ok, no plan: weights are mapped\n", file.c_str());
+  for (const abi::Peak *peak : *manifest.certificate())
+    printf("%s: ok, at most %" PRIu64 " bytes of level '%s'\n", file.c_str(),
+           peak->bytes(),
+           manifest.levels()->Get(peak->level())->name()->c_str());
+  return kSuccess;
+}
+
 int tools::verifyCommand(int argc, char **argv) {
-  CommandLine line("headrace verify PACKAGE", {});
+  CommandLine line("headrace verify PACKAGE",
+                   {{"--plan", nullptr,
+                     "check the memory plan by every rule, not the digests"}});
   if (int code = line.parse(argc, argv); code >= 0)
     return code;
   if (line.positional().size() != 1)
     return line.usageError("expected one package");
   const std::string &file = line.positional()[0];
+  if (line.has("--plan"))
+    return verifyPlan(file);
   Instance instance;
   if (auto error = makeInstance(instance))
     return fail(llvm::toString(std::move(error)));

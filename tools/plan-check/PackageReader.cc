@@ -33,63 +33,54 @@ const char *wrong(const headrace_package_header_t &header) {
       header.header_xxh3)
     return "has a damaged header";
   if (header.manifest_bytes < 16 ||
-      header.manifest_bytes > HEADRACE_PACKAGE_MAX_MANIFEST_BYTES ||
-      header.manifest_bytes > header.file_bytes - kHeader)
+      header.manifest_bytes > HEADRACE_PACKAGE_MAX_MANIFEST_BYTES)
     return "has a manifest of a size that cannot be";
-  return nullptr;
-}
-
-/// What is wrong with a manifest, or null.
-const char *wrong(const headrace_package_header_t &header,
-                  const std::vector<uint8_t> &manifest) {
-  if (XXH3_64bits(manifest.data(), manifest.size()) != header.manifest_xxh3)
-    return "has a damaged manifest";
-  flatbuffers::Verifier verifier(manifest.data(), manifest.size(), kMaxDepth,
-                                 kMaxTables);
-  if (!abi::VerifyManifestBuffer(verifier))
-    return "has a manifest that is no well-formed FlatBuffer";
   return nullptr;
 }
 
 } // namespace
 
 bool PackageReader::open(const std::string &path, std::string *error) {
-  auto fail = [&](const std::string &what) {
-    *error = path + ": " + what;
-    return false;
-  };
   std::unique_ptr<FILE, int (*)(FILE *)> file(std::fopen(path.c_str(), "rb"),
                                               std::fclose);
-  if (!file)
-    return fail(std::string("cannot be read: ") + std::strerror(errno));
-  headrace_package_header_t header;
-  if (std::fread(&header, 1, kHeader, file.get()) != kHeader)
-    return fail("is no package");
-  if (const char *what = wrong(header))
-    return fail(what);
-  bytes.resize(header.manifest_bytes);
-  if (std::fread(bytes.data(), 1, bytes.size(), file.get()) != bytes.size())
-    return fail("ends inside its manifest");
-  if (const char *what = wrong(header, bytes))
-    return fail(what);
-  return true;
+  if (!file) {
+    *error = path + ": cannot be read: " + std::strerror(errno);
+    return false;
+  }
+  headrace_package_header_t header = {};
+  std::vector<uint8_t> data(kHeader);
+  data.resize(std::fread(data.data(), 1, kHeader, file.get()));
+  std::memcpy(&header, data.data(), data.size());
+  if (!wrong(header)) {
+    data.resize(kHeader + header.manifest_bytes);
+    data.resize(kHeader + std::fread(data.data() + kHeader, 1,
+                                     header.manifest_bytes, file.get()));
+  }
+  if (read(data.data(), data.size(), error))
+    return true;
+  *error = path + ": " + *error;
+  return false;
 }
 
 bool PackageReader::read(const uint8_t *data, size_t size, std::string *error) {
-  auto fail = [&](const char *what) {
-    *error = what;
-    return false;
-  };
   headrace_package_header_t header;
-  if (size < kHeader)
-    return fail("is no package");
-  std::memcpy(&header, data, kHeader);
-  if (const char *what = wrong(header))
-    return fail(what);
-  if (size - kHeader < header.manifest_bytes)
-    return fail("ends inside its manifest");
-  bytes.assign(data + kHeader, data + kHeader + header.manifest_bytes);
-  if (const char *what = wrong(header, bytes))
-    return fail(what);
-  return true;
+  const char *what = "is no package";
+  if (size >= kHeader) {
+    std::memcpy(&header, data, kHeader);
+    what = wrong(header);
+    if (!what && size - kHeader < header.manifest_bytes)
+      what = "ends inside its manifest";
+  }
+  if (!what) {
+    bytes.assign(data + kHeader, data + kHeader + header.manifest_bytes);
+    flatbuffers::Verifier verifier(bytes.data(), bytes.size(), kMaxDepth,
+                                   kMaxTables);
+    if (XXH3_64bits(bytes.data(), bytes.size()) != header.manifest_xxh3)
+      what = "has a damaged manifest";
+    else if (!abi::VerifyManifestBuffer(verifier))
+      what = "has a manifest that is no well-formed FlatBuffer";
+  }
+  if (what)
+    *error = what;
+  return !what;
 }

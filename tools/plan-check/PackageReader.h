@@ -19,13 +19,13 @@ public:
   /// Reads header and manifest of a file. False with a sentence that begins
   /// with `path` when it cannot be read or is no package of this version.
   bool open(const std::string &path, std::string *error);
-  /// The same from memory: the first bytes of a package, up to its blobs.
+  /// The same from memory: the first bytes of a package, at least up to the end
+  /// of its manifest.
   bool read(const uint8_t *data, size_t size, std::string *error);
 
   const abi::Manifest &manifest() const {
     return *abi::GetManifest(bytes.data());
   }
-  size_t manifestBytes() const { return bytes.size(); }
 
 private:
   std::vector<uint8_t> bytes; ///< Of the manifest.

@@ -3,6 +3,7 @@
 #include "tools/headrace/timeline/SimulateStep.h"
 
 #include "tools/plan-check/PackageReader.h"
+#include "tools/plan-check/PlanChecker.h"
 
 using namespace headrace;
 using namespace headrace::simulate;
@@ -16,6 +17,10 @@ llvm::Expected<Simulation> tools::simulateStep(const std::string &package,
   if (!reader.open(package, &error))
     return llvm::createStringError(error);
   const abi::Manifest &manifest = reader.manifest();
+  if (auto found = plancheck::checkPlan(manifest); !found.empty())
+    return llvm::createStringError(package + ": the plan breaks rule '" +
+                                   plancheck::ruleName(found[0].rule) +
+                                   "': " + found[0].text);
   uint32_t entry = 0;
   for (uint32_t i = 0; i < manifest.entries()->size(); ++i)
     if (manifest.entries()->Get(i)->name()->string_view() == "forward")

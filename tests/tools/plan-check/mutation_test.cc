@@ -1,0 +1,796 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Every rule against plans that break it by construction: none is accepted, and
+// the rule is named. Plans as they were made are all accepted.
+#include "tests/tools/plan-check/valid_plan.h"
+#include "tools/plan-check/PlanChecker.h"
+
+#include <algorithm>
+#include <fstream>
+#include <functional>
+#include <gtest/gtest.h>
+
+namespace headrace::plancheck {
+namespace {
+
+/// Of each rule; each mutant of a plan of its own.
+constexpr int kMutants = 120;
+constexpr uint64_t kPage = 4096;
+
+std::vector<Violation> check(const abi::ManifestT &manifest) {
+  std::vector<uint8_t> bytes = bytesOf(manifest);
+  flatbuffers::Verifier verifier(bytes.data(), bytes.size());
+  EXPECT_TRUE(abi::VerifyManifestBuffer(verifier));
+  return checkPlan(*abi::GetManifest(bytes.data()));
+}
+
+std::string text(const std::vector<Violation> &found) {
+  std::string all;
+  for (const Violation &one : found)
+    all += std::string(ruleName(one.rule)) + ": " + one.text + "\n";
+  return all;
+}
+
+/// Breaks one rule; false where this plan has nothing to break it with.
+using Break = std::function<bool(abi::ManifestT &, Random &)>;
+
+abi::EntryT &entryOf(abi::ManifestT &m) { return *m.entries[0]; }
+std::vector<std::unique_ptr<abi::StepT>> &stepsOf(abi::ManifestT &m) {
+  return m.entries[0]->steps;
+}
+abi::PeakT &peakOf(abi::ManifestT &m) { return *m.certificate[0]; }
+uint64_t bytesOfWeight(abi::ManifestT &m, uint32_t weight) {
+  return m.blobs[m.weights[weight]->blob]->bytes;
+}
+
+/// The index of a step of that kind, drawn.
+size_t stepOf(abi::ManifestT &m, Random &random, abi::StepKind kind) {
+  std::vector<size_t> all;
+  for (size_t i = 0; i < stepsOf(m).size(); ++i)
+    if (stepsOf(m)[i]->kind == kind)
+      all.push_back(i);
+  return all[draw(random, 0, all.size() - 1)];
+}
+/// The step of that kind for a bundle.
+size_t stepFor(abi::ManifestT &m, abi::StepKind kind, uint32_t bundle) {
+  for (size_t i = 0; i < stepsOf(m).size(); ++i)
+    if (stepsOf(m)[i]->kind == kind && stepsOf(m)[i]->bundle == bundle)
+      return i;
+  ADD_FAILURE() << "no such step";
+  return 0;
+}
+void erase(abi::ManifestT &m, size_t step) {
+  stepsOf(m).erase(stepsOf(m).begin() + long(step));
+}
+void insert(abi::ManifestT &m, size_t at, const abi::StepT &step) {
+  stepsOf(m).insert(stepsOf(m).begin() + long(at),
+                    std::make_unique<abi::StepT>(step));
+}
+uint32_t weightOf(abi::ManifestT &m, Random &random, abi::Residency residency) {
+  for (;;) {
+    auto i = uint32_t(draw(random, 0, m.weights.size() - 1));
+    if (m.weights[i]->residency == residency)
+      return i;
+  }
+}
+uint32_t bufferOf(abi::ManifestT &m, Random &random, abi::BufferKind kind) {
+  for (;;) {
+    auto i = uint32_t(draw(random, 0, m.buffers.size() - 1));
+    if (m.buffers[i]->kind == kind)
+      return i;
+  }
+}
+uint32_t any(Random &random, size_t count) {
+  return uint32_t(draw(random, 0, count - 1));
+}
+/// An index behind the last one, near or far.
+uint32_t beyond(Random &random, size_t count) {
+  return draw(random, 0, 1) ? uint32_t(count)
+                            : uint32_t(draw(random, count, UINT32_MAX));
+}
+
+/// What lies somewhere for as long as a schedule runs.
+struct Placed {
+  uint64_t *offset;
+  uint64_t bytes, alignment;
+};
+std::vector<Placed> alwaysPlaced(abi::ManifestT &m) {
+  std::vector<Placed> all;
+  for (auto &weight : m.weights)
+    if (weight->residency == abi::Residency::resident)
+      all.push_back({&weight->offset, m.blobs[weight->blob]->bytes, kPage});
+  for (auto &pool : m.plan->pools)
+    all.push_back({&pool->offset, pool->slot_bytes * pool->slots, kPage});
+  all.push_back({&m.plan->kv_offset, m.kv->page_bytes * m.plan->kv_pages, 64});
+  all.push_back(
+      {&m.plan->scratch_offset, m.plan->workers * m.plan->worker_bytes, 64});
+  return all;
+}
+
+std::vector<Break> breaks(Rule rule) {
+  using M = abi::ManifestT;
+  using R = Random;
+  using K = abi::StepKind;
+  switch (rule) {
+  case Rule::references:
+    return {
+        [](M &m, R &r) {
+          m.weights[any(r, m.weights.size())]->blob = beyond(r, m.blobs.size());
+          return true;
+        },
+        [](M &m, R &r) {
+          m.weights[any(r, m.weights.size())]->level = beyond(r, 2);
+          return true;
+        },
+        [](M &m, R &r) {
+          m.buffers[any(r, m.buffers.size())]->level = beyond(r, 2);
+          return true;
+        },
+        [](M &m, R &r) {
+          m.plan->bundles[any(r, m.plan->bundles.size())]->pool = beyond(r, 2);
+          return true;
+        },
+        [](M &m, R &r) {
+          auto &bundle = *m.plan->bundles[any(r, m.plan->bundles.size())];
+          bundle.weights[any(r, bundle.weights.size())] =
+              beyond(r, m.weights.size());
+          return true;
+        },
+        [](M &m, R &r) {
+          m.plan->bundles[any(r, m.plan->bundles.size())]->offsets.pop_back();
+          return true;
+        },
+        [](M &m, R &r) {
+          stepsOf(m)[stepOf(m, r, K::fetch)]->bundle =
+              beyond(r, m.plan->bundles.size());
+          return true;
+        },
+        [](M &m, R &r) {
+          stepsOf(m)[stepOf(m, r, K::launch)]->launch =
+              beyond(r, entryOf(m).launches.size());
+          return true;
+        },
+        [](M &m, R &r) {
+          stepsOf(m)[stepOf(m, r, K::routed)]->launch_count =
+              beyond(r, entryOf(m).launches.size() + 1);
+          return true;
+        },
+        [](M &m, R &r) {
+          stepsOf(m)[stepOf(m, r, K::routed)]->routing =
+              beyond(r, m.plan->routings.size());
+          return true;
+        },
+        [](M &m, R &r) {
+          m.plan->routings[any(r, m.plan->routings.size())]->buffer =
+              beyond(r, m.buffers.size());
+          return true;
+        },
+        [](M &m, R &r) {
+          auto &launches = entryOf(m).launches;
+          launches[any(r, launches.size())]->weights[0] =
+              beyond(r, m.weights.size());
+          return true;
+        },
+        [](M &m, R &r) {
+          auto &launches = entryOf(m).launches;
+          launches[any(r, launches.size())]->buffers[0] =
+              beyond(r, m.buffers.size());
+          return true;
+        },
+        [](M &m, R &r) {
+          auto &launches = entryOf(m).launches;
+          launches[any(r, launches.size())]->kernel =
+              beyond(r, m.kernels.size());
+          return true;
+        },
+        [](M &m, R &r) {
+          m.plan->pools[any(r, 2)]->level = beyond(r, 2);
+          return true;
+        },
+        [](M &m, R &r) {
+          peakOf(m).parts[any(r, peakOf(m).parts.size())]->entry = beyond(r, 1);
+          return true;
+        }};
+  case Rule::sizes:
+    return {[](M &m, R &r) {
+              uint32_t i = weightOf(m, r, abi::Residency::resident);
+              m.weights[i]->offset =
+                  UINT64_MAX - draw(r, 0, bytesOfWeight(m, i) - 1);
+              return true;
+            },
+            [](M &m, R &r) {
+              auto &buffer =
+                  *m.buffers[bufferOf(m, r, abi::BufferKind::scratch)];
+              buffer.offset = UINT64_MAX - draw(r, 0, buffer.bytes - 1);
+              return true;
+            },
+            [](M &m, R &r) {
+              m.plan->pools[any(r, 2)]->min_slots = 0;
+              return true;
+            },
+            [](M &m, R &r) {
+              auto &pool = *m.plan->pools[any(r, 2)];
+              pool.slots = uint32_t(draw(r, 0, pool.min_slots - 1));
+              return true;
+            },
+            [](M &m, R &r) {
+              auto &pool = *m.plan->pools[any(r, 2)];
+              pool.slot_bytes = UINT64_MAX / pool.slots + draw(r, 1, 1 << 20);
+              return true;
+            },
+            [](M &m, R &r) {
+              m.plan->kv_pages = uint32_t(draw(r, 0, m.kv->max_pages - 1));
+              return true;
+            },
+            [](M &m, R &r) {
+              uint64_t most = 0;
+              for (auto &kernel : m.kernels)
+                most = std::max(most, kernel->scratch_bytes);
+              m.plan->worker_bytes = draw(r, 0, most - 1);
+              return true;
+            },
+            [](M &m, R &r) {
+              peakOf(m).parts[any(r, peakOf(m).parts.size())]->bytes =
+                  UINT64_MAX;
+              return true;
+            }};
+  case Rule::bounds:
+    return {[](M &m, R &r) {
+              m.levels[0]->bytes = m.levels[0]->arena_bytes - draw(r, 1, 4000);
+              return true;
+            },
+            [](M &m, R &r) {
+              m.levels[0]->arena_bytes -=
+                  draw(r, 1, 4000); // The cache ends it.
+              return true;
+            },
+            [](M &m, R &r) {
+              m.plan->budget = m.levels[0]->arena_bytes - draw(r, 1, 4000);
+              return true;
+            },
+            [](M &m, R &r) {
+              auto all = alwaysPlaced(m);
+              const Placed &one = all[any(r, all.size())];
+              *one.offset = m.levels[0]->arena_bytes / kPage * kPage +
+                            draw(r, 0, 100) * kPage;
+              // At the arena's end, and large enough to reach beyond it.
+              return *one.offset + one.bytes > m.levels[0]->arena_bytes;
+            },
+            [](M &m, R &r) {
+              auto &buffer =
+                  *m.buffers[bufferOf(m, r, abi::BufferKind::scratch)];
+              buffer.offset = m.levels[0]->arena_bytes + draw(r, 1, 1000) * 64;
+              buffer.offset = buffer.offset / 64 * 64;
+              return buffer.offset + buffer.bytes > m.levels[0]->arena_bytes;
+            }};
+  case Rule::alignment:
+    return {[](M &m, R &r) {
+              auto all = alwaysPlaced(m);
+              const Placed &one = all[any(r, all.size())];
+              *one.offset -= draw(r, 1, one.alignment - 1);
+              return *one.offset < m.levels[0]->arena_bytes;
+            },
+            [](M &m, R &r) {
+              m.buffers[bufferOf(m, r, abi::BufferKind::scratch)]->offset +=
+                  draw(r, 1, 63);
+              return true;
+            },
+            [](M &m, R &r) {
+              auto &bundle = *m.plan->bundles[any(r, m.plan->bundles.size())];
+              bundle.offsets[any(r, bundle.offsets.size())] +=
+                  draw(r, 1, kPage - 1);
+              return true;
+            },
+            [](M &m, R &r) {
+              m.plan->pools[any(r, 2)]->slot_bytes -= draw(r, 1, kPage - 1);
+              return true;
+            },
+            [](M &m, R &r) {
+              m.plan->worker_bytes -= draw(r, 1, 63);
+              return true;
+            }};
+  case Rule::overlap:
+    return {
+        // One thing that is always there onto another.
+        [](M &m, R &r) {
+          auto all = alwaysPlaced(m);
+          const Placed &a = all[any(r, all.size())];
+          const Placed &b = all[any(r, all.size())];
+          *a.offset = *b.offset / a.alignment * a.alignment;
+          return a.offset != b.offset && *a.offset + a.bytes > *b.offset;
+        },
+        // A buffer onto something that is always there.
+        [](M &m, R &r) {
+          auto all = alwaysPlaced(m);
+          const Placed &b = all[any(r, all.size())];
+          auto &buffer = *m.buffers[bufferOf(m, r, abi::BufferKind::scratch)];
+          buffer.offset = (*b.offset + draw(r, 0, b.bytes - 1)) / 64 * 64;
+          return buffer.offset + buffer.bytes > *b.offset;
+        },
+        // The rows of a layer onto its routing: both live in its routed step.
+        [](M &m, R &r) {
+          auto &routed = *stepsOf(m)[stepOf(m, r, K::routed)];
+          auto &launch = *entryOf(m).launches[routed.launch];
+          auto &list = *m.buffers[launch.buffers[1]];
+          m.buffers[launch.buffers[2]]->offset = list.offset;
+          return true;
+        },
+        // An input that the host writes before the step, onto a later buffer.
+        [](M &m, R &r) {
+          (void)r;
+          m.buffers[0]->offset = m.buffers[4]->offset; // tokens, hidden
+          return true;
+        }};
+  case Rule::bundles:
+    return {[](M &m, R &r) {
+              auto &bundle = *m.plan->bundles[any(r, m.plan->bundles.size())];
+              bundle.bytes = m.plan->pools[bundle.pool]->slot_bytes +
+                             draw(r, 1, 3) * kPage;
+              return true;
+            },
+            [](M &m, R &r) {
+              m.plan->bundles[any(r, m.plan->bundles.size())]->bytes -=
+                  draw(r, 1, kPage);
+              return true;
+            },
+            [](M &m, R &r) {
+              auto &bundle = *m.plan->bundles[any(r, m.plan->bundles.size())];
+              bundle.offsets[1] = bundle.offsets[0];
+              return true;
+            },
+            [](M &m, R &r) {
+              auto &bundle = *m.plan->bundles[any(r, m.plan->bundles.size())];
+              std::swap(bundle.offsets[0], bundle.offsets[1]);
+              return true;
+            },
+            [](M &m, R &r) {
+              m.weights[weightOf(m, r, abi::Residency::routed)]->residency =
+                  abi::Residency::streamed;
+              return true;
+            },
+            [](M &m, R &r) {
+              m.weights[weightOf(m, r, abi::Residency::streamed)]->residency =
+                  abi::Residency::routed;
+              return true;
+            },
+            [](M &m, R &r) {
+              auto &bundle = *m.plan->bundles[any(r, m.plan->bundles.size())];
+              bundle.weights.pop_back();
+              bundle.offsets.pop_back();
+              return true;
+            },
+            [](M &m, R &r) {
+              uint32_t a = any(r, m.plan->bundles.size());
+              uint32_t b = any(r, m.plan->bundles.size());
+              m.plan->bundles[a]->weights[0] = m.plan->bundles[b]->weights[0];
+              return a != b;
+            },
+            [](M &m, R &r) {
+              m.plan->pools[any(r, 2)]->slot_bytes -=
+                  kPage; // Of the largest one.
+              return true;
+            }};
+  case Rule::order:
+    return {[](M &m, R &r) {
+              size_t a = stepOf(m, r, K::launch), b = stepOf(m, r, K::launch);
+              std::swap(stepsOf(m)[a]->launch, stepsOf(m)[b]->launch);
+              return a != b;
+            },
+            [](M &m, R &r) {
+              erase(m, stepOf(m, r, K::launch));
+              return true;
+            },
+            [](M &m, R &r) {
+              erase(m, stepOf(m, r, K::routed));
+              return true;
+            },
+            [](M &m, R &r) {
+              size_t at = stepOf(m, r, draw(r, 0, 1) ? K::launch : K::routed);
+              insert(m, at, abi::StepT(*stepsOf(m)[at]));
+              return true;
+            },
+            [](M &m, R &r) {
+              stepsOf(m)[stepOf(m, r, K::routed)]->launch_count = 1;
+              return true;
+            },
+            [](M &m, R &r) {
+              stepsOf(m)[stepOf(m, r, K::routed)]->launch += 1;
+              return true;
+            }};
+  case Rule::slots:
+    return {// The slot of the bundle that was fetched before, while it is held.
+            [](M &m, R &r) {
+              (void)r;
+              auto &steps = stepsOf(m);
+              steps[1]->slot = steps[0]->slot; // Both before the first wait.
+              return true;
+            },
+            [](M &m, R &r) {
+              size_t at = stepOf(m, r, K::fetch);
+              insert(m, at + 1, abi::StepT(*stepsOf(m)[at]));
+              return true;
+            },
+            [](M &m, R &r) {
+              stepsOf(m)[stepOf(m, r, K::fetch)]->slot =
+                  beyond(r, m.plan->pools[0]->min_slots);
+              return true;
+            },
+            // A later fetch before the release that frees its slot.
+            [](M &m, R &r) {
+              size_t release = stepOf(m, r, K::release);
+              if (release + 1 >= stepsOf(m).size() ||
+                  stepsOf(m)[release + 1]->kind != K::fetch)
+                return false;
+              std::swap(stepsOf(m)[release], stepsOf(m)[release + 1]);
+              return true;
+            },
+            // The ring's fetch names an expert.
+            [](M &m, R &r) {
+              auto &fetch = *stepsOf(m)[stepOf(m, r, K::fetch)];
+              fetch.bundle = stepsOf(m)[stepOf(m, r, K::routed)]->bundle;
+              return true;
+            }};
+  case Rule::arrival:
+    return {[](M &m, R &r) {
+      uint32_t bundle = stepsOf(m)[stepOf(m, r, K::fetch)]->bundle;
+      for (K kind : {K::fetch, K::wait, K::release})
+        erase(m, stepFor(m, kind, bundle));
+      return true;
+    }};
+  case Rule::waits:
+    return {[](M &m, R &r) {
+              erase(m, stepOf(m, r, K::wait));
+              return true;
+            },
+            // Behind the launch that needs it.
+            [](M &m, R &r) {
+              size_t at = stepOf(m, r, K::wait);
+              std::swap(stepsOf(m)[at], stepsOf(m)[at + 1]);
+              return true;
+            },
+            [](M &m, R &r) {
+              size_t at = stepOf(m, r, K::wait);
+              insert(m, at, abi::StepT(*stepsOf(m)[at]));
+              return true;
+            },
+            // Before the transfer begins.
+            [](M &m, R &r) {
+              uint32_t bundle = stepsOf(m)[stepOf(m, r, K::fetch)]->bundle;
+              abi::StepT wait = *stepsOf(m)[stepFor(m, K::wait, bundle)];
+              erase(m, stepFor(m, K::wait, bundle));
+              insert(m, stepFor(m, K::fetch, bundle), wait);
+              return true;
+            }};
+  case Rule::releases:
+    return {// Before the launch that needs it.
+            [](M &m, R &r) {
+              size_t at = stepOf(m, r, K::release);
+              std::swap(stepsOf(m)[at - 1], stepsOf(m)[at]);
+              return true;
+            },
+            [](M &m, R &r) {
+              size_t at = stepOf(m, r, K::release);
+              insert(m, at, abi::StepT(*stepsOf(m)[at]));
+              return true;
+            },
+            // While the transfer is under way.
+            [](M &m, R &r) {
+              uint32_t bundle = stepsOf(m)[stepOf(m, r, K::fetch)]->bundle;
+              size_t wait = stepFor(m, K::wait, bundle);
+              abi::StepT release = *stepsOf(m)[stepFor(m, K::release, bundle)];
+              erase(m, stepFor(m, K::release, bundle));
+              insert(m, wait, release);
+              return true;
+            }};
+  case Rule::ends:
+    return {[](M &m, R &r) {
+              // One of the last bundles: nobody wants its slot.
+              uint32_t last = 0;
+              for (auto &step : stepsOf(m))
+                if (step->kind == K::fetch)
+                  last = std::max(last, step->bundle);
+              (void)r;
+              erase(m, stepFor(m, K::release, last));
+              return true;
+            },
+            [](M &m, R &r) {
+              abi::StepT fetch = *stepsOf(m)[stepOf(m, r, K::fetch)];
+              insert(m, stepsOf(m).size(), fetch);
+              return true;
+            }};
+  case Rule::waves:
+    return {[](M &m, R &r) {
+              stepsOf(m)[stepOf(m, r, K::routed)]->bundle += 1;
+              return true;
+            },
+            [](M &m, R &r) {
+              auto &step = *stepsOf(m)[stepOf(m, r, K::routed)];
+              step.bundle = stepsOf(m)[stepOf(m, r, K::fetch)]->bundle;
+              return true;
+            },
+            [](M &m, R &r) {
+              auto &list = *m.plan->routings[any(r, m.plan->routings.size())];
+              list.experts += draw(r, 0, 1) ? 1 : uint32_t(-1);
+              return true;
+            },
+            [](M &m, R &r) {
+              auto &list = *m.plan->routings[any(r, m.plan->routings.size())];
+              list.active_offset =
+                  m.buffers[list.buffer]->bytes - draw(r, 0, 8);
+              return true;
+            },
+            [](M &m, R &r) {
+              auto &list = *m.plan->routings[any(r, m.plan->routings.size())];
+              list.active_count_offset =
+                  m.buffers[list.buffer]->bytes - draw(r, 0, 3);
+              return true;
+            },
+            // The list of another layer.
+            [](M &m, R &r) {
+              auto &step = *stepsOf(m)[stepOf(m, r, K::routed)];
+              step.routing =
+                  uint32_t((step.routing + 1) % m.plan->routings.size());
+              return true;
+            },
+            // Experts without waves.
+            [](M &m, R &r) {
+              size_t at = stepOf(m, r, K::routed);
+              abi::StepT launch;
+              launch.kind = K::launch;
+              launch.launch = stepsOf(m)[at]->launch + 1;
+              stepsOf(m)[at]->launch_count = 1;
+              insert(m, at + 1, launch);
+              return true;
+            },
+            // The weights of another layer.
+            [](M &m, R &r) {
+              auto &a = *stepsOf(m)[stepOf(m, r, K::routed)];
+              auto &b = *stepsOf(m)[stepOf(m, r, K::routed)];
+              auto &launches = entryOf(m).launches;
+              std::swap(launches[a.launch]->weights[0],
+                        launches[b.launch]->weights[0]);
+              return &a != &b;
+            }};
+  case Rule::parts:
+    return {[](M &m, R &r) {
+              auto &parts = peakOf(m).parts;
+              parts.erase(parts.begin() + any(r, parts.size()));
+              return true;
+            },
+            [](M &m, R &r) {
+              peakOf(m).parts[any(r, peakOf(m).parts.size())]->offset += 64;
+              return true;
+            },
+            [](M &m, R &r) {
+              peakOf(m).parts[any(r, peakOf(m).parts.size())]->bytes +=
+                  draw(r, 1, 1000);
+              return true;
+            },
+            [](M &m, R &r) {
+              peakOf(m).parts[any(r, peakOf(m).parts.size())]->index +=
+                  uint32_t(draw(r, 1, 50));
+              return true;
+            },
+            // In use later than it is used, or no longer while it is.
+            [](M &m, R &r) {
+              auto &part = *peakOf(m).parts[any(r, peakOf(m).parts.size())];
+              if (part.kind != abi::PartKind::buffer)
+                return false;
+              if (draw(r, 0, 1))
+                part.first_step += 1;
+              else if (part.last_step > part.first_step)
+                part.last_step -= 1;
+              else
+                return false;
+              return true;
+            },
+            [](M &m, R &r) {
+              auto &part = *peakOf(m).parts[any(r, peakOf(m).parts.size())];
+              if (part.last_step != UINT32_MAX)
+                return false;
+              part.last_step = uint32_t(draw(r, 0, stepsOf(m).size() - 2));
+              return true;
+            },
+            [](M &m, R &r) {
+              auto &part = *peakOf(m).parts[any(r, peakOf(m).parts.size())];
+              part.kind =
+                  abi::PartKind((unsigned(part.kind) + draw(r, 1, 4)) % 5);
+              return true;
+            },
+            // Something that is not there.
+            [](M &m, R &r) {
+              auto part = std::make_unique<abi::PartT>(
+                  *peakOf(m).parts[any(r, peakOf(m).parts.size())]);
+              part->index += 1000;
+              peakOf(m).parts.push_back(std::move(part));
+              return true;
+            },
+            [](M &m, R &r) {
+              (void)r;
+              m.certificate.clear();
+              return true;
+            }};
+  case Rule::peak:
+    return {[](M &m, R &r) {
+              peakOf(m).bytes -= draw(r, 1, peakOf(m).bytes);
+              return true;
+            },
+            [](M &m, R &r) {
+              peakOf(m).bytes += draw(r, 1, 1 << 20);
+              return true;
+            }};
+  case Rule::witness:
+    return {[](M &m, R &r) {
+              (void)r;
+              peakOf(m).witness.reset();
+              return true;
+            },
+            [](M &m, R &r) {
+              peakOf(m).witness->tokens =
+                  draw(r, 0, 1)
+                      ? 0
+                      : m.limits->max_tokens + uint32_t(draw(r, 1, 9));
+              return true;
+            },
+            [](M &m, R &r) {
+              peakOf(m).witness->sequences =
+                  draw(r, 0, 1)
+                      ? 0
+                      : m.limits->max_sequences + uint32_t(draw(r, 1, 9));
+              return true;
+            },
+            [](M &m, R &r) {
+              peakOf(m).witness->context =
+                  m.limits->max_context + uint32_t(draw(r, 1, 9));
+              return true;
+            },
+            [](M &m, R &r) {
+              peakOf(m).witness->outputs =
+                  peakOf(m).witness->tokens + uint32_t(draw(r, 1, 9));
+              return true;
+            },
+            // More rows than the sequences have positions.
+            [](M &m, R &r) {
+              (void)r;
+              peakOf(m).witness->context = 0;
+              return true;
+            },
+            // More experts than there are.
+            [](M &m, R &r) {
+              peakOf(m).witness->experts += uint32_t(draw(r, 1, 100));
+              return true;
+            },
+            // A step with fewer parts.
+            [](M &m, R &r) {
+              auto &run = *peakOf(m).witness;
+              run.step = uint32_t(draw(r, 0, stepsOf(m).size() - 1));
+              uint64_t sum = 0;
+              for (auto &part : peakOf(m).parts)
+                if (part->first_step <= run.step && run.step <= part->last_step)
+                  sum += part->bytes;
+              return sum != peakOf(m).bytes;
+            },
+            // A cache of keys and values that stays nearly empty.
+            [](M &m, R &r) {
+              (void)r;
+              auto &run = *peakOf(m).witness;
+              run.context = (run.tokens + run.sequences - 1) / run.sequences;
+              return true;
+            }};
+  case Rule::digest:
+    return {[](M &m, R &r) {
+              m.plan->digest ^= uint64_t(1) << draw(r, 0, 63);
+              return true;
+            },
+            [](M &m, R &r) {
+              peakOf(m).digest ^= uint64_t(1) << draw(r, 0, 63);
+              return true;
+            },
+            // The certificate of another program.
+            [](M &m, R &r) {
+              abi::ManifestT other = validPlan(r);
+              m.certificate = std::move(other.certificate);
+              return true;
+            },
+            // The certificate of an earlier schedule.
+            [](M &m, R &r) {
+              m.limits->max_context += uint32_t(draw(r, 1, 100));
+              return true;
+            },
+            [](M &m, R &r) {
+              std::swap(stepsOf(m)[0], stepsOf(m)[1]); // As good, but another.
+              (void)r;
+              return true;
+            }};
+  }
+  return {};
+}
+
+/// Whether the numbers that the digest is over can be looked up.
+bool mayBeSealed(Rule rule) {
+  return rule != Rule::digest && rule != Rule::references;
+}
+
+class Mutants : public testing::TestWithParam<unsigned> {};
+
+TEST_P(Mutants, AreRejectedByTheirRule) {
+  const Rule rule = Rule(GetParam());
+  const std::vector<Break> ways = breaks(rule);
+  ASSERT_FALSE(ways.empty());
+  Random random(GetParam());
+  int made = 0, ways0 = 0;
+  for (; made < kMutants && ways0 < 100 * kMutants; ++ways0) {
+    abi::ManifestT manifest = validPlan(random);
+    if (!ways[size_t(ways0) % ways.size()](manifest, random))
+      continue;
+    if (mayBeSealed(rule))
+      seal(manifest);
+    std::vector<Violation> found = check(manifest);
+    bool named = std::any_of(found.begin(), found.end(),
+                             [&](auto &one) { return one.rule == rule; });
+    ASSERT_TRUE(named) << "way " << size_t(ways0) % ways.size() << " mutant "
+                       << made << ":\n"
+                       << text(found);
+    ++made;
+  }
+  EXPECT_EQ(made, kMutants);
+  RecordProperty("mutants", made);
+}
+
+INSTANTIATE_TEST_SUITE_P(EveryRule, Mutants, testing::Range(1u, kRuleCount + 1),
+                         [](const auto &info) {
+                           return ruleName(Rule(info.param));
+                         });
+
+TEST(ValidPlans, AreAccepted) {
+  Random random(7);
+  for (int i = 0; i < 1000; ++i) {
+    std::vector<Violation> found = check(validPlan(random));
+    ASSERT_TRUE(found.empty()) << "plan " << i << ":\n" << text(found);
+  }
+}
+
+TEST(ValidPlans, OfAPackageWithoutOne) {
+  Random random(8);
+  abi::ManifestT manifest = validPlan(random);
+  manifest.plan.reset();
+  manifest.entries[0]->steps.clear();
+  for (auto &weight : manifest.weights)
+    weight->residency = abi::Residency::mapped;
+  manifest.certificate[0] = std::make_unique<abi::PeakT>();
+  manifest.certificate[0]->bytes = manifest.levels[0]->arena_bytes;
+  EXPECT_EQ(text(check(manifest)), "");
+  // Buffers alone make the arena, and one ends beyond this one.
+  manifest.certificate[0]->bytes = 64;
+  EXPECT_EQ(text(check(manifest)).substr(0, 6), "peak: ");
+  manifest.certificate[0]->bytes = manifest.levels[0]->arena_bytes;
+  manifest.weights[0]->residency = abi::Residency::streamed;
+  EXPECT_EQ(text(check(manifest)).substr(0, 12), "references: ");
+}
+
+TEST(Report, IsBounded) {
+  Random random(9);
+  abi::ManifestT manifest = validPlan(random);
+  for (auto &weight : manifest.weights)
+    weight->blob = weight->level = UINT32_MAX;
+  for (int i = 0; i < 100; ++i)
+    manifest.entries[0]->launches[0]->buffers.push_back(UINT32_MAX);
+  EXPECT_EQ(check(manifest).size(), kMostViolations);
+}
+
+TEST(Rules, AreThoseOfTheSpecification) {
+  std::ifstream page("docs/spec/plan.md");
+  ASSERT_TRUE(page) << "run from the root of the sources";
+  std::string line;
+  std::vector<std::string> names;
+  while (std::getline(page, line))
+    if (line.rfind("| P", 0) == 0) {
+      size_t from = line.find('`') + 1;
+      names.push_back(line.substr(from, line.find('`', from) - from));
+    }
+  ASSERT_EQ(names.size(), kRuleCount);
+  for (unsigned i = 1; i <= kRuleCount; ++i)
+    EXPECT_EQ(names[i - 1], ruleName(Rule(i)));
+}
+
+} // namespace
+} // namespace headrace::plancheck

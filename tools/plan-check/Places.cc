@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// What lies where: in its level, in its slot, and apart from what is in use at
+// the same time.
+#include "tools/plan-check/Checker.h"
+
+#include <algorithm>
+#include <map>
+
+using namespace headrace;
+using namespace headrace::plancheck;
+
+namespace {
+constexpr uint64_t kLine = 64;   ///< What kernels read and write as a whole.
+constexpr uint64_t kPage = 4096; ///< What reads past the page cache do.
+} // namespace
+
+void Checker::checkPlaces() {
+  auto place = [&](const char *kind, uint32_t index, uint32_t level,
+                   const Range &range, uint64_t alignment) {
+    const abi::Level &home = *manifest.levels()->Get(level);
+    const uint64_t end = plan ? home.arena_bytes() : home.bytes();
+    if (!range.isIn(end))
+      fail(Rule::bounds, on(level), kind, " #", index, ": ", range.bytes,
+           " bytes from ", range.offset, " on in ", end);
+    if (range.offset % alignment)
+      fail(Rule::alignment, kind, " #", index, ": offset ", range.offset,
+           " is no multiple of ", alignment);
+  };
+  for (uint32_t i = 0; i < manifest.levels()->size(); ++i) {
+    const abi::Level &level = *manifest.levels()->Get(i);
+    uint64_t most = level.bytes();
+    if (plan && i == plan->fast_level() && plan->budget())
+      most = std::min(most, plan->budget());
+    if (level.arena_bytes() > most)
+      fail(Rule::bounds, on(i), "an arena of ", level.arena_bytes(),
+           " bytes, expected at most ", most);
+  }
+  for (uint32_t i = 0; i < manifest.weights()->size(); ++i)
+    if (weight(i).residency() == abi::Residency::resident)
+      place("weight", i, weight(i).level(),
+            {weight(i).offset(), weightBytes(i)}, kPage);
+  for (uint32_t i = 0; i < manifest.buffers()->size(); ++i)
+    if (buffer(i).kind() == abi::BufferKind::scratch)
+      place("buffer", i, buffer(i).level(),
+            {buffer(i).offset(), buffer(i).bytes()}, kLine);
+  for (const Schedule &schedule : schedules())
+    for (const Thing &thing : thingsOf(schedule))
+      if (thing.kind == abi::PartKind::buffer)
+        place("buffer", thing.index, thing.level, thing.place, kLine);
+  for (uint32_t i = 0; i < poolCount(); ++i) {
+    place("pool", i, pool(i).level(),
+          {pool(i).offset(), pool(i).slot_bytes() * pool(i).slots()}, kPage);
+    if (pool(i).slot_bytes() % kPage)
+      fail(Rule::alignment, "pool #", i, ": slots of ", pool(i).slot_bytes(),
+           " bytes are no multiple of ", kPage);
+  }
+  if (!plan)
+    return;
+  place("scratch", 0, plan->fast_level(),
+        {plan->scratch_offset(), plan->worker_bytes() * plan->workers()},
+        kLine);
+  if (plan->worker_bytes() % kLine)
+    fail(Rule::alignment, "a worker's ", plan->worker_bytes(),
+         " bytes are no multiple of ", kLine);
+  if (manifest.kv())
+    place("key-value cache", 0, plan->kv_level(),
+          {plan->kv_offset(), manifest.kv()->page_bytes() * plan->kv_pages()},
+          kLine);
+}
+
+void Checker::checkBundles() {
+  for (uint32_t i = 0; i < bundleCount(); ++i) {
+    const abi::Bundle &one = bundle(i);
+    const abi::Pool &home = pool(one.pool());
+    if (one.bytes() > home.slot_bytes())
+      fail(Rule::bundles, "bundle #", i, ": ", one.bytes(),
+           " bytes in slots of ", home.slot_bytes());
+    const bool rings = home.kind() == abi::PoolKind::ring;
+    uint64_t free = 0; // Behind the weights so far, which are ascending.
+    for (uint32_t j = 0; j < one.weights()->size(); ++j) {
+      const uint32_t which = one.weights()->Get(j);
+      const Range range = {one.offsets()->Get(j), weightBytes(which)};
+      // A read may write up to the end of its last page.
+      uint64_t end = (range.end() + kPage - 1) / kPage * kPage;
+      if (range.offset < free || end > one.bytes() || end < range.end())
+        fail(Rule::bundles, "bundle #", i, ": weight #", which, " takes ",
+             range.offset, " to ", end, ", expected it between ", free, " and ",
+             one.bytes());
+      free = std::max(free, end);
+      if (range.offset % kPage)
+        fail(Rule::alignment, "bundle #", i, ": weight #", which, ": offset ",
+             range.offset, " is no multiple of ", kPage);
+      if (weight(which).residency() !=
+          (rings ? abi::Residency::streamed : abi::Residency::routed))
+        fail(Rule::bundles, "bundle #", i, ": weight #", which, " is not ",
+             rings ? "streamed" : "routed", ", as its pool is");
+      if (bundleOf[which] != i)
+        fail(Rule::bundles, "weight #", which, " is in bundles #", i, " and #",
+             bundleOf[which]);
+    }
+  }
+  for (uint32_t i = 0; i < manifest.weights()->size(); ++i)
+    if (bundleOf[i] == kNone &&
+        (weight(i).residency() == abi::Residency::streamed ||
+         weight(i).residency() == abi::Residency::routed))
+      fail(Rule::bundles, "weight #", i, " moves, but no bundle has it");
+}
+
+std::vector<Thing> Checker::thingsOf(const Schedule &schedule) const {
+  const uint32_t steps = schedule.stepCount();
+  std::vector<Thing> things;
+  if (steps == 0)
+    return things;
+  const uint32_t end = steps - 1;
+  auto add = [&](abi::PartKind kind, uint32_t index, uint32_t level,
+                 const Range &place, uint32_t from, uint32_t to) {
+    if (place.bytes)
+      things.push_back({kind, index, level, place, from, to});
+  };
+  // Equal weights may have one place.
+  std::map<std::pair<uint32_t, uint64_t>, uint32_t> placed;
+  for (uint32_t i = 0; i < manifest.weights()->size(); ++i) {
+    if (weight(i).residency() != abi::Residency::resident)
+      continue;
+    auto [known, fresh] =
+        placed.try_emplace({weight(i).level(), weight(i).offset()}, i);
+    if (fresh || weight(known->second).blob() != weight(i).blob())
+      add(abi::PartKind::weight, i, weight(i).level(),
+          {weight(i).offset(), weightBytes(i)}, 0, end);
+  }
+  // A buffer lives from the first step that names it to the last; waves run
+  // their launches again, so in a routed step all buffers live together.
+  std::map<uint32_t, std::pair<uint32_t, uint32_t>> lives;
+  for (uint32_t i = 0; i < steps; ++i) {
+    uint32_t first = i, count = 1;
+    if (schedule.steps) {
+      const abi::Step &step = *schedule.steps->Get(i);
+      first = step.launch();
+      count = step.kind() == abi::StepKind::launch   ? 1
+              : step.kind() == abi::StepKind::routed ? step.launch_count()
+                                                     : 0;
+    }
+    for (uint32_t j = first; j < first + count; ++j)
+      for (uint32_t which : *schedule.launches.Get(j)->buffers()) {
+        if (buffer(which).kind() == abi::BufferKind::view)
+          which = buffer(which).base();
+        lives.try_emplace(which, i, i).first->second.second = i;
+      }
+  }
+  const abi::Entry &entry = *manifest.entries()->Get(schedule.entry);
+  const bool owns = plan && entry.name()->string_view() == "forward";
+  for (const auto &[which, life] : lives) {
+    const abi::BufferKind kind = buffer(which).kind();
+    // The host writes inputs before the first step and reads outputs behind the
+    // last one; of other entries they are the host's own.
+    const uint32_t from = kind == abi::BufferKind::input ? 0 : life.first;
+    const uint32_t to = kind == abi::BufferKind::output ? end : life.second;
+    if (kind == abi::BufferKind::scratch || (owns && !isCachePool(which)))
+      add(abi::PartKind::buffer, which, buffer(which).level(),
+          {buffer(which).offset(), buffer(which).bytes()}, from, to);
+  }
+  for (uint32_t i = 0; i < poolCount(); ++i)
+    add(abi::PartKind::slot, i, pool(i).level(),
+        {pool(i).offset(), pool(i).slot_bytes() * pool(i).slots()}, 0, end);
+  if (plan)
+    add(abi::PartKind::scratch, 0, plan->fast_level(),
+        {plan->scratch_offset(), plan->worker_bytes() * plan->workers()}, 0,
+        end);
+  if (plan && manifest.kv())
+    add(abi::PartKind::kv, 0, plan->kv_level(),
+        {plan->kv_offset(), manifest.kv()->page_bytes() * plan->kv_pages()}, 0,
+        end);
+  return things;
+}
+
+void Checker::checkOverlap(const Schedule &schedule) {
+  std::vector<Thing> things = thingsOf(schedule);
+  std::sort(things.begin(), things.end(), [](const Thing &a, const Thing &b) {
+    return std::pair(a.level, a.place.offset) <
+           std::pair(b.level, b.place.offset);
+  });
+  std::vector<size_t> open; // Those that may reach into the one at hand.
+  for (size_t i = 0; i < things.size(); ++i) {
+    const Thing &one = things[i];
+    open.erase(std::remove_if(open.begin(), open.end(),
+                              [&](size_t j) {
+                                return things[j].level != one.level ||
+                                       things[j].place.end() <=
+                                           one.place.offset;
+                              }),
+               open.end());
+    for (size_t j : open)
+      if (one.meets(things[j])) {
+        fail(Rule::overlap, on(one.level), things[j].name(), " and ",
+             one.name(), " meet at offset ", one.place.offset, " in ",
+             schedule.name);
+        return; // One tells enough, and hostile plans have very many.
+      }
+    open.push_back(i);
+  }
+}

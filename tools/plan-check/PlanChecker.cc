@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// The order of the checks.
+#include "tools/plan-check/Checker.h"
+
+#include "runtime/abi/kernel_abi.h"
+
+using namespace headrace;
+using namespace headrace::plancheck;
+
+const char *plancheck::ruleName(Rule rule) {
+  static const char *const kNames[kRuleCount] = {
+      "references", "sizes", "bounds",  "alignment", "overlap",  "bundles",
+      "order",      "slots", "arrival", "waits",     "releases", "ends",
+      "waves",      "parts", "peak",    "witness",   "digest"};
+  return kNames[unsigned(rule) - 1];
+}
+
+std::vector<Violation> plancheck::checkPlan(const abi::Manifest &manifest) {
+  return Checker(manifest).run();
+}
+
+std::vector<Violation> Checker::run() {
+  // All others look things up by the indices, and add the numbers, that these
+  // two check.
+  if (!checkReferences() || !checkSizes())
+    return std::move(found);
+  checkPlaces();
+  checkBundles();
+  for (const Schedule &schedule : schedules()) {
+    checkOverlap(schedule);
+    checkSchedule(schedule);
+  }
+  checkCertificate();
+  return std::move(found);
+}
+
+std::vector<Schedule> Checker::schedules() const {
+  std::vector<Schedule> all;
+  for (uint32_t i = 0; i < manifest.entries()->size(); ++i) {
+    const abi::Entry &entry = *manifest.entries()->Get(i);
+    const std::string name = "entry '" + entry.name()->str() + "'";
+    if (entry.launches()->size())
+      all.push_back({i, name, true, *entry.launches(), entry.steps()});
+    for (const abi::StepClass *one : listOf(entry.classes()))
+      all.push_back(
+          {i, name + ", up to " + std::to_string(one->max_tokens()) + " tokens",
+           false, *one->launches(), one->steps()});
+  }
+  return all;
+}
+
+uint32_t Checker::slotsOf(const abi::Launch &launch, uint32_t operand) const {
+  if (launch.kind() == abi::LaunchKind::matmul ||
+      launch.kernel() >= manifest.kernels()->size())
+    return 1; // No kernel.
+  const auto *slots = manifest.kernels()->Get(launch.kernel())->weight_slots();
+  return slots && operand < slots->size() ? slots->Get(operand) : 1;
+}
+
+bool Checker::isCachePool(uint32_t i) const {
+  return buffer(i).role() &&
+         buffer(i).role()->string_view() == HEADRACE_ROLE_KV_POOL;
+}
