@@ -8,6 +8,7 @@
 #include "runtime/abi/kernel_abi.h"
 #include "runtime/src/instance.h"
 #include "runtime/src/package.h"
+#include "runtime/src/thread.h"
 #include "runtime/src/weight_loader.h"
 
 namespace headrace::runtime {
@@ -15,7 +16,8 @@ namespace headrace::runtime {
 /// One launch with everything resolved but the counts of a step.
 struct Launch {
   headrace_kernel_fn_t function = nullptr; // on the processor
-  const void *kernel = nullptr;            // elsewhere, see Executor::Resolve
+  const void *kernel = nullptr;            // elsewhere, the executor's own
+  const abi::Matmul *matmul = nullptr;     // or a product of a library
   void *const *buffers = nullptr;
   const uint32_t *weight_ids = nullptr;
   uint32_t buffer_count = 0;
@@ -38,10 +40,6 @@ struct Transfer {
 /// `cancel`, which is not read once the run was told to stop.
 struct Run {
   const char *entry_name = nullptr;
-  /// Which entry it is: runs of one entry with equal counts make the same
-  /// launches and, if `same_transfers`, the same transfers.
-  uint32_t entry = 0;
-  bool same_transfers = false;
   const Launch *launches = nullptr;
   size_t launch_count = 0;
   const Transfer *uploads = nullptr;
@@ -54,8 +52,15 @@ struct Run {
   const void *device_counts = nullptr;
   void *const *worker_scratch = nullptr; // one for each thread of a processor
   int64_t counts[HEADRACE_COUNT_COUNT] = {0, 0, 0, 0, HEADRACE_ALL_ACTIVE};
+  /// The counts of the largest step that these launches are for.
+  int64_t class_counts[HEADRACE_COUNT_COUNT] = {0, 0, 0, 0,
+                                                HEADRACE_ALL_ACTIVE};
+  /// Whether the host's side of all transfers is from AllocateHost().
+  bool pinned = false;
   const headrace_cancel_t *cancel = nullptr;
   uint64_t deadline_ns = 0; // of MonotonicNs(); 0: none
+  /// Where the time of the launches goes; null for nowhere.
+  uint64_t *out_kernel_ns = nullptr;
 };
 
 /// Owns bytes that kernels of a device can reach; empty by default. The owner
@@ -90,22 +95,34 @@ private:
   bool for_host = false;
 };
 
+struct ExecutorOptions {
+  bool timing = false; // runs are asked for the time of their launches
+};
+
 /// The work of one session on a device, done in the order it is given. Used by
 /// the session's thread.
 class Executor {
 public:
   virtual ~Executor() = default;
 
-  /// Fills in how `launch` is started, for kernel `kernel` of the package.
-  /// Codes: those of loading code on the device.
-  virtual Status Resolve(uint32_t kernel, Launch *launch) = 0;
+  /// Index in the manifest of the code it runs.
+  virtual uint32_t CodeIndex() const = 0;
+
+  /// Fills in how `launch` is started, for a launch of the package.
+  /// Codes: failed precondition, unavailable (a library), data loss, resource
+  /// exhausted, device lost.
+  virtual Status Resolve(const abi::Launch &described, Launch *launch) = 0;
+
+  /// Says that the binding table is new or has changed. Not during a run.
+  /// Codes: device lost.
+  virtual Status BindWeights(const Vector<const void *> &table) = 0;
 
   /// Bytes of memory it took for itself.
   virtual uint64_t ScratchBytes() const = 0;
 
   /// Fills or copies memory of the device. May return before it is done, but is
   /// done before what follows here.
-  virtual Status Zero(void *address, uint64_t bytes) = 0;
+  virtual Status Fill(void *address, uint8_t value, uint64_t bytes) = 0;
   virtual Status Copy(void *to, const void *from, uint64_t bytes) = 0;
 
   /// Runs uploads, launches and downloads in order, and waits for their end.
@@ -132,6 +149,9 @@ struct headrace_device_t : headrace::runtime::RefCounted {
   virtual ~headrace_device_t() = default;
 
   virtual uint32_t ThreadCount() const = 0;
+
+  /// Fills in what the device knows of itself.
+  virtual void Describe(headrace_device_info_t *out) const = 0;
 
   /// Whether kernels and host read and write the same memory. If not, what the
   /// host gives and takes is transferred.
@@ -166,8 +186,10 @@ struct headrace_device_t : headrace::runtime::RefCounted {
   /// Makes what runs `package` for one session; both outlive it.
   /// Codes: failed precondition (no code for this device), resource exhausted,
   /// device lost.
-  virtual Status CreateExecutor(headrace_package_t *package,
-                                headrace::runtime::ExecutorOwner *out) = 0;
+  virtual Status
+  CreateExecutor(headrace_package_t *package,
+                 const headrace::runtime::ExecutorOptions &options,
+                 headrace::runtime::ExecutorOwner *out) = 0;
 
   /// Ends the object and its memory.
   virtual void Destroy() = 0;

@@ -31,7 +31,7 @@ uint32_t KvPool::Pop() {
 Status KvPool::Take(uint32_t *out_page) {
   if (was_used[free_pages.back()])
     HEADRACE_RETURN_IF_ERROR(
-        executor->Zero(Page(free_pages.back()), page_bytes));
+        executor->Fill(Page(free_pages.back()), 0, page_bytes));
   *out_page = Pop();
   was_used[*out_page] = 1;
   return Status();

@@ -7,6 +7,7 @@
 #include "runtime/drivers/cpu/cpu_features.h"
 #include "runtime/src/digest.h"
 #include "runtime/src/guard.h"
+#include "runtime/src/manifest_gpu.h"
 #include "runtime/src/structs.h"
 
 #include <cerrno>
@@ -96,12 +97,12 @@ Status headrace_package_t::ReadHeader(uint64_t *out_manifest_bytes,
   return Status();
 }
 
-Status headrace_package_t::CheckMachine(uint64_t disabled_features) {
+Status headrace_package_t::CheckProcessor() {
   const abi::Code &section = Code();
-  if (section.target()->string_view() != "cpu")
-    return MakeStatus(HostAllocator(), HEADRACE_STATUS_UNIMPLEMENTED,
-                      "code: compiled for target '%.64s' (%.64s), which this "
-                      "library has no driver for",
+  if (section.format() != abi::CodeFormat::image)
+    return MakeStatus(HostAllocator(), HEADRACE_STATUS_FAILED_PRECONDITION,
+                      "code: compiled for target '%.64s' (%.64s) alone, and "
+                      "this device is the processor",
                       section.target()->c_str(), section.cpu()->c_str());
   if (section.kernel_abi_version() != HEADRACE_KERNEL_ABI_VERSION)
     return MakeStatus(HostAllocator(), HEADRACE_STATUS_FAILED_PRECONDITION,
@@ -123,8 +124,8 @@ Status headrace_package_t::CheckMachine(uint64_t disabled_features) {
 
 Status headrace_package_t::MapCode() {
   const abi::Code &section = Code();
-  if (section.target()->string_view() != "cpu")
-    return Status(); // Only inspected.
+  if (section.format() != abi::CodeFormat::image)
+    return Status();
   if (source.memory) {
     HEADRACE_RETURN_IF_ERROR(Mapping::Anonymous(
         HostAllocator(), section.bytes(), "the code", &code));
@@ -141,10 +142,32 @@ Status headrace_package_t::MapCode() {
   return Status();
 }
 
+/// A package that only processors can run is refused where this one cannot. One
+/// with code for GPUs too may still find a device.
+Status headrace_package_t::CheckMachine() {
+  for (uint32_t i = 0; i < manifest->code()->size(); ++i)
+    if (IsGpuCode(*manifest, i))
+      return Status();
+  return CheckProcessor();
+}
+
+/// Compares the digest of the code that is not mapped for execution.
+Status headrace_package_t::CheckGpuCode() {
+  for (uint32_t i = 0; i < manifest->code()->size(); ++i) {
+    const abi::Code &section = *manifest->code()->Get(i);
+    if (IsGpuCode(*manifest, i) &&
+        Digest(FileBytes(section.offset()), section.bytes()) != section.xxh3())
+      return MakeStatus(HostAllocator(), HEADRACE_STATUS_DATA_LOSS,
+                        "code: section #%u: digest does not match", i);
+  }
+  return Status();
+}
+
 Status headrace_package_t::Open(const PackageSource &from,
                                 const headrace_package_options_t &options) {
   source = from;
   inspect_only = options.inspect_only != 0;
+  disabled_features = options.disabled_features;
   uint64_t digest;
   HEADRACE_RETURN_IF_ERROR(ReadHeader(&manifest_bytes, &digest));
   // A copy: what has been checked cannot change under us, and is aligned.
@@ -161,13 +184,13 @@ Status headrace_package_t::Open(const PackageSource &from,
                     source.bytes, &summary));
   manifest = abi::GetManifest(bytes);
   if (!inspect_only)
-    HEADRACE_RETURN_IF_ERROR(CheckMachine(options.disabled_features));
+    HEADRACE_RETURN_IF_ERROR(CheckMachine());
   HEADRACE_RETURN_IF_ERROR(MapCode());
   if (!source.memory)
     HEADRACE_RETURN_IF_ERROR(Mapping::File(HostAllocator(), source.file, 0,
                                            source.bytes, PROT_READ, MAP_SHARED,
                                            "mapping the weights", &file));
-  return Status();
+  return CheckGpuCode();
 }
 
 namespace {

@@ -29,6 +29,10 @@ struct headrace_package_t final : headrace::runtime::RefCounted {
   Status Open(const headrace::runtime::PackageSource &source,
               const headrace_package_options_t &options);
 
+  /// Whether this processor can run the package.
+  /// Codes: failed precondition, which names what is missing.
+  Status CheckProcessor();
+
   /// Compares every digest of the blobs and the bytes between sections.
   Status Verify(const headrace_verify_options_t &options);
 
@@ -52,11 +56,13 @@ struct headrace_package_t final : headrace::runtime::RefCounted {
   headrace::runtime::Mapping code; // executable
   headrace::runtime::Mapping file; // read-only, the whole file
   bool inspect_only = false;
+  uint64_t disabled_features = 0;
 
 private:
   Status Read(uint64_t offset, void *out, uint64_t bytes, const char *what);
   Status ReadHeader(uint64_t *out_manifest_bytes, uint64_t *out_digest);
-  Status CheckMachine(uint64_t disabled_features);
+  Status CheckMachine();
+  Status CheckGpuCode();
   Status MapCode();
   Status VerifyRange(uint64_t begin, uint64_t end,
                      headrace::runtime::Vector<uint8_t> &chunk);

@@ -32,6 +32,9 @@ namespace {
 /// Where the counts of a run lie among the step buffers of a device with memory
 /// of its own: first, so that one transfer takes them along.
 constexpr uint64_t kCountsBytes = kCacheLine;
+
+/// Of outputs before a run, where asked for: NaN in every float type.
+constexpr uint8_t kPoison = 0xff;
 static_assert(sizeof(int64_t) * HEADRACE_COUNT_COUNT <= kCountsBytes);
 
 /// a + b and a * b, or UINT64_MAX where that does not fit.
@@ -223,19 +226,48 @@ Status headrace_session_t::CreateEntries() {
 }
 
 Status headrace_session_t::CreateEntry(const abi::Entry &entry) {
-  const abi::Manifest &manifest = *package->manifest;
+  const abi::Limits &limits = *package->manifest->limits();
+  const uint32_t code = executor->CodeIndex();
   entries.emplace_back(HostAllocator());
-  EntryPlan &plan = entries.back();
+  Vector<ClassPlan> &classes = entries.back().classes;
+  auto add = [&](const Launches &launches, uint32_t tokens, uint32_t sequences,
+                 uint32_t outputs) {
+    classes.emplace_back(HostAllocator());
+    int64_t *most = classes.back().most;
+    most[HEADRACE_COUNT_TOKENS] = tokens;
+    most[HEADRACE_COUNT_SEQUENCES] = sequences;
+    most[HEADRACE_COUNT_OUTPUTS] = outputs;
+    return ResolveClass(launches, &classes.back());
+  };
+  if (package->manifest->code()->Get(code)->format() == abi::CodeFormat::image)
+    return add(*entry.launches(), limits.max_tokens(), limits.max_sequences(),
+               limits.max_tokens());
+  // The manifest's checks: they grow, and the last one admits every step.
+  if (entry.classes())
+    for (const abi::StepClass *one : *entry.classes())
+      if (one->code() == code)
+        HEADRACE_RETURN_IF_ERROR(add(*one->launches(), one->max_tokens(),
+                                     one->max_sequences(), one->max_outputs()));
+  if (classes.empty())
+    return MakeStatus(HostAllocator(), HEADRACE_STATUS_FAILED_PRECONDITION,
+                      "session: entry '%.200s' has no launches for code #%u",
+                      entry.name()->c_str(), code);
+  return Status();
+}
+
+Status headrace_session_t::ResolveClass(const Launches &launches,
+                                        ClassPlan *plan) {
+  const abi::Manifest &manifest = *package->manifest;
   size_t operand_count = 0;
-  for (const abi::Launch *launch : *entry.launches())
+  for (const abi::Launch *launch : launches)
     operand_count += launch->buffers()->size();
   // Launches point into `operands`, so it must not move.
-  plan.operands.reserve(operand_count);
-  plan.launches.reserve(entry.launches()->size());
-  for (const abi::Launch *launch : *entry.launches()) {
+  plan->operands.reserve(operand_count);
+  plan->launches.reserve(launches.size());
+  for (const abi::Launch *launch : launches) {
     Launch resolved;
-    HEADRACE_RETURN_IF_ERROR(executor->Resolve(launch->kernel(), &resolved));
-    resolved.buffers = plan.operands.data() + plan.operands.size();
+    HEADRACE_RETURN_IF_ERROR(executor->Resolve(*launch, &resolved));
+    resolved.buffers = plan->operands.data() + plan->operands.size();
     resolved.buffer_count = launch->buffers()->size();
     resolved.weight_ids = launch->weights()->data();
     resolved.weight_count = launch->weights()->size();
@@ -245,7 +277,7 @@ Status headrace_session_t::CreateEntry(const abi::Entry &entry) {
     resolved.grid_limit = launch->grid_limit();
     resolved.kernel_name =
         manifest.kernels()->Get(launch->kernel())->name()->c_str();
-    plan.launches.push_back(resolved);
+    plan->launches.push_back(resolved);
     for (uint32_t buffer : *launch->buffers()) {
       const abi::Buffer *named = manifest.buffers()->Get(buffer);
       uint64_t offset = 0;
@@ -255,9 +287,9 @@ Status headrace_session_t::CreateEntry(const abi::Entry &entry) {
         named = manifest.buffers()->Get(buffer);
       }
       if (named->kind() != abi::BufferKind::scratch)
-        plan.patches.push_back(
-            {static_cast<uint32_t>(plan.operands.size()), buffer, offset});
-      plan.operands.push_back(At(addresses[buffer], offset));
+        plan->patches.push_back(
+            {static_cast<uint32_t>(plan->operands.size()), buffer, offset});
+      plan->operands.push_back(At(addresses[buffer], offset));
     }
   }
   return Status();
@@ -268,6 +300,8 @@ Status headrace_session_t::Create(const headrace_session_options_t &options) {
     return MakeStatus(HostAllocator(), HEADRACE_STATUS_FAILED_PRECONDITION,
                       "session: the package was opened for inspection only");
   timeout_ns = options.timeout_ns;
+  timing = options.timing != 0;
+  poison_outputs = options.poison_outputs != 0;
   max_sequences = options.max_sequences
                       ? options.max_sequences
                       : package->manifest->limits()->max_sequences();
@@ -275,7 +309,11 @@ Status headrace_session_t::Create(const headrace_session_options_t &options) {
   HEADRACE_RETURN_IF_ERROR(
       device->CreateLoader(options.weights, package.Get(), &loader));
   HEADRACE_RETURN_IF_ERROR(loader->Bind(&weights));
-  HEADRACE_RETURN_IF_ERROR(device->CreateExecutor(package.Get(), &executor));
+  ExecutorOptions executor_options;
+  executor_options.timing = timing;
+  HEADRACE_RETURN_IF_ERROR(
+      device->CreateExecutor(package.Get(), executor_options, &executor));
+  HEADRACE_RETURN_IF_ERROR(executor->BindWeights(weights));
   HEADRACE_RETURN_IF_ERROR(CreateArenas());
   HEADRACE_RETURN_IF_ERROR(CreateKv());
   HEADRACE_RETURN_IF_ERROR(CreateIo());
@@ -287,22 +325,32 @@ Status headrace_session_t::Create(const headrace_session_options_t &options) {
 //===----------------------------------------------------------------------===//
 
 void headrace_session_t::BindArguments(uint32_t entry) {
-  EntryPlan &plan = entries[entry];
-  for (const Patch &patch : plan.patches)
-    plan.operands[patch.operand] = At(addresses[patch.buffer], patch.offset);
+  for (ClassPlan &plan : entries[entry].classes)
+    for (const Patch &patch : plan.patches)
+      plan.operands[patch.operand] = At(addresses[patch.buffer], patch.offset);
 }
 
 /// Runs an entry with the first `uploads` of `transfers` before it and the rest
 /// behind it.
 Status headrace_session_t::RunEntry(uint32_t entry, const int64_t *counts,
-                                    size_t uploads, bool same_transfers,
+                                    size_t uploads, bool pinned,
                                     const headrace_cancel_t *cancel,
                                     uint64_t deadline_ns) {
-  EntryPlan &plan = entries[entry];
+  // The last class admits what no other does.
+  const Vector<ClassPlan> &classes = entries[entry].classes;
+  size_t index = 0;
+  auto admits = [&](const ClassPlan &plan) {
+    for (int i = 0; i <= HEADRACE_COUNT_OUTPUTS; ++i)
+      if (counts[i] > plan.most[i])
+        return false;
+    return true;
+  };
+  while (index + 1 < classes.size() && !admits(classes[index]))
+    ++index;
+  const ClassPlan &plan = classes[index];
   Run run;
   run.entry_name = package->manifest->entries()->Get(entry)->name()->c_str();
-  run.entry = entry;
-  run.same_transfers = same_transfers;
+  run.pinned = pinned;
   run.launches = plan.launches.data();
   run.launch_count = plan.launches.size();
   run.uploads = transfers.data();
@@ -312,6 +360,9 @@ Status headrace_session_t::RunEntry(uint32_t entry, const int64_t *counts,
   run.weights = weights.data();
   run.device_counts = io.Data();
   std::copy(counts, counts + HEADRACE_COUNT_COUNT, run.counts);
+  std::copy(plan.most, plan.most + HEADRACE_COUNT_COUNT, run.class_counts);
+  if (timing)
+    run.out_kernel_ns = &kernel_ns;
   run.cancel = cancel;
   run.deadline_ns = deadline_ns;
   Status status = executor->Execute(run);
@@ -424,6 +475,9 @@ Status headrace_session_t::Invoke(const headrace_invoke_options_t &options) {
     const size_t uploads = transfers.size();
     for (uint32_t i = 0; i < entry.outputs()->size(); ++i)
       add(*entry.outputs(), i, options.outputs_data[i]);
+    for (size_t i = uploads; poison_outputs && i < transfers.size(); ++i)
+      HEADRACE_RETURN_IF_ERROR(
+          executor->Fill(transfers[i].device, kPoison, transfers[i].bytes));
     return RunEntry(options.entry, counts, uploads, false, options.cancel,
                     deadline);
   }
@@ -435,8 +489,14 @@ Status headrace_session_t::Invoke(const headrace_invoke_options_t &options) {
     own = addresses;
   for (uint32_t i = 0; i < entry.inputs()->size(); ++i)
     addresses[entry.inputs()->Get(i)] = const_cast<void *>(options.inputs[i]);
-  for (uint32_t i = 0; i < entry.outputs()->size(); ++i)
-    addresses[entry.outputs()->Get(i)] = options.outputs_data[i];
+  for (uint32_t i = 0; i < entry.outputs()->size(); ++i) {
+    const uint32_t buffer = entry.outputs()->Get(i);
+    addresses[buffer] = options.outputs_data[i];
+    if (poison_outputs)
+      HEADRACE_RETURN_IF_ERROR(
+          executor->Fill(addresses[buffer], kPoison,
+                         needed_bytes(*manifest.buffers()->Get(buffer))));
+  }
   BindArguments(options.entry);
   Status status =
       RunEntry(options.entry, counts, 0, false, options.cancel, deadline);
@@ -683,6 +743,11 @@ Status headrace_session_t::RunPasses(const headrace_step_options_t &options,
   while (pass.item < options.item_count) {
     FillPass(options, &pass);
     const size_t uploads = PlanTransfers(pass);
+    if (poison_outputs)
+      HEADRACE_RETURN_IF_ERROR(executor->Fill(
+          addresses[Model().logits], kPoison,
+          static_cast<uint64_t>(pass.counts[HEADRACE_COUNT_OUTPUTS]) *
+              vocabulary * sizeof(float)));
     HEADRACE_RETURN_IF_ERROR(RunEntry(Model().entry, pass.counts, uploads, true,
                                       options.cancel, deadline));
     ++*out_passes;
@@ -790,6 +855,7 @@ headrace_status_t headrace_session_info(const headrace_session_t *session,
     value.arena_bytes = session->arena_bytes;
     value.scratch_bytes = session->executor->ScratchBytes();
     value.io_bytes = session->io.Bytes();
+    value.kernel_ns = session->kernel_ns;
     return WriteStruct(session->HostAllocator(), value, out);
   });
 }

@@ -19,9 +19,9 @@ struct Patch {
   uint64_t offset; // from the buffer's address
 };
 
-/// One entry point with its launches resolved.
-struct EntryPlan {
-  explicit EntryPlan(const Allocator &allocator)
+/// The launches of an entry point for steps up to a size, resolved.
+struct ClassPlan {
+  explicit ClassPlan(const Allocator &allocator)
       : launches(StdAllocator<Launch>(allocator)),
         operands(StdAllocator<void *>(allocator)),
         patches(StdAllocator<Patch>(allocator)) {}
@@ -29,6 +29,16 @@ struct EntryPlan {
   Vector<Launch> launches;
   Vector<void *> operands; // of all launches, one after the other
   Vector<Patch> patches;
+  int64_t most[HEADRACE_COUNT_COUNT] = {0, 0, 0, 0,
+                                        HEADRACE_ALL_ACTIVE}; // largest step
+};
+
+/// One entry point: its classes, the smallest first.
+struct EntryPlan {
+  explicit EntryPlan(const Allocator &allocator)
+      : classes(StdAllocator<ClassPlan>(allocator)) {}
+
+  Vector<ClassPlan> classes;
 };
 
 } // namespace headrace::runtime
@@ -65,6 +75,7 @@ struct headrace_session_t final : headrace::runtime::RefCounted {
   uint32_t live_sequences = 0;
   uint64_t timeout_ns = 0;
   uint64_t arena_bytes = 0;
+  uint64_t kernel_ns = 0; // of the last run, where runs are timed
   Vector<headrace::runtime::Candidate> candidates; // of the sampler
   headrace::runtime::DeviceMemory io;              // step inputs and logits
 
@@ -78,11 +89,15 @@ private:
   Status CreateIo();
   Status CreateEntries();
   Status CreateEntry(const headrace::abi::Entry &entry);
+  using Launches =
+      flatbuffers::Vector<flatbuffers::Offset<headrace::abi::Launch>>;
+  Status ResolveClass(const Launches &launches,
+                      headrace::runtime::ClassPlan *plan);
   uint64_t ArgumentBytes(const headrace::abi::Entry &entry) const;
   void PlaceArguments(const headrace::abi::Entry &entry);
   void BindArguments(uint32_t entry);
   Status RunEntry(uint32_t entry, const int64_t *counts, size_t uploads,
-                  bool same_transfers, const headrace_cancel_t *cancel,
+                  bool pinned, const headrace_cancel_t *cancel,
                   uint64_t deadline_ns);
   Status CheckStep(const headrace_step_options_t &options, uint64_t *out_rows);
   Status ReservePages(const headrace_step_options_t &options);
@@ -107,6 +122,8 @@ private:
   Vector<headrace::runtime::EntryPlan> entries;
   headrace::runtime::Mapping results; // logits of steps of several passes
   uint64_t step_number = 0;
+  bool timing = false;
+  bool poison_outputs = false;
   bool kept_for_ever = false; // the device was lost in a run of this session
 
 public:

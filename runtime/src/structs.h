@@ -25,6 +25,8 @@ template <typename T> struct FirstVersion;
 
 HEADRACE_FIRST_VERSION(headrace_instance_options_t, 48);
 HEADRACE_FIRST_VERSION(headrace_cpu_device_options_t, 24);
+HEADRACE_FIRST_VERSION(headrace_cuda_device_options_t, 40);
+HEADRACE_FIRST_VERSION(headrace_device_info_t, 48);
 HEADRACE_FIRST_VERSION(headrace_package_options_t, 24);
 HEADRACE_FIRST_VERSION(headrace_verify_options_t, 32);
 HEADRACE_FIRST_VERSION(headrace_package_info_t, 160);

@@ -167,9 +167,9 @@ INSTANTIATE_TEST_SUITE_P(
       return std::string(info.param.name);
     });
 
-TEST(ManifestGpu, WithoutADriverThePackageIsRefused) {
-  EXPECT_TRUE(FailsWith(OpenChanged([](abi::ManifestT &) {}, false),
-                        HEADRACE_STATUS_UNIMPLEMENTED, "'cuda' (sm_80)"));
+/// Whether it can run is asked when a session is made, for a device.
+TEST(ManifestGpu, ThePackageOpens) {
+  EXPECT_TRUE(IsOk(OpenChanged([](abi::ManifestT &) {}, false)));
 }
 
 } // namespace

@@ -302,6 +302,17 @@ std::unique_ptr<abi::ManifestT> PlannedToyManifest() {
 }
 
 std::vector<uint8_t> ToyFile(abi::ManifestT &manifest, bool lay_out) {
+  return ToyFile(manifest, ToyCode(), lay_out);
+}
+
+std::vector<uint8_t> ToyCode() {
+  const auto *begin = reinterpret_cast<const uint8_t *>(__start_toy_code);
+  return std::vector<uint8_t>(begin,
+                              begin + (__stop_toy_code - __start_toy_code));
+}
+
+std::vector<uint8_t> ToyFile(abi::ManifestT &manifest,
+                             const std::vector<uint8_t> &code, bool lay_out) {
   // The size of the manifest does not depend on the offsets in it, as long as
   // they are not zero, which FlatBuffers leaves out.
   auto pack = [&] {
@@ -311,8 +322,6 @@ std::vector<uint8_t> ToyFile(abi::ManifestT &manifest, bool lay_out) {
                                 builder.GetBufferPointer() + builder.GetSize());
   };
   const std::vector<std::vector<uint8_t>> blobs = Blobs();
-  const size_t code_bytes =
-      static_cast<size_t>(__stop_toy_code - __start_toy_code);
   uint64_t code_at = 0;
   std::vector<uint64_t> blob_at(blobs.size());
   uint64_t end = 0;
@@ -320,7 +329,7 @@ std::vector<uint8_t> ToyFile(abi::ManifestT &manifest, bool lay_out) {
   for (int round = 0; round < 2; ++round) {
     bytes = pack();
     code_at = AlignUp(sizeof(headrace_package_header_t) + bytes.size());
-    end = code_at + code_bytes;
+    end = code_at + code.size();
     for (size_t i = 0; i < blobs.size(); ++i) {
       blob_at[i] = AlignUp(end);
       end = blob_at[i] + blobs[i].size();
@@ -336,7 +345,7 @@ std::vector<uint8_t> ToyFile(abi::ManifestT &manifest, bool lay_out) {
   std::vector<uint8_t> file(end, 0);
   std::memcpy(file.data() + sizeof(headrace_package_header_t), bytes.data(),
               bytes.size());
-  std::memcpy(file.data() + code_at, __start_toy_code, code_bytes);
+  std::memcpy(file.data() + code_at, code.data(), code.size());
   for (size_t i = 0; i < blobs.size(); ++i)
     std::memcpy(file.data() + blob_at[i], blobs[i].data(), blobs[i].size());
   SealToyFile(&file, bytes.size());

@@ -52,6 +52,12 @@ void SealPlan(abi::ManifestT *manifest);
 /// and blob are laid out anew if `lay_out`.
 std::vector<uint8_t> ToyFile(abi::ManifestT &manifest, bool lay_out = true);
 
+/// The same around other code than ToyCode(), which is that of a processor.
+std::vector<uint8_t> ToyCode();
+std::vector<uint8_t> ToyFile(abi::ManifestT &manifest,
+                             const std::vector<uint8_t> &code,
+                             bool lay_out = true);
+
 /// The files of the unchanged toys.
 std::vector<uint8_t> ToyFile();
 std::vector<uint8_t> SmallToyFile();

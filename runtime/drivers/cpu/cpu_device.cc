@@ -40,15 +40,20 @@ public:
     return Status();
   }
 
-  Status Resolve(uint32_t kernel, Launch *launch) override {
+  uint32_t CodeIndex() const override { return package->summary.code; }
+  Status Resolve(const abi::Launch &described, Launch *launch) override {
+    const abi::Kernel &kernel =
+        *package->manifest->kernels()->Get(described.kernel());
     launch->function = reinterpret_cast<headrace_kernel_fn_t>(
-        package->code.Data() +
-        package->manifest->kernels()->Get(kernel)->entry_offset());
+        package->code.Data() + kernel.entry_offset());
     return Status();
   }
+  Status BindWeights(const Vector<const void *> &) override {
+    return Status(); // read in place
+  }
   uint64_t ScratchBytes() const override { return scratch.Bytes(); }
-  Status Zero(void *address, uint64_t bytes) override {
-    std::memset(address, 0, bytes);
+  Status Fill(void *address, uint8_t value, uint64_t bytes) override {
+    std::memset(address, value, bytes);
     return Status();
   }
   Status Copy(void *to, const void *from, uint64_t bytes) override {
@@ -58,7 +63,11 @@ public:
   Status Execute(const Run &wanted) override {
     Run run = wanted;
     run.worker_scratch = worker_scratch.data();
-    return pool->Execute(run);
+    const uint64_t start = run.out_kernel_ns ? MonotonicNs() : 0;
+    Status status = pool->Execute(run);
+    if (run.out_kernel_ns)
+      *run.out_kernel_ns = MonotonicNs() - start;
+    return status;
   }
   void Destroy() override { Delete(package->HostAllocator(), this); }
 
@@ -77,6 +86,12 @@ public:
   Status Start(const uint32_t *affinity) { return pool.Start(affinity); }
 
   uint32_t ThreadCount() const override { return pool.ThreadCount(); }
+  void Describe(headrace_device_info_t *out) const override {
+    out->target = "cpu";
+    out->name = "processor";
+    out->memory_bytes = MemoryBytes();
+    out->processor_count = pool.ThreadCount();
+  }
   bool SharesHostMemory() const override { return true; }
   uint64_t MemoryBytes() const override {
     const long pages = sysconf(_SC_PHYS_PAGES);
@@ -108,8 +123,9 @@ public:
                       WeightLoaderOwner *out) override {
     return CreateWeightLoader(kind, package, out);
   }
-  Status CreateExecutor(headrace_package_t *package,
+  Status CreateExecutor(headrace_package_t *package, const ExecutorOptions &,
                         ExecutorOwner *out) override {
+    HEADRACE_RETURN_IF_ERROR(package->CheckProcessor());
     auto *executor = New<CpuExecutor>(instance->allocator, package, &pool);
     out->reset(executor);
     return executor->Create();

@@ -45,6 +45,11 @@ typedef struct headrace_session_options_t {
   /* Longest time of one step or invocation where the call names none, in
    * nanoseconds. 0: no limit. */
   uint64_t timeout_ns;
+  /* Not 0: each run is timed on the device, see headrace_session_info_t. */
+  uint32_t timing;
+  /* Not 0: outputs are filled with bytes of 255, which no float they hold can
+   * be, before each run, so that an element no kernel writes is seen. */
+  uint32_t poison_outputs;
 } headrace_session_options_t;
 
 /* Creates a session in `*out_session`, which belongs to the caller. Allocates
@@ -76,6 +81,9 @@ typedef struct headrace_session_info_t {
   uint64_t arena_bytes;   /* planned scratch buffers, all levels */
   uint64_t scratch_bytes; /* worker scratch, all workers */
   uint64_t io_bytes;      /* step inputs and logits */
+  /* With `timing`, what the kernels of the last run took, without transfers and
+   * without the host; else 0. */
+  uint64_t kernel_ns;
 } headrace_session_info_t;
 
 /* Fills `*out`. The session's thread.

@@ -3,6 +3,7 @@
 #include "tests/runtime/conformance/conformance.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace headrace::tests {
 
@@ -13,7 +14,7 @@ void Conformance::SetUp() {
   device.reset(raw);
   if (headrace_status_code(status) == HEADRACE_STATUS_UNAVAILABLE) {
     Outcome outcome(status);
-    GTEST_SKIP() << "no such device: " << outcome.message;
+    GTEST_SKIP() << outcome.message;
   }
   ASSERT_TRUE(IsOk(status));
   package = OpenFile(instance.get(), file.Path());
@@ -75,6 +76,71 @@ TEST_P(Conformance, ForkAndTruncateKeepThePrefix) {
   expected = tokens;
   expected.push_back(3);
   EXPECT_EQ(Feed(sequence, {3}, 1), ToyLogits(expected));
+}
+
+TEST_P(Conformance, SaysWhatItIs) {
+  auto info = Sized<headrace_device_info_t>();
+  ASSERT_TRUE(IsOk(headrace_device_info(device.get(), &info)));
+  EXPECT_NE(std::string(info.target), "");
+  EXPECT_NE(std::string(info.name), "");
+  EXPECT_GT(info.memory_bytes, 0u);
+  EXPECT_GT(info.processor_count, 0u);
+}
+
+/// Sequences of unequal lengths in one step give what each gives alone.
+TEST_P(Conformance, BatchesUnequalSequences) {
+  std::vector<Sequence> sequences;
+  std::vector<std::vector<int32_t>> history(3), fresh(3);
+  for (size_t i = 0; i < 3; ++i)
+    sequences.push_back(MakeSequence(session.get()));
+  for (size_t round = 0; round < 4; ++round) {
+    std::vector<headrace_step_item_t> items;
+    for (size_t i = 0; i < 3; ++i) {
+      fresh[i].clear();
+      for (size_t j = 0; j < 1 + (i * 5 + round * 3) % 11; ++j)
+        fresh[i].push_back(
+            static_cast<int32_t>((i + 7 * j + round) % TOY_VOCABULARY));
+      history[i].insert(history[i].end(), fresh[i].begin(), fresh[i].end());
+      items.push_back(Item(sequences[i], fresh[i]));
+    }
+    headrace_step_options_t step = StepOf(items);
+    auto result = Sized<headrace_step_result_t>();
+    ASSERT_TRUE(IsOk(headrace_session_step(session.get(), &step, &result)));
+    ASSERT_EQ(result.row_count, 3u);
+    for (size_t i = 0; i < 3; ++i)
+      EXPECT_EQ(std::vector<float>(result.logits + i * TOY_VOCABULARY,
+                                   result.logits + (i + 1) * TOY_VOCABULARY),
+                ToyLogits(history[i]));
+  }
+}
+
+/// Outputs hold what the kernels of this run wrote, not what was there.
+TEST_P(Conformance, PoisonShowsWhatNoKernelWrites) {
+  auto options = Sized<headrace_session_options_t>();
+  options.poison_outputs = 1;
+  Session poisoned = MakeSession(device.get(), package.get(), &options);
+  Aligned<float> x(2 * TOY_WIDTH), y(2 * TOY_WIDTH);
+  for (size_t i = 0; i < 2 * TOY_WIDTH; ++i)
+    x[i] = static_cast<float>(i);
+  ASSERT_TRUE(IsOk(InvokeToy(poisoned.get(), kScale, 2, x, y)));
+  for (size_t i = 0; i < 2 * TOY_WIDTH; ++i)
+    EXPECT_EQ(y[i], 3 * x[i]);
+  ASSERT_TRUE(IsOk(InvokeToy(poisoned.get(), kEmpty, 1, x, y)));
+  for (size_t i = 0; i < 2 * TOY_WIDTH; ++i)
+    EXPECT_EQ(std::isnan(y[i]), i < TOY_WIDTH) << i;
+}
+
+TEST_P(Conformance, RunsAreTimedWhereAsked) {
+  auto options = Sized<headrace_session_options_t>();
+  options.timing = 1;
+  Session timed = MakeSession(device.get(), package.get(), &options);
+  Aligned<float> x(TOY_WIDTH), y(TOY_WIDTH);
+  for (Session *each : {&session, &timed}) {
+    ASSERT_TRUE(IsOk(InvokeToy(each->get(), kScale, 1, x, y)));
+    auto info = Sized<headrace_session_info_t>();
+    ASSERT_TRUE(IsOk(headrace_session_info(each->get(), &info)));
+    EXPECT_EQ(info.kernel_ns > 0, each == &timed);
+  }
 }
 
 TEST_P(Conformance, EveryTaskRunsOnce) {

@@ -15,6 +15,8 @@ struct Driver {
   const char *name;
   headrace_status_t (*create)(headrace_instance_t *instance,
                               headrace_device_t **out_device);
+  /// The toy package for it.
+  std::vector<uint8_t> (*file)();
 };
 
 class Conformance : public ::testing::TestWithParam<Driver> {
@@ -25,7 +27,7 @@ protected:
   std::vector<float> Feed(const Sequence &sequence,
                           const std::vector<int32_t> &tokens, size_t part);
 
-  TemporaryFile file{ToyFile()};
+  TemporaryFile file{GetParam().file()};
   Instance instance;
   Device device;
   Package package;

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// CUDA executor: the stream of one session, and its captured steps.
+#ifndef HEADRACE_RUNTIME_DRIVERS_CUDA_CUDA_EXECUTOR_H
+#define HEADRACE_RUNTIME_DRIVERS_CUDA_CUDA_EXECUTOR_H
+
+#include "runtime/drivers/cuda/matmul.h"
+#include "runtime/drivers/cuda/resident_package.h"
+
+#include <optional>
+
+namespace headrace::runtime::cuda {
+
+/// Everything of a session happens on one stream, in order. The launches of a
+/// step class are captured the first time and replayed from then on: their
+/// arguments never change, and what does lies in device memory that the uploads
+/// of a run fill. Classes with products of the library are launched one by one.
+class CudaExecutor final : public Executor {
+public:
+  /// Takes over the caller's reference to `resident`.
+  CudaExecutor(CudaDevice *device, ResidentPackage *resident,
+               const ExecutorOptions &options);
+  ~CudaExecutor() override;
+
+  Status Create();
+
+  uint32_t CodeIndex() const override { return resident->CodeIndex(); }
+  Status Resolve(const abi::Launch &described, Launch *launch) override;
+  Status BindWeights(const Vector<const void *> &table) override;
+  uint64_t ScratchBytes() const override { return 0; }
+  Status Fill(void *address, uint8_t value, uint64_t bytes) override;
+  Status Copy(void *to, const void *from, uint64_t bytes) override;
+  Status Execute(const Run &run) override;
+  void Destroy() override { Delete(device->HostAllocator(), this); }
+
+private:
+  /// The captured launches of one step class of one entry.
+  struct Captured {
+    const Launch *launches;
+    CuGraphExec graph;
+  };
+
+  Status Enqueue(const Run &run, const StopSource &stop);
+  Status Upload(const Run &run);
+  Status Download(const Run &run);
+  Status Replay(const Run &run);
+  Status Capture(const Run &run, CuGraphExec *out);
+  Status LaunchAll(const Run &run, const int64_t *counts,
+                   const StopSource *stop);
+  Status LaunchKernel(const Run &run, const Launch &launch,
+                      const int64_t *counts);
+  Status LaunchMatmul(const Run &run, const Launch &launch);
+  Status Mark(CuEvent event, bool captured);
+  Status ReadTime(uint64_t *out_ns);
+  Status Explain(const Run &run, Status status);
+
+  CudaDevice *const device;
+  ResidentPackage *const resident; // one reference
+  const ExecutorOptions options;
+  CuStream stream = nullptr;
+  CuEvent done = nullptr;
+  CuEvent paced[2] = {};   // see LaunchAll
+  CuEvent start = nullptr; // around the launches, where they are timed
+  CuEvent end = nullptr;
+  DeviceMemory table; // the binding table
+  DeviceMemory table_staging;
+  Vector<Kernel> kernels; // by index; no function where not looked for yet
+  Vector<Captured> captured;
+  std::optional<MatmulRunner> matmul; // where the package has products
+};
+
+} // namespace headrace::runtime::cuda
+
+#endif // HEADRACE_RUNTIME_DRIVERS_CUDA_CUDA_EXECUTOR_H

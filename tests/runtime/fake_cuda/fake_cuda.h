@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Fake CUDA: a libcuda.so.1 (with the few functions of cuBLASLt) on host
+// memory, for tests of the driver's code and of its error paths.
+//
+// What is asynchronous on a device is late here: work is done only while
+// somebody asks whether it is done, a little each time. Device memory
+// cannot be touched but by that work, so a host that reads it crashes. Calls
+// without a current context fail, as they would.
+//
+// These functions script it. All are safe from any thread.
+#ifndef HEADRACE_TESTS_RUNTIME_FAKE_CUDA_FAKE_CUDA_H
+#define HEADRACE_TESTS_RUNTIME_FAKE_CUDA_FAKE_CUDA_H
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace headrace::tests::fake_cuda {
+
+#define FAKE_CUDA_API __attribute__((visibility("default")))
+
+/// One block of a kernel; `parameters` as they were passed to the launch.
+struct Block {
+  const uint8_t *parameters;
+  size_t parameter_bytes;
+  uint32_t index;
+  uint32_t threads;
+};
+using KernelFunction = void (*)(const Block &block);
+
+/// Takes back all that was scripted and recorded, but for the kernels. Objects
+/// that live are forgotten, and so are contexts of this thread.
+FAKE_CUDA_API void Reset();
+
+/// Number of devices; 0 makes cuInit fail with "no device". Default 1.
+FAKE_CUDA_API void SetDevices(int count);
+
+/// 90 for 9.0, the default.
+FAKE_CUDA_API void SetCapability(int capability);
+
+/// Runs `function` for each block of the kernels called `name`. Kernels that
+/// are not registered are recorded only.
+FAKE_CUDA_API void Register(const char *name, KernelFunction function);
+
+/// The `nth` call of `function` from now on (1: the next) returns `result`.
+FAKE_CUDA_API void FailAt(const char *function, int nth, int result);
+
+/// The next kernel to run ends with `result`, and from then on every call
+/// returns it, as after an illegal access.
+FAKE_CUDA_API void FaultAtNextKernel(int result);
+
+/// While set, no work is ever done.
+FAKE_CUDA_API void SetHang(bool hang);
+
+/// Looks that are in vain before each operation is done. Default 1.
+FAKE_CUDA_API void SetLag(int lag);
+
+/// Calls of `function` since the last reset.
+FAKE_CUDA_API int Calls(const char *function);
+
+/// Names of all functions called since the last reset.
+FAKE_CUDA_API std::vector<std::string> CalledFunctions();
+
+struct Launched {
+  std::string kernel;
+  uint32_t blocks;
+  uint32_t threads;
+  uint32_t shared_bytes;
+  bool replayed; // from a graph
+};
+/// Kernels that ran, in order.
+FAKE_CUDA_API std::vector<Launched> Launches();
+
+/// Allocations, streams, events, modules, graphs and retained contexts alive.
+FAKE_CUDA_API int LiveObjects();
+
+/// Copies that made the host wait: from or to memory that is not pinned, with
+/// work before them.
+FAKE_CUDA_API int BlockingCopies();
+
+/// Contexts on this thread's stack.
+FAKE_CUDA_API int ContextDepth();
+
+} // namespace headrace::tests::fake_cuda
+
+#endif // HEADRACE_TESTS_RUNTIME_FAKE_CUDA_FAKE_CUDA_H

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Fake CUDA, inside: the objects behind its handles and the state of all.
+#ifndef HEADRACE_TESTS_RUNTIME_FAKE_CUDA_STATE_H
+#define HEADRACE_TESTS_RUNTIME_FAKE_CUDA_STATE_H
+
+#include "runtime/drivers/cuda/cuda_api.h"
+#include "tests/runtime/fake_cuda/fake_cuda.h"
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+
+namespace headrace::tests::fake_cuda {
+
+/// Does a piece of one operation; true when it is done. `progress` starts at 0.
+using Operation = std::function<bool(uint64_t *progress)>;
+
+struct Work {
+  Operation run;
+  uint64_t progress;
+};
+
+} // namespace headrace::tests::fake_cuda
+
+namespace headrace::runtime::cuda {
+
+struct CuGraphOpaque {
+  std::vector<headrace::tests::fake_cuda::Operation> operations;
+};
+struct CuGraphExecOpaque {
+  std::vector<headrace::tests::fake_cuda::Operation> operations;
+};
+struct CuStreamOpaque {
+  std::deque<headrace::tests::fake_cuda::Work> work;
+  std::unique_ptr<CuGraphOpaque> capture;
+};
+struct CuEventOpaque {
+  bool recorded = false;
+  int pending = 0;
+  uint64_t time = 0; // kernels that had run
+};
+struct CuFunctionOpaque {
+  std::string name;
+  uint32_t shared_bytes = 0;
+};
+struct CuModuleOpaque {
+  std::string image;
+  std::map<std::string, std::unique_ptr<CuFunctionOpaque>> functions;
+};
+
+} // namespace headrace::runtime::cuda
+
+namespace headrace::tests::fake_cuda {
+
+using namespace headrace::runtime::cuda;
+
+struct State {
+  /// Counts a call, and says what it must return before it does anything.
+  CuResult Enter(const char *function, bool needs_context);
+
+  std::mutex mutex; // of all that follows, and of what handles point to
+  int devices = 1;
+  int capability = 90;
+  int lag = 1;
+  int looks = 0;
+  bool hang = false;
+  int sticky = 0; // what every call returns
+  int fault = 0;  // what the next kernel makes of it
+  int live = 0;
+  int blocking_copies = 0;
+  uint64_t kernels_run = 0;
+  std::map<std::string, std::pair<int, int>> failures;
+  std::map<std::string, int> calls;
+  std::map<std::string, KernelFunction> kernels;
+  std::vector<Launched> launches;
+  std::vector<CuStreamOpaque *> streams;
+  /// Behind handles. Those of a lost device stay: nobody may free them.
+  std::set<const void *> objects;
+  std::map<uint64_t, uint64_t> device_memory; // address -> bytes
+  std::map<uint64_t, uint64_t> pinned_memory;
+};
+
+State &TheState();
+
+/// Adds an operation to a stream, or to what it captures.
+void Enqueue(CuStreamOpaque *stream, Operation run);
+
+} // namespace headrace::tests::fake_cuda
+
+#endif // HEADRACE_TESTS_RUNTIME_FAKE_CUDA_STATE_H

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Toy package for GPUs: the toy's manifest with other code.
+#include "tests/runtime/toy_gpu_package.h"
+
+#include "runtime/src/digest.h"
+#include "tests/runtime/toy_gpu_kernels.h"
+
+// The text that the build made of toy_gpu_kernels.c.
+__asm__(".section .rodata\n"
+        "toy_gpu_ptx_begin: .incbin \"" HEADRACE_TOY_PTX "\"\n"
+        "toy_gpu_ptx_end: .byte 0\n"
+        ".previous\n");
+extern "C" const uint8_t toy_gpu_ptx_begin[];
+extern "C" const uint8_t toy_gpu_ptx_end[];
+
+namespace headrace::tests {
+namespace {
+
+std::unique_ptr<abi::LaunchT> Copy(const abi::LaunchT &launch) {
+  auto copy = std::make_unique<abi::LaunchT>();
+  copy->kernel = launch.kernel;
+  copy->buffers = launch.buffers;
+  copy->weights = launch.weights;
+  copy->grid_kind = launch.grid_kind;
+  copy->grid_base = launch.grid_base;
+  copy->grid_block = launch.grid_block;
+  copy->grid_limit = launch.grid_limit;
+  return copy;
+}
+
+/// What stands for the kernels of the toy that only processors have.
+const char *SymbolOf(const std::string &kernel) {
+  if (kernel == "stuck" || kernel == "busy")
+    return "toy_gpu_empty";
+#define SYMBOL(Name, Buffers, Weights)                                         \
+  if ("toy_gpu_" + kernel == #Name)                                            \
+    return #Name;
+  TOY_GPU_KERNELS(SYMBOL)
+#undef SYMBOL
+  return "";
+}
+
+} // namespace
+
+std::vector<uint8_t> ToyGpuCode() {
+  return std::vector<uint8_t>(toy_gpu_ptx_begin, toy_gpu_ptx_end + 1);
+}
+
+std::unique_ptr<abi::ManifestT> ToyGpuManifest(uint32_t threads) {
+  std::unique_ptr<abi::ManifestT> manifest = ToyManifest();
+  const std::vector<uint8_t> text = ToyGpuCode();
+  abi::CodeT &code = *manifest->code[0];
+  code.target = HEADRACE_GPU_TARGET;
+  code.cpu = "sm_80";
+  code.format = abi::CodeFormat::ptx;
+  code.kernel_abi_version = HEADRACE_GPU_KERNEL_ABI_VERSION;
+  code.bytes = text.size();
+  code.xxh3 = runtime::Digest(text.data(), text.size());
+
+  auto clear = std::make_unique<abi::KernelT>();
+  clear->name = "clear";
+  clear->family = "toy";
+  manifest->kernels.push_back(std::move(clear));
+  const auto clear_index = static_cast<uint32_t>(manifest->kernels.size() - 1);
+  for (auto &kernel : manifest->kernels) {
+    kernel->entry_offset = 0;
+    kernel->scratch_bytes = 0;
+    kernel->symbol = SymbolOf(kernel->name);
+    auto resources = std::make_unique<abi::KernelResourcesT>();
+    resources->threads = threads;
+    kernel->resources.push_back(std::move(resources));
+  }
+
+  // Shorter than on a processor: here it cannot be stopped.
+  manifest->entries[kSlow]->launches[0]->grid_base = 1 << 18;
+  auto cleared = Copy(*manifest->entries[kCount]->launches[0]);
+  cleared->kernel = clear_index;
+  cleared->grid_base = 1;
+  auto &count = manifest->entries[kCount]->launches;
+  count.insert(count.begin(), std::move(cleared));
+
+  for (auto &entry : manifest->entries) {
+    for (uint32_t i = 0; i < kToyGpuClasses; ++i) {
+      auto one = std::make_unique<abi::StepClassT>();
+      one->max_tokens = i ? kToyMaxTokens : 1;
+      one->max_sequences = i ? kToyMaxSequences : 1;
+      one->max_outputs = i ? kToyMaxTokens : 1;
+      for (const auto &launch : entry->launches)
+        one->launches.push_back(Copy(*launch));
+      entry->classes.push_back(std::move(one));
+    }
+    entry->launches.clear();
+  }
+  return manifest;
+}
+
+std::vector<uint8_t> ToyGpuFile() {
+  return ToyFile(*ToyGpuManifest(), ToyGpuCode());
+}
+
+} // namespace headrace::tests

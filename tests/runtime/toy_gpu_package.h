@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Toy package for GPUs: the toy's entries with the toy's meaning, as portable
+// PTX in step classes.
+#ifndef HEADRACE_TESTS_RUNTIME_TOY_GPU_PACKAGE_H
+#define HEADRACE_TESTS_RUNTIME_TOY_GPU_PACKAGE_H
+
+#include "tests/runtime/toy_package.h"
+
+namespace headrace::tests {
+
+/// Classes of each entry: a decode step of one token, and all others.
+constexpr uint32_t kToyGpuClasses = 2;
+
+/// The PTX of the kernels, with the zero at its end.
+std::vector<uint8_t> ToyGpuCode();
+
+/// The manifest, ready to be changed; `threads` a block.
+std::unique_ptr<abi::ManifestT> ToyGpuManifest(uint32_t threads = 32);
+
+/// The file of the unchanged toy.
+std::vector<uint8_t> ToyGpuFile();
+
+} // namespace headrace::tests
+
+#endif // HEADRACE_TESTS_RUNTIME_TOY_GPU_PACKAGE_H
