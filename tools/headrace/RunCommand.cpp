@@ -30,6 +30,7 @@ struct RunOptions {
   double temperature = 0, topP = 1;
   uint64_t seed = 0;
   uint32_t threads = 0;
+  Device device;
 };
 
 // A signal handler reaches only what is global.
@@ -75,14 +76,13 @@ public:
       : options(options), file(file), logits(options.logits.get()),
         printer(options.prompt.tokenizer.get()) {}
 
-  llvm::Error run(headrace_instance_t *instance, headrace_package_t *package);
+  llvm::Error run(headrace_package_t *package);
   /// Prints how fast it went, if it came to a token; `remark` is about the
   /// package.
   void report(const char *remark) const;
 
 private:
-  llvm::Error create(headrace_instance_t *instance,
-                     headrace_package_t *package);
+  llvm::Error create(headrace_package_t *package);
   llvm::Error feed(const int32_t *ids, size_t count);
   llvm::Error generate(const int32_t *ids, size_t count, int64_t most);
   bool take(const headrace_token_event_t &event);
@@ -93,7 +93,6 @@ private:
   const RunOptions &options;
   const std::string &file;
   headrace_package_info_t info;
-  Device device;
   Session session;
   Sequence sequence;
   NpyWriter *logits;
@@ -105,21 +104,15 @@ private:
   Clock::time_point begin, firstTime, lastTime;
 };
 
-llvm::Error Generation::create(headrace_instance_t *instance,
-                               headrace_package_t *package) {
+llvm::Error Generation::create(headrace_package_t *package) {
   info = sized<headrace_package_info_t>();
   if (auto status = headrace_package_info(package, &info))
     return failed(status);
-  auto cpu = sized<headrace_cpu_device_options_t>();
-  cpu.thread_count = options.threads;
-  if (auto status = make(device, [&](headrace_device_t **out) {
-        return headrace_device_create_cpu(instance, &cpu, out);
-      }))
-    return toError(status, "device 'cpu'");
   auto one = sized<headrace_session_options_t>();
   one.max_sequences = 1;
   if (auto status = make(session, [&](headrace_session_t **out) {
-        return headrace_session_create(device.get(), package, &one, out);
+        return headrace_session_create(options.device.get(), package, &one,
+                                       out);
       }))
     return failed(status);
   return failed(make(sequence, [&](headrace_sequence_t **out) {
@@ -201,9 +194,8 @@ llvm::Error Generation::generate(const int32_t *ids, size_t count,
   return llvm::Error::success();
 }
 
-llvm::Error Generation::run(headrace_instance_t *instance,
-                            headrace_package_t *package) {
-  if (auto error = create(instance, package))
+llvm::Error Generation::run(headrace_package_t *package) {
+  if (auto error = create(package))
     return error;
   const std::vector<int32_t> &prompt = options.prompt.ids;
   if (prompt.size() > info.max_context)
@@ -278,12 +270,11 @@ llvm::Error openCached(PackageCache &cache, const CompileRequest &request,
 
 /// Runs and reports; the exit code.
 int finish(const RunOptions &options, const std::string &file,
-           const char *remark, headrace_instance_t *instance,
-           headrace_package_t *package) {
+           const char *remark, headrace_package_t *package) {
   Generation generation(options, file);
   llvm::Error error = [&] {
     InterruptGuard guard;
-    return generation.run(instance, package);
+    return generation.run(package);
   }();
   generation.report(remark);
   return error ? fail(llvm::toString(std::move(error))) : int(kSuccess);
@@ -308,7 +299,7 @@ int tools::runCommand(int argc, char **argv) {
        {"--top-p", "P", "draw from the likeliest of this sum (default: 1)"},
        {"--seed", "N", "of the draws (default: 0)"},
        {"--tokenizer", "DIR", "tokenizer and end tokens (default: DIR)"},
-       {"--device", "NAME", "cpu (default: cpu)"},
+       {"--device", "NAME", "cpu or cuda:N (default: cpu)"},
        {"--threads", "N", "threads; 0: one for each processor (default: 0)"},
        {"--cpu", "NAME",
         "compile for native, x86-64-v3, ... (default: native)"},
@@ -325,8 +316,11 @@ int tools::runCommand(int argc, char **argv) {
     return code;
   if (line.positional().size() != 1)
     return line.usageError("expected one checkpoint directory or package");
-  if (std::string name = line.text("--device", "cpu"); name != "cpu")
-    return line.usageError("unknown device '" + name + "'; expected cpu");
+  std::string deviceText = line.text("--device", "cpu");
+  auto deviceName = DeviceName::parse(deviceText);
+  if (!deviceName)
+    return line.usageError("unknown device '" + deviceText + "'; expected " +
+                           DeviceName::kExpected);
 
   RunOptions options;
   if (line.has("--max-new-tokens"))
@@ -364,6 +358,12 @@ int tools::runCommand(int argc, char **argv) {
   }
 
   // Before the compilation, which may take long.
+  Instance instance;
+  if (auto error = makeInstance(instance))
+    return fail(llvm::toString(std::move(error)));
+  if (auto error = openDevice(instance.get(), *deviceName, options.threads,
+                              options.device))
+    return fail(llvm::toString(std::move(error)));
   if (line.has("--logits")) {
     auto writer = NpyWriter::create(line.text("--logits", ""));
     if (!writer)
@@ -371,15 +371,12 @@ int tools::runCommand(int argc, char **argv) {
     options.logits = std::move(*writer);
   }
 
-  Instance instance;
-  if (auto error = makeInstance(instance))
-    return fail(llvm::toString(std::move(error)));
   Package package;
   if (!checkpoint) {
     if (auto error =
             toError(openPackage(instance.get(), input, package), input))
       return fail(llvm::toString(std::move(error)));
-    return finish(options, input, "", instance.get(), package.get());
+    return finish(options, input, "", package.get());
   }
   cacheDirectory = line.text("--cache-dir", cacheDirectory);
   if (cacheDirectory.empty())
@@ -395,5 +392,5 @@ int tools::runCommand(int argc, char **argv) {
                 !kept            ? " (not kept: larger than --cache-limit)"
                 : entry.compiled ? " (new)"
                                  : "",
-                instance.get(), package.get());
+                package.get());
 }

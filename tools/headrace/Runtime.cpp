@@ -20,3 +20,31 @@ llvm::Error headrace::tools::makeInstance(Instance &instance) {
                       }),
                  "runtime");
 }
+
+std::optional<DeviceName> DeviceName::parse(llvm::StringRef text) {
+  DeviceName name;
+  if (text == "cpu")
+    return name;
+  name.gpu = true;
+  if (text.consume_front("cuda:") && !text.getAsInteger(10, name.ordinal))
+    return name;
+  return std::nullopt;
+}
+
+llvm::Error headrace::tools::openDevice(headrace_instance_t *instance,
+                                        DeviceName name, uint32_t threads,
+                                        Device &device) {
+  auto open = [&](headrace_device_t **out) {
+    if (name.gpu) {
+      auto options = sized<headrace_cuda_device_options_t>();
+      options.ordinal = name.ordinal;
+      return headrace_device_create_cuda(instance, &options, out);
+    }
+    auto options = sized<headrace_cpu_device_options_t>();
+    options.thread_count = threads;
+    return headrace_device_create_cpu(instance, &options, out);
+  };
+  return toError(make(device, open),
+                 name.gpu ? "device 'cuda:" + std::to_string(name.ordinal) + "'"
+                          : std::string("device 'cpu'"));
+}

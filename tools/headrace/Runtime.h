@@ -5,8 +5,10 @@
 #define HEADRACE_TOOLS_HEADRACE_RUNTIME_H
 
 #include "headrace/headrace.h"
+#include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace headrace::tools {
@@ -55,6 +57,21 @@ template <typename Struct> Struct sized() {
 
 /// An instance whose warnings go to stderr.
 llvm::Error makeInstance(Instance &instance);
+
+/// Where kernels run, as `--device` says it.
+struct DeviceName {
+  static constexpr const char *kExpected = "cpu or cuda:N";
+
+  bool gpu = false;
+  uint32_t ordinal = 0; ///< Of the GPUs.
+
+  /// None for what is no device's name.
+  static std::optional<DeviceName> parse(llvm::StringRef text);
+};
+
+/// Opens a device; `threads` are the processor's, 0 for all.
+llvm::Error openDevice(headrace_instance_t *instance, DeviceName name,
+                       uint32_t threads, Device &device);
 
 } // namespace headrace::tools
 
