@@ -61,6 +61,9 @@ struct Run {
   uint64_t deadline_ns = 0; // of MonotonicNs(); 0: none
   /// Where the time of the launches goes; null for nowhere.
   uint64_t *out_kernel_ns = nullptr;
+  /// When each launch began, of MonotonicNs(), or null. A device that does not
+  /// know leaves them as they are.
+  uint64_t *launch_begin_ns = nullptr;
 };
 
 /// Owns bytes that kernels of a device can reach; empty by default. The owner
@@ -119,6 +122,14 @@ public:
 
   /// Bytes of memory it took for itself.
   virtual uint64_t ScratchBytes() const = 0;
+
+  /// Uses planned memory instead: `worker_bytes` from `base` on for each of
+  /// `workers`, and gives back its own. Nothing to do where kernels have none.
+  /// Codes: failed precondition (the plan has too few workers).
+  virtual Status PlaceScratch(uint8_t * /*base*/, uint64_t /*worker_bytes*/,
+                              uint32_t /*workers*/) {
+    return Status();
+  }
 
   /// Fills or copies memory of the device. May return before it is done, but is
   /// done before what follows here.

@@ -5,12 +5,15 @@
 namespace headrace::runtime {
 
 Status KvPool::Create(headrace_device_t *device, Executor *writer,
-                      uint32_t page_count, uint64_t bytes_of_page) {
+                      uint8_t *place, uint32_t page_count,
+                      uint64_t bytes_of_page) {
   uint64_t bytes;
   if (__builtin_mul_overflow(bytes_of_page, uint64_t(page_count), &bytes))
     bytes = UINT64_MAX;
-  HEADRACE_RETURN_IF_ERROR(
-      device->Allocate(bytes, "the key-value pool", &memory));
+  if (!place)
+    HEADRACE_RETURN_IF_ERROR(
+        device->Allocate(bytes, "the key-value pool", &memory));
+  data = place ? place : memory.Data();
   executor = writer;
   page_bytes = bytes_of_page;
   references.assign(page_count, 0);

@@ -14,9 +14,10 @@ public:
         references(StdAllocator<uint32_t>(allocator)),
         was_used(StdAllocator<uint8_t>(allocator)) {}
 
-  /// The pool lies on `device`; `executor` writes its pages, in order with the
-  /// steps that read them.
-  Status Create(headrace_device_t *device, Executor *executor,
+  /// The pool lies on `device`, at `place`, which is zeroed and outlives it, or
+  /// in memory of its own for null; `executor` writes its pages, in order with
+  /// the steps that read them.
+  Status Create(headrace_device_t *device, Executor *executor, uint8_t *place,
                 uint32_t page_count, uint64_t page_bytes);
 
   /// Takes a zeroed page; there must be a free one.
@@ -36,15 +37,14 @@ public:
     return static_cast<uint32_t>(references.size());
   }
   uint64_t PageBytes() const { return page_bytes; }
-  uint8_t *Data() const { return memory.Data(); }
+  uint8_t *Data() const { return data; }
 
 private:
   uint32_t Pop();
-  uint8_t *Page(uint32_t page) const {
-    return memory.Data() + page_bytes * page;
-  }
+  uint8_t *Page(uint32_t page) const { return data + page_bytes * page; }
 
-  DeviceMemory memory;
+  DeviceMemory memory; // empty where the plan has a place
+  uint8_t *data = nullptr;
   Executor *executor = nullptr;
   uint64_t page_bytes = 0;
   Vector<uint32_t> free_pages; // a stack

@@ -53,6 +53,22 @@ Status Mapping::Anonymous(const Allocator &allocator, uint64_t bytes,
   return Status();
 }
 
+Status Mapping::Arena(const Allocator &allocator, uint64_t bytes,
+                      const char *what, Mapping *out) {
+  *out = Mapping();
+  if (bytes >= kHugePage && bytes <= kMaxBytes) {
+    const uint64_t rounded = (bytes + kHugePage - 1) & ~(kHugePage - 1);
+    void *memory = mmap(nullptr, rounded, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+    if (memory != MAP_FAILED) {
+      out->base = memory;
+      out->bytes = rounded;
+      return Status();
+    }
+  }
+  return Anonymous(allocator, bytes, what, out);
+}
+
 Status Mapping::File(const Allocator &allocator, int file, uint64_t offset,
                      uint64_t bytes, int protection, int flags,
                      const char *what, Mapping *out) {

@@ -26,6 +26,11 @@ public:
   static Status Anonymous(const Allocator &allocator, uint64_t bytes,
                           const char *what, Mapping *out);
 
+  /// The same for the bytes of a level: in huge pages that the machine has set
+  /// aside, if there are enough, else as above.
+  static Status Arena(const Allocator &allocator, uint64_t bytes,
+                      const char *what, Mapping *out);
+
   /// A range of a file; `offset` is a multiple of the page size.
   static Status File(const Allocator &allocator, int file, uint64_t offset,
                      uint64_t bytes, int protection, int flags,

@@ -436,6 +436,10 @@ headrace_status_t headrace_package_info(const headrace_package_t *package,
     value.code_bytes = package->Code().bytes();
     value.blob_bytes = package->summary.blob_bytes;
     value.chunk_bytes = manifest.chunk_bytes();
+    if (const abi::Plan *plan = manifest.plan()) {
+      value.has_plan = 1;
+      value.fast_level = plan->fast_level();
+    }
   });
 }
 

@@ -25,7 +25,9 @@ headrace_session_t::headrace_session_t(headrace_device_t *device,
       addresses(StdAllocator<void *>(HostAllocator())),
       host_addresses(StdAllocator<void *>(HostAllocator())),
       transfers(StdAllocator<Transfer>(HostAllocator())),
-      entries(StdAllocator<EntryPlan>(HostAllocator())) {}
+      entries(StdAllocator<EntryPlan>(HostAllocator())),
+      launch_times(StdAllocator<uint64_t>(HostAllocator())),
+      live_bytes(StdAllocator<uint64_t>(HostAllocator())) {}
 
 namespace {
 
@@ -90,6 +92,16 @@ Status headrace_session_t::PlanKv(const headrace_session_options_t &options) {
   } else if (kv_pages == 0) {
     kv_pages = uint64_t(max_sequences) * cache.max_pages();
   }
+  if (options.weights == HEADRACE_WEIGHTS_ARENA) {
+    const uint64_t planned = package->manifest->plan()->kv_pages();
+    if (options.kv_pages == 0 && options.kv_bytes == 0)
+      kv_pages = planned;
+    if (kv_pages > planned)
+      return MakeStatus(HostAllocator(), HEADRACE_STATUS_RESOURCE_EXHAUSTED,
+                        "session: a key-value pool of %" PRIu64
+                        " pages, but the plan has room for %" PRIu64,
+                        kv_pages, planned);
+  }
   // Page numbers are int32 in the table.
   if (kv_pages > INT32_MAX)
     return MakeStatus(HostAllocator(), HEADRACE_STATUS_RESOURCE_EXHAUSTED,
@@ -102,13 +114,18 @@ Status headrace_session_t::PlanKv(const headrace_session_options_t &options) {
 /// before anything is allocated.
 Status
 headrace_session_t::PlanMemory(const headrace_session_options_t &options) {
-  for (uint64_t bytes : package->summary.arena_bytes)
-    arena_bytes = Sum(arena_bytes, bytes);
-  const uint64_t scratch_bytes =
-      device->ScratchBytes(package->summary.max_scratch_bytes);
+  const bool tiered = options.weights == HEADRACE_WEIGHTS_ARENA;
+  for (uint32_t i = 0; i < package->summary.arena_bytes.size(); ++i)
+    arena_bytes = Sum(arena_bytes, tiered ? package->summary.arena_bytes[i]
+                                          : BufferBytes(i));
   HEADRACE_RETURN_IF_ERROR(PlanKv(options));
+  // A plan has a place in the arena for all of these.
+  const uint64_t scratch_bytes =
+      tiered ? 0 : device->ScratchBytes(package->summary.max_scratch_bytes);
   const uint64_t kv_bytes =
-      HasKv() ? Product(kv_pages, package->manifest->kv()->page_bytes()) : 0;
+      HasKv() && !tiered
+          ? Product(kv_pages, package->manifest->kv()->page_bytes())
+          : 0;
   const uint64_t first = device->SharesHostMemory() ? 0 : kCountsBytes;
   if (Model().entry != kNoIndex) {
     staging_bytes = first;
@@ -118,7 +135,7 @@ headrace_session_t::PlanMemory(const headrace_session_options_t &options) {
             Sum(staging_bytes,
                 SlotBytes(*package->manifest->buffers()->Get(buffer)));
   }
-  io_bytes = std::max(staging_bytes, first);
+  io_bytes = tiered ? 0 : std::max(staging_bytes, first);
   if (!device->SharesHostMemory())
     for (const abi::Entry *entry : *package->manifest->entries())
       io_bytes = std::max(io_bytes, Sum(first, ArgumentBytes(*entry)));
@@ -137,14 +154,25 @@ headrace_session_t::PlanMemory(const headrace_session_options_t &options) {
                     present, needed - present);
 }
 
-Status headrace_session_t::CreateArenas() {
+/// Bytes of a level up to the end of its buffers: the arena without what a plan
+/// places beside them.
+uint64_t headrace_session_t::BufferBytes(uint32_t level) const {
+  uint64_t end = 0;
+  for (const abi::Buffer *buffer : *package->manifest->buffers())
+    if (buffer->kind() == abi::BufferKind::scratch && buffer->level() == level)
+      end = std::max(end, Sum(buffer->offset(), buffer->bytes()));
+  return end;
+}
+
+Status headrace_session_t::CreateArenas(bool tiered) {
   const abi::Manifest &manifest = *package->manifest;
   uint32_t levels = manifest.levels()->size();
   arenas.reserve(levels);
   for (uint32_t i = 0; i < levels; ++i) {
     arenas.emplace_back();
     HEADRACE_RETURN_IF_ERROR(device->Allocate(
-        package->summary.arena_bytes[i], "the arena of the plan", &arenas[i]));
+        tiered ? package->summary.arena_bytes[i] : BufferBytes(i),
+        "the arena of the plan", &arenas[i]));
   }
   uint32_t buffers = manifest.buffers()->size();
   addresses.assign(buffers, nullptr);
@@ -160,7 +188,12 @@ Status headrace_session_t::CreateArenas() {
 Status headrace_session_t::CreateKv() {
   if (!HasKv())
     return Status();
-  HEADRACE_RETURN_IF_ERROR(kv.Create(device.Get(), executor.get(),
+  uint8_t *place = nullptr;
+  if (IsTiered()) {
+    const abi::Plan &plan = *package->manifest->plan();
+    place = arenas[plan.kv_level()].Data() + plan.kv_offset();
+  }
+  HEADRACE_RETURN_IF_ERROR(kv.Create(device.Get(), executor.get(), place,
                                      static_cast<uint32_t>(kv_pages),
                                      package->manifest->kv()->page_bytes()));
   addresses[Model().kv_pool] = kv.Data();
@@ -180,7 +213,11 @@ Status headrace_session_t::CreateIo() {
     return Status();
   uint64_t offset = shares ? 0 : kCountsBytes;
   for (uint32_t buffer : IoBuffers(Model()))
-    if (buffer != kNoIndex) {
+    if (buffer != kNoIndex && IsTiered()) {
+      const abi::Buffer &planned = *package->manifest->buffers()->Get(buffer);
+      addresses[buffer] = arenas[planned.level()].Data() + planned.offset();
+      host_addresses[buffer] = addresses[buffer];
+    } else if (buffer != kNoIndex) {
       addresses[buffer] = io.Data() + offset;
       host_addresses[buffer] = (shares ? io : staging).Data() + offset;
       offset += SlotBytes(*package->manifest->buffers()->Get(buffer));
@@ -295,26 +332,35 @@ Status headrace_session_t::ResolveClass(const Launches &launches,
   return Status();
 }
 
-Status headrace_session_t::Create(const headrace_session_options_t &options) {
+Status headrace_session_t::Create(const headrace_session_options_t &options,
+                                  ByteSource *source) {
   if (package->inspect_only)
     return MakeStatus(HostAllocator(), HEADRACE_STATUS_FAILED_PRECONDITION,
                       "session: the package was opened for inspection only");
+  HEADRACE_RETURN_IF_ERROR(CheckTiers(options));
   timeout_ns = options.timeout_ns;
   timing = options.timing != 0;
   poison_outputs = options.poison_outputs != 0;
+  tracer = Tracer(options.on_trace, options.trace_user_data);
   max_sequences = options.max_sequences
                       ? options.max_sequences
                       : package->manifest->limits()->max_sequences();
   HEADRACE_RETURN_IF_ERROR(PlanMemory(options));
-  HEADRACE_RETURN_IF_ERROR(
-      device->CreateLoader(options.weights, package.Get(), &loader));
-  HEADRACE_RETURN_IF_ERROR(loader->Bind(&weights));
+  const bool tiered = options.weights == HEADRACE_WEIGHTS_ARENA;
+  weights.assign(package->manifest->weights()->size(), nullptr);
+  if (!tiered) {
+    HEADRACE_RETURN_IF_ERROR(
+        device->CreateLoader(options.weights, package.Get(), &loader));
+    HEADRACE_RETURN_IF_ERROR(loader->Bind(&weights));
+  }
   ExecutorOptions executor_options;
   executor_options.timing = timing;
   HEADRACE_RETURN_IF_ERROR(
       device->CreateExecutor(package.Get(), executor_options, &executor));
+  HEADRACE_RETURN_IF_ERROR(CreateArenas(tiered));
+  if (tiered)
+    HEADRACE_RETURN_IF_ERROR(CreateTiers(options, source));
   HEADRACE_RETURN_IF_ERROR(executor->BindWeights(weights));
-  HEADRACE_RETURN_IF_ERROR(CreateArenas());
   HEADRACE_RETURN_IF_ERROR(CreateKv());
   HEADRACE_RETURN_IF_ERROR(CreateIo());
   return CreateEntries();
@@ -365,7 +411,29 @@ Status headrace_session_t::RunEntry(uint32_t entry, const int64_t *counts,
     run.out_kernel_ns = &kernel_ns;
   run.cancel = cancel;
   run.deadline_ns = deadline_ns;
+  const uint64_t begin = tracer.IsOn() ? MonotonicNs() : 0;
+  Status status = IsTiered() ? RunTiered(entry, run) : Execute(run, 0);
+  if (tracer.IsOn())
+    tracer.Pass(run.entry_name, begin, MonotonicNs());
+  return status;
+}
+
+/// Runs launches of an entry, `first_launch` of it the first.
+Status headrace_session_t::Execute(const Run &wanted, uint32_t first_launch) {
+  Run run = wanted;
+  if (tracer.IsOn()) {
+    launch_times.assign(run.launch_count + 1, 0);
+    run.launch_begin_ns = launch_times.data();
+  }
   Status status = executor->Execute(run);
+  if (tracer.IsOn()) {
+    launch_times[run.launch_count] = MonotonicNs();
+    for (size_t i = 0; i < run.launch_count; ++i)
+      if (launch_times[i] && launch_times[i + 1])
+        tracer.Launch(run.launches[i].kernel_name,
+                      first_launch + static_cast<uint32_t>(i), launch_times[i],
+                      launch_times[i + 1]);
+  }
   // A thread or the device may still be inside a kernel: what it uses is never
   // freed.
   if (status.Code() == HEADRACE_STATUS_DEVICE_LOST && !kept_for_ever) {
@@ -808,6 +876,20 @@ Status headrace_session_t::Step(const headrace_step_options_t &options,
 // C entries
 //===----------------------------------------------------------------------===//
 
+Status headrace::runtime::CreateSession(
+    headrace_device_t *device, headrace_package_t *package,
+    const headrace_session_options_t *options, ByteSource *source,
+    headrace_session_t **out_session) {
+  const Allocator &allocator = device->instance->allocator;
+  headrace_session_options_t read;
+  HEADRACE_RETURN_IF_ERROR(ReadOptions(allocator, options, &read));
+  auto session =
+      SessionRef::Adopt(New<headrace_session_t>(allocator, device, package));
+  HEADRACE_RETURN_IF_ERROR(session->Create(read, source));
+  *out_session = session.Release();
+  return Status();
+}
+
 headrace_status_t
 headrace_session_create(headrace_device_t *device, headrace_package_t *package,
                         const headrace_session_options_t *options,
@@ -816,15 +898,8 @@ headrace_session_create(headrace_device_t *device, headrace_package_t *package,
     *out_session = nullptr;
   if (!device || !package || !out_session)
     return InvalidArgument("session: an argument is null");
-  const Allocator &allocator = device->instance->allocator;
-  return Guard(allocator, [&]() -> Status {
-    headrace_session_options_t read;
-    HEADRACE_RETURN_IF_ERROR(ReadOptions(allocator, options, &read));
-    auto session =
-        SessionRef::Adopt(New<headrace_session_t>(allocator, device, package));
-    HEADRACE_RETURN_IF_ERROR(session->Create(read));
-    *out_session = session.Release();
-    return Status();
+  return Guard(device->instance->allocator, [&]() -> Status {
+    return CreateSession(device, package, options, nullptr, out_session);
   });
 }
 
@@ -834,11 +909,35 @@ void headrace_session_retain(headrace_session_t *session) {
 }
 
 void headrace_session_release(headrace_session_t *session) {
-  if (!session || !session->Drop())
-    return;
-  // The instance must outlive the memory that the session itself lies in.
-  auto instance = InstanceRef::Share(session->device->instance.Get());
-  Delete(instance->allocator, session);
+  if (session && session->Drop() && session->Stop())
+    EndSession(session);
+}
+
+headrace_status_t headrace_session_level(const headrace_session_t *session,
+                                         uint32_t index,
+                                         headrace_level_usage_t *out) {
+  if (!session)
+    return InvalidArgument("session: 'session' is null");
+  return Guard(session->HostAllocator(),
+               [&] { return session->DescribeLevel(index, out); });
+}
+
+headrace_status_t headrace_session_link(headrace_session_t *session,
+                                        uint32_t index,
+                                        headrace_link_usage_t *out) {
+  if (!session)
+    return InvalidArgument("session: 'session' is null");
+  return Guard(session->HostAllocator(),
+               [&] { return session->DescribeLink(index, out); });
+}
+
+headrace_status_t headrace_session_pool(const headrace_session_t *session,
+                                        uint32_t index,
+                                        headrace_pool_usage_t *out) {
+  if (!session)
+    return InvalidArgument("session: 'session' is null");
+  return Guard(session->HostAllocator(),
+               [&] { return session->DescribePool(index, out); });
 }
 
 headrace_status_t headrace_session_info(const headrace_session_t *session,

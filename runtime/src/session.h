@@ -5,9 +5,11 @@
 
 #include "headrace/sequence.h"
 #include "headrace/session.h"
+#include "headrace/usage.h"
 #include "runtime/src/device.h"
 #include "runtime/src/kv_pool.h"
 #include "runtime/src/sampler.h"
+#include "runtime/src/tier/tiered_weights.h"
 #include "runtime/src/weight_loader.h"
 
 namespace headrace::runtime {
@@ -49,7 +51,12 @@ struct headrace_session_t final : headrace::runtime::RefCounted {
 
   headrace_session_t(headrace_device_t *device, headrace_package_t *package);
 
-  Status Create(const headrace_session_options_t &options);
+  /// With the loader `arena` weights are read from `source`, which outlives the
+  /// session, or from the package for null.
+  Status Create(const headrace_session_options_t &options,
+                headrace::runtime::ByteSource *source);
+  /// Ends transfers. False where one hangs: the session then goes when it ends.
+  bool Stop();
   Status Invoke(const headrace_invoke_options_t &options);
   Status Step(const headrace_step_options_t &options,
               headrace_step_result_t *result);
@@ -61,6 +68,10 @@ struct headrace_session_t final : headrace::runtime::RefCounted {
     return package->summary.model;
   }
   bool HasKv() const { return Model().kv_pool != headrace::runtime::kNoIndex; }
+
+  Status DescribeLevel(uint32_t level, headrace_level_usage_t *out) const;
+  Status DescribeLink(uint32_t link, headrace_link_usage_t *out);
+  Status DescribePool(uint32_t pool, headrace_pool_usage_t *out) const;
 
   /// Pages that `sequence` must take before it can hold `count` more.
   uint32_t PagesNeeded(const headrace_sequence_t &sequence,
@@ -81,10 +92,21 @@ struct headrace_session_t final : headrace::runtime::RefCounted {
 
 private:
   struct Pass;
+  class WaveRunner;
 
+  bool IsTiered() const { return tiers != nullptr; }
+  Status CheckTiers(const headrace_session_options_t &options) const;
+  Status CreateTiers(const headrace_session_options_t &options,
+                     headrace::runtime::ByteSource *source);
+  uint64_t BufferBytes(uint32_t level) const;
+  uint64_t LiveBytes(const headrace::abi::Entry &entry) const;
+  uint64_t OccupiedBytes(uint32_t level) const;
+  void NotePeak(uint32_t entry);
+  Status RunTiered(uint32_t entry, const headrace::runtime::Run &run);
+  Status Execute(const headrace::runtime::Run &run, uint32_t first_launch);
   Status PlanKv(const headrace_session_options_t &options);
   Status PlanMemory(const headrace_session_options_t &options);
-  Status CreateArenas();
+  Status CreateArenas(bool tiered);
   Status CreateKv();
   Status CreateIo();
   Status CreateEntries();
@@ -121,6 +143,14 @@ private:
   Vector<headrace::runtime::Transfer> transfers; // of one run
   Vector<headrace::runtime::EntryPlan> entries;
   headrace::runtime::Mapping results; // logits of steps of several passes
+  headrace::runtime::Tracer tracer;
+  Vector<uint64_t> launch_times; // of one run; empty where nobody asks
+  // `loader`, where it is the one called `arena`; else null.
+  headrace::runtime::TieredWeights *tiers = nullptr;
+  Vector<uint64_t> live_bytes;  // tiered: of buffers, most at once, by entry
+  uint64_t scratch_in_plan = 0; // tiered: of all workers
+  uint64_t budget_bytes = 0;
+  uint64_t peak_bytes = 0; // of the fast level
   uint64_t step_number = 0;
   bool timing = false;
   bool poison_outputs = false;
@@ -154,6 +184,15 @@ inline uint32_t PagesOf(uint64_t positions) {
   return static_cast<uint32_t>((positions + HEADRACE_KV_PAGE_POSITIONS - 1) /
                                HEADRACE_KV_PAGE_POSITIONS);
 }
+
+/// Ends the session and its memory, when nothing writes to it any more.
+void EndSession(headrace_session_t *session);
+
+/// headrace_session_create() with a source of the caller's for the loader
+/// `arena`; for tests.
+Status CreateSession(headrace_device_t *device, headrace_package_t *package,
+                     const headrace_session_options_t *options,
+                     ByteSource *source, headrace_session_t **out_session);
 
 } // namespace headrace::runtime
 

@@ -43,6 +43,9 @@ HEADRACE_FIRST_VERSION(headrace_step_options_t, 64);
 HEADRACE_FIRST_VERSION(headrace_step_result_t, 32);
 HEADRACE_FIRST_VERSION(headrace_invoke_options_t, 88);
 HEADRACE_FIRST_VERSION(headrace_generate_options_t, 80);
+HEADRACE_FIRST_VERSION(headrace_level_usage_t, 48);
+HEADRACE_FIRST_VERSION(headrace_link_usage_t, 80);
+HEADRACE_FIRST_VERSION(headrace_pool_usage_t, 80);
 HEADRACE_FIRST_VERSION(headrace_generate_result_t, 24);
 
 /// Elements of arrays carry their size in the struct that names the array.

@@ -52,6 +52,20 @@ public:
     return Status(); // read in place
   }
   uint64_t ScratchBytes() const override { return scratch.Bytes(); }
+  Status PlaceScratch(uint8_t *base, uint64_t bytes,
+                      uint32_t workers) override {
+    if (pool->ThreadCount() > workers)
+      return MakeStatus(package->HostAllocator(),
+                        HEADRACE_STATUS_FAILED_PRECONDITION,
+                        "session: the plan has scratch for %u threads, but the "
+                        "device has %u; use a device of %u threads, or compile "
+                        "for more",
+                        workers, pool->ThreadCount(), workers);
+    for (uint32_t i = 0; i < worker_scratch.size(); ++i)
+      worker_scratch[i] = base + bytes * i;
+    scratch = Mapping();
+    return Status();
+  }
   Status Fill(void *address, uint8_t value, uint64_t bytes) override {
     std::memset(address, value, bytes);
     return Status();
@@ -107,7 +121,7 @@ public:
                   DeviceMemory *out) override {
     Mapping mapping;
     HEADRACE_RETURN_IF_ERROR(
-        Mapping::Anonymous(instance->allocator, bytes, what, &mapping));
+        Mapping::Arena(instance->allocator, bytes, what, &mapping));
     const uint64_t mapped = mapping.Bytes();
     *out = DeviceMemory(this, mapping.Release(), mapped, false);
     return Status();

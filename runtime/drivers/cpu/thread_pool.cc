@@ -191,6 +191,8 @@ ThreadPool::RunTasks(Worker &worker) {
 /// launch.
 void ThreadPool::Advance() {
   while (next_launch < run.launch_count && !ShouldStop()) {
+    if (run.launch_begin_ns)
+      run.launch_begin_ns[next_launch] = MonotonicNs();
     const Launch &next = run.launches[next_launch++];
     uint64_t tasks = GridTasks(next.grid_kind, next.grid_base, next.grid_block,
                                next.grid_limit, run.counts);

@@ -21,5 +21,7 @@
 #include "headrace/sequence.h"
 #include "headrace/session.h"
 #include "headrace/status.h"
+#include "headrace/trace.h"
+#include "headrace/usage.h"
 
 #endif /* HEADRACE_HEADRACE_H */

@@ -104,6 +104,8 @@ typedef struct headrace_package_info_t {
   uint64_t code_bytes;
   uint64_t blob_bytes;  /* all blobs, each once */
   uint64_t chunk_bytes; /* the unit of blob digests */
+  uint32_t has_plan;    /* 1: the loader `arena` can run it */
+  uint32_t fast_level;  /* that a budget bounds */
 } headrace_package_info_t;
 
 /* One level of the machine the package was compiled for. */

@@ -10,6 +10,7 @@
 #include "headrace/instance.h"
 #include "headrace/package.h"
 #include "headrace/status.h"
+#include "headrace/trace.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -26,8 +27,21 @@ typedef struct headrace_sequence_t headrace_sequence_t;
 /* How the bytes of the weights get to where kernels read them. */
 typedef enum headrace_weight_loader_e {
   /* The file is mapped read-only; the page cache is the copy. */
-  HEADRACE_WEIGHTS_MAPPED = 0
+  HEADRACE_WEIGHTS_MAPPED = 0,
+  /* They are moved to planned addresses of a bounded arena, when the plan says
+   * so. Needs a package with a plan (headrace compile --fast-memory) and a
+   * device that shares the host's memory. The results are the same, bit for
+   * bit. */
+  HEADRACE_WEIGHTS_ARENA = 1
 } headrace_weight_loader_t;
+
+/* Where the loader `arena` reads the package. */
+typedef enum headrace_weight_source_e {
+  /* The disk, around the page cache where the file system can do that. */
+  HEADRACE_SOURCE_DISK = 0,
+  /* The page cache, which then holds a second copy. */
+  HEADRACE_SOURCE_PAGE_CACHE = 1
+} headrace_weight_source_t;
 
 /* Options of headrace_session_create(); see headrace_instance_options_t for the
  * rule of such structs. */
@@ -50,14 +64,24 @@ typedef struct headrace_session_options_t {
   /* Not 0: outputs are filled with bytes of 255, which no float they hold can
    * be, before each run, so that an element no kernel writes is seen. */
   uint32_t poison_outputs;
+  /* Loader `arena` only: most bytes of the plan's fast level. More than the
+   * plan has are more slots for weights; fewer than its certified minimum are
+   * refused. 0: as planned. */
+  uint64_t fast_memory_bytes;
+  uint32_t weight_source; /* headrace_weight_source_t; loader `arena` only */
+  /* Told what the session does, or NULL; see trace.h. */
+  headrace_trace_fn_t on_trace;
+  void *trace_user_data; /* passed to it as it is */
 } headrace_session_options_t;
 
 /* Creates a session in `*out_session`, which belongs to the caller. Allocates
  * the plan's arena, worker scratch and the key-value pool, and binds the
- * weights. `options` may be NULL. Any thread.
+ * weights; with the loader `arena` it reads those that stay, for at most
+ * `timeout_ns`. `options` may be NULL. Any thread.
  * Codes: invalid argument, unimplemented, failed precondition (opened for
- * inspection only), resource exhausted (the message says how many bytes are
- * missing), data loss, io. */
+ * inspection only; loader `arena`: no plan, or one for fewer threads), resource
+ * exhausted (the message says how many bytes are missing), data loss, io,
+ * deadline exceeded. */
 HEADRACE_API HEADRACE_MUST_USE headrace_status_t
 headrace_session_create(headrace_device_t *device, headrace_package_t *package,
                         const headrace_session_options_t *options,
@@ -139,7 +163,8 @@ typedef struct headrace_step_result_t {
  * Codes: invalid argument, out of range (a token id), resource exhausted (a
  * context or the key-value pool is full, a buffer too small), failed
  * precondition (no language model), cancelled, deadline exceeded, device
- * lost. */
+ * lost; loader `arena`: io and data loss too, naming the weight and the level,
+ * after which the session can be used. */
 HEADRACE_API HEADRACE_MUST_USE headrace_status_t headrace_session_step(
     headrace_session_t *session, const headrace_step_options_t *options,
     headrace_step_result_t *result);
@@ -169,7 +194,8 @@ typedef struct headrace_invoke_options_t {
 /* Runs one entry point on the host's buffers, which stay the host's. The
  * session's thread, which takes part in the work.
  * Codes: invalid argument, out of range, failed precondition (the entry reads a
- * key-value cache), cancelled, deadline exceeded, device lost. */
+ * key-value cache), cancelled, deadline exceeded, device lost; loader `arena`:
+ * as above. */
 HEADRACE_API HEADRACE_MUST_USE headrace_status_t headrace_session_invoke(
     headrace_session_t *session, const headrace_invoke_options_t *options);
 

@@ -139,12 +139,6 @@ void ExpertCache::Put(uint32_t bundle, uint32_t index) {
   slot_of[bundle] = index;
 }
 
-void ExpertCache::Forget(uint32_t index) {
-  if (slots[index].bundle != kNone)
-    slot_of[slots[index].bundle] = kNone;
-  slots[index] = Slot();
-}
-
 //===----------------------------------------------------------------------===//
 // Planning
 //===----------------------------------------------------------------------===//

@@ -71,9 +71,6 @@ public:
   /// how many. Other policies: 0.
   uint32_t PlanPrefetch(Decision *out, uint32_t most);
 
-  /// The slot's bundle did not arrive.
-  void Forget(uint32_t slot);
-
   uint32_t Window() const { return window; }
   uint32_t SlotOf(uint32_t bundle) const { return slot_of[bundle]; }
   uint32_t BundleIn(uint32_t slot) const { return slots[slot].bundle; }

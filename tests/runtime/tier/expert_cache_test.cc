@@ -216,17 +216,6 @@ TEST(ExpertCache, PredictionBeatsAgeOnACycle) {
   }
 }
 
-TEST(ExpertCache, ForgottenSlotsAreFetchedAgain) {
-  Cache c({8}, 3, CachePolicy::kLru);
-  Decisions plan = c.Plan(0, {2, 5});
-  c.cache.Forget(plan[1].slot);
-  EXPECT_EQ(c.cache.SlotOf(5), ExpertCache::kNone);
-  plan = c.Plan(0, {2, 5});
-  EXPECT_TRUE(plan[0].hit);
-  EXPECT_FALSE(plan[1].hit);
-  EXPECT_EQ(plan[1].after, ExpertCache::kNone);
-}
-
 TEST(ExpertCache, SameRoutingSameDecisions) {
   for (CachePolicy policy : kPolicies) {
     Cache a({32, 32}, 9, policy, 4), b({32, 32}, 9, policy, 4);

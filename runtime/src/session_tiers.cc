@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Session, tiered part: an arena under a budget, and what is in use of it.
+#include "runtime/src/session.h"
+#include "runtime/src/structs.h"
+#include "runtime/src/thread.h"
+#include "runtime/src/tier/read_plan.h"
+
+#include <cinttypes>
+
+using namespace headrace::runtime;
+namespace abi = headrace::abi;
+
+namespace {
+
+/// How long the end of a session waits for a read that is under way.
+constexpr uint64_t kStopGraceNs = 2000000000;
+/// Reads under way at once: what it takes to keep a disk busy.
+constexpr uint32_t kQueueDepth = 8;
+
+} // namespace
+
+//===----------------------------------------------------------------------===//
+// Creation and end
+//===----------------------------------------------------------------------===//
+
+Status headrace_session_t::CheckTiers(
+    const headrace_session_options_t &options) const {
+  const Allocator &allocator = HostAllocator();
+  if (options.weights != HEADRACE_WEIGHTS_ARENA) {
+    if (options.fast_memory_bytes || options.weight_source)
+      return MakeStatus(allocator, HEADRACE_STATUS_INVALID_ARGUMENT,
+                        "session: a budget of fast memory and a source of "
+                        "weights need the weight loader 'arena'");
+    return Status();
+  }
+  if (options.weight_source > HEADRACE_SOURCE_PAGE_CACHE)
+    return MakeStatus(allocator, HEADRACE_STATUS_UNIMPLEMENTED,
+                      "session: weight source %u is unknown to this version",
+                      options.weight_source);
+  if (!package->manifest->plan())
+    return MakeStatus(allocator, HEADRACE_STATUS_FAILED_PRECONDITION,
+                      "session: the weight loader 'arena' needs a package with "
+                      "a plan; compile it with --fast-memory");
+  if (!device->SharesHostMemory())
+    return MakeStatus(allocator, HEADRACE_STATUS_UNIMPLEMENTED,
+                      "session: the weight loader 'arena' needs a device that "
+                      "shares the host's memory");
+  return Status();
+}
+
+Status
+headrace_session_t::CreateTiers(const headrace_session_options_t &options,
+                                ByteSource *source) {
+  const Allocator &allocator = HostAllocator();
+  const abi::Manifest &manifest = *package->manifest;
+  const abi::Plan &plan = *manifest.plan();
+  uint8_t *arena = arenas[plan.fast_level()].Data();
+  HEADRACE_RETURN_IF_ERROR(executor->PlaceScratch(
+      arena + plan.scratch_offset(), plan.worker_bytes(), plan.workers()));
+  scratch_in_plan = plan.worker_bytes() * device->ThreadCount();
+
+  tiers = New<TieredWeights>(allocator, allocator, package->source);
+  loader.reset(tiers);
+  ReadTierPlan(manifest, &tiers->plan);
+  const bool in_file = package->source.memory == nullptr;
+  if (in_file)
+    tiers->file.Open(package->source.file,
+                     options.weight_source == HEADRACE_SOURCE_DISK);
+  ArenaLoader::Options wanted;
+  wanted.budget_bytes = budget_bytes = options.fast_memory_bytes;
+  wanted.arena = arena;
+  wanted.source = source;
+  if (!source && in_file)
+    wanted.source = &tiers->file;
+  else if (!source)
+    wanted.source = &tiers->memory;
+  wanted.queue.link =
+      options.weight_source == HEADRACE_SOURCE_DISK ? "disk" : "page-cache";
+  wanted.queue.level = tiers->plan.level;
+  wanted.queue.chunk_bytes = manifest.chunk_bytes();
+  wanted.queue.depth = kQueueDepth;
+  wanted.queue.orphaned = [](void *self) {
+    EndSession(static_cast<headrace_session_t *>(self));
+  };
+  wanted.queue.orphaned_self = this;
+  wanted.timeout_ns = timeout_ns;
+  wanted.tracer = tracer;
+  HEADRACE_RETURN_IF_ERROR(tiers->loader.Create(wanted));
+
+  live_bytes.reserve(manifest.entries()->size());
+  for (const abi::Entry *entry : *manifest.entries())
+    live_bytes.push_back(LiveBytes(*entry));
+  return loader->Bind(&weights);
+}
+
+bool headrace_session_t::Stop() {
+  return !tiers || tiers->loader.Stop(kStopGraceNs);
+}
+
+void headrace::runtime::EndSession(headrace_session_t *session) {
+  // The instance must outlive the memory that the session itself lies in.
+  auto instance = InstanceRef::Share(session->device->instance.Get());
+  Delete(instance->allocator, session);
+}
+
+//===----------------------------------------------------------------------===//
+// Running
+//===----------------------------------------------------------------------===//
+
+/// Runs parts of one entry for the arena loader.
+class headrace_session_t::WaveRunner final : public LaunchRunner {
+public:
+  WaveRunner(headrace_session_t *session, const Run &run)
+      : session(session), run(run) {}
+
+  Status RunLaunches(uint32_t begin, uint32_t end, int64_t first_active,
+                     int64_t end_active) override {
+    Run part = run;
+    part.launches += begin;
+    part.launch_count = end - begin;
+    part.counts[HEADRACE_COUNT_FIRST_ACTIVE] = first_active;
+    part.counts[HEADRACE_COUNT_END_ACTIVE] = end_active;
+    return session->Execute(part, begin);
+  }
+
+  Status ReadRouting(const TierRouting &routing, const int32_t **active,
+                     uint32_t *count) override {
+    uint32_t index = routing.buffer;
+    uint64_t offset = 0;
+    const abi::Buffer *buffer =
+        session->package->manifest->buffers()->Get(index);
+    if (buffer->kind() == abi::BufferKind::view) {
+      offset = buffer->offset();
+      index = buffer->base();
+    }
+    const auto *base =
+        static_cast<const uint8_t *>(session->addresses[index]) + offset;
+    int32_t number;
+    std::memcpy(&number, base + routing.count_offset, sizeof(number));
+    const auto *list =
+        reinterpret_cast<const int32_t *>(base + routing.active_offset);
+    // A router that is wrong must not lead to addresses that are.
+    bool ascending = number >= 0 && uint32_t(number) <= routing.experts;
+    int32_t before = -1;
+    for (int32_t i = 0; ascending && i < number; ++i) {
+      ascending = list[i] > before && uint32_t(list[i]) < routing.experts;
+      before = list[i];
+    }
+    if (!ascending)
+      return MakeStatus(session->HostAllocator(), HEADRACE_STATUS_INTERNAL,
+                        "'%.64s': buffer '%.200s' holds no routing of %u "
+                        "experts",
+                        run.entry_name, buffer->name()->c_str(),
+                        routing.experts);
+    *active = list;
+    *count = static_cast<uint32_t>(number);
+    return Status();
+  }
+
+private:
+  headrace_session_t *const session;
+  const Run &run;
+};
+
+Status headrace_session_t::RunTiered(uint32_t entry, const Run &run) {
+  WaveRunner runner(this, run);
+  WaitLimits limits;
+  limits.cancel = run.cancel;
+  limits.deadline_ns = run.deadline_ns;
+  Status status = tiers->loader.RunEntry(entry, &runner, limits);
+  NotePeak(entry);
+  return status;
+}
+
+//===----------------------------------------------------------------------===//
+// Usage
+//===----------------------------------------------------------------------===//
+
+/// The most bytes of the fast level that buffers of an entry take at once. From
+/// the launches alone, not from the certificate, which is to be compared with
+/// it: a buffer lives from the first launch that names it to the last one;
+/// what the host gives or reads lives throughout.
+uint64_t headrace_session_t::LiveBytes(const abi::Entry &entry) const {
+  const abi::Manifest &manifest = *package->manifest;
+  const uint32_t level = manifest.plan()->fast_level();
+  struct Range {
+    uint64_t offset, bytes;
+    uint32_t first, last;
+  };
+  const uint32_t count = manifest.buffers()->size();
+  Vector<Range> ranges(count, {0, 0, kNoIndex, 0},
+                       StdAllocator<Range>(HostAllocator()));
+  const uint32_t launches = entry.launches()->size();
+  for (uint32_t i = 0; i < launches; ++i)
+    for (uint32_t buffer : *entry.launches()->Get(i)->buffers()) {
+      if (manifest.buffers()->Get(buffer)->kind() == abi::BufferKind::view)
+        buffer = manifest.buffers()->Get(buffer)->base();
+      ranges[buffer].first = std::min(ranges[buffer].first, i);
+      ranges[buffer].last = i;
+    }
+  for (uint32_t i = 0; i < count; ++i) {
+    const abi::Buffer &buffer = *manifest.buffers()->Get(i);
+    // The pool is counted by pages.
+    if (buffer.level() != level || i == Model().kv_pool ||
+        ranges[i].first == kNoIndex)
+      continue;
+    ranges[i].offset = buffer.offset();
+    ranges[i].bytes = buffer.bytes();
+    if (buffer.kind() == abi::BufferKind::scratch)
+      continue;
+    // Arguments of other entries than the model's are the host's.
+    const bool own = Model().entry != kNoIndex &&
+                     manifest.entries()->Get(Model().entry) == &entry;
+    ranges[i].bytes = own ? buffer.bytes() : 0;
+    ranges[i].first = 0;
+    ranges[i].last = launches;
+  }
+  std::sort(ranges.begin(), ranges.end(),
+            [](const Range &a, const Range &b) { return a.offset < b.offset; });
+  uint64_t most = 0;
+  for (uint32_t launch = 0; launch < launches; ++launch) {
+    uint64_t bytes = 0, end = 0;
+    for (const Range &range : ranges) {
+      if (launch < range.first || launch > range.last)
+        continue;
+      const uint64_t from = std::max(range.offset, end);
+      const uint64_t to = range.offset + range.bytes;
+      bytes += to > from ? to - from : 0;
+      end = std::max(end, to);
+    }
+    most = std::max(most, bytes);
+  }
+  return most;
+}
+
+/// Bytes of a level that are in use between steps.
+uint64_t headrace_session_t::OccupiedBytes(uint32_t level) const {
+  uint64_t bytes = 0;
+  const abi::Plan *plan = package->manifest->plan();
+  if (IsTiered() && level == plan->fast_level())
+    bytes += tiers->loader.OccupiedBytes();
+  if (HasKv() && level == (IsTiered() ? plan->kv_level() : 0))
+    bytes += (kv.PageCount() - kv.FreeCount()) * kv.PageBytes();
+  return bytes;
+}
+
+void headrace_session_t::NotePeak(uint32_t entry) {
+  const uint32_t level = package->manifest->plan()->fast_level();
+  peak_bytes = std::max(peak_bytes, OccupiedBytes(level) + scratch_in_plan +
+                                        live_bytes[entry]);
+}
+
+Status headrace_session_t::DescribeLevel(uint32_t level,
+                                         headrace_level_usage_t *out) const {
+  const abi::Manifest &manifest = *package->manifest;
+  if (level >= manifest.levels()->size())
+    return MakeStatus(HostAllocator(), HEADRACE_STATUS_OUT_OF_RANGE,
+                      "session: level %u of %u", level,
+                      manifest.levels()->size());
+  headrace_level_usage_t value = {};
+  value.name = manifest.levels()->Get(level)->name()->c_str();
+  value.occupied_bytes = OccupiedBytes(level);
+  value.certified_bytes = package->summary.peak_bytes[level];
+  if (IsTiered() && level == manifest.plan()->fast_level()) {
+    value.peak_bytes = peak_bytes;
+    value.budget_bytes = budget_bytes;
+    for (uint32_t i = 0; i < tiers->plan.pools.size(); ++i) {
+      const TierPool &pool = tiers->plan.pools[i];
+      // Wraps where there are fewer slots than planned, and comes out right.
+      value.certified_bytes +=
+          (uint64_t(tiers->loader.SlotCount(i)) - pool.slots) * pool.slot_bytes;
+    }
+  }
+  return WriteStruct(HostAllocator(), value, out);
+}
+
+Status headrace_session_t::DescribeLink(uint32_t link,
+                                        headrace_link_usage_t *out) {
+  const uint32_t links = IsTiered() ? 1 : 0;
+  if (link >= links)
+    return MakeStatus(HostAllocator(), HEADRACE_STATUS_OUT_OF_RANGE,
+                      "session: link %u of %u", link, links);
+  ArenaLoader &loader = tiers->loader;
+  const LinkCounters counters = loader.Link();
+  headrace_link_usage_t value = {};
+  value.name = loader.LinkName();
+  value.bytes = counters.bytes;
+  value.transfers = counters.transfers;
+  value.failed = counters.failed;
+  value.cancelled = counters.cancelled;
+  value.busy_ns = counters.busy_ns;
+  value.stalls = loader.Waits().stalls;
+  value.wait_ns = loader.Waits().wait_ns;
+  value.is_direct = tiers->file.IsDirect();
+  value.uses_ring = loader.UsesRing();
+  return WriteStruct(HostAllocator(), value, out);
+}
+
+Status headrace_session_t::DescribePool(uint32_t index,
+                                        headrace_pool_usage_t *out) const {
+  const auto pools =
+      IsTiered() ? static_cast<uint32_t>(tiers->plan.pools.size()) : 0;
+  if (index >= pools)
+    return MakeStatus(HostAllocator(), HEADRACE_STATUS_OUT_OF_RANGE,
+                      "session: pool %u of %u", index, pools);
+  const TierPool &pool = tiers->plan.pools[index];
+  const ExpertCache::Counters counters = tiers->loader.CacheCounters(index);
+  headrace_pool_usage_t value = {};
+  value.name = pool.name;
+  value.slot_bytes = pool.slot_bytes;
+  value.slots = tiers->loader.SlotCount(index);
+  value.min_slots = pool.min_slots;
+  value.bundles = pool.bundle_count;
+  value.is_cache = pool.kind == PoolKind::kCache;
+  value.hits = counters.hits;
+  value.misses = counters.misses;
+  value.evictions = counters.evictions;
+  value.prefetches = counters.prefetches;
+  value.prefetches_used = counters.prefetches_used;
+  return WriteStruct(HostAllocator(), value, out);
+}

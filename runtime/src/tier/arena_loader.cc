@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Arena loader: slots, steps, and waves of experts.
+#include "runtime/src/tier/arena_loader.h"
+
+#include "runtime/abi/kernel_abi.h"
+#include "runtime/src/manifest.h"
+#include "runtime/src/thread.h"
+
+#include <algorithm>
+#include <cinttypes>
+
+namespace headrace::runtime {
+
+using Kind = TierStep::Kind;
+
+ArenaLoader::ArenaLoader(const Allocator &allocator, const TierPlan *plan)
+    : allocator(allocator), plan(plan), queue(allocator),
+      pools(StdAllocator<Pool>(allocator)),
+      slot_of(StdAllocator<uint32_t>(allocator)),
+      deferred(StdAllocator<uint32_t>(allocator)) {}
+
+ArenaLoader::~ArenaLoader() = default;
+
+//===----------------------------------------------------------------------===//
+// Creation
+//===----------------------------------------------------------------------===//
+
+Status ArenaLoader::CreatePool(uint32_t index, uint32_t slots) {
+  const TierPool &planned = plan->pools[index];
+  pools.emplace_back(allocator, &queue, &tracer, &waits);
+  Pool &pool = pools.back();
+  const uint32_t inside = std::min(slots, planned.slots);
+  uint64_t beyond;
+  if (__builtin_mul_overflow(uint64_t(slots - inside), planned.slot_bytes,
+                             &beyond))
+    beyond = UINT64_MAX;
+  HEADRACE_RETURN_IF_ERROR(
+      Mapping::Arena(allocator, beyond, planned.name, &pool.extension));
+  pool.slots.Create(slots, [&](uint32_t i) {
+    return i < inside
+               ? arena + planned.offset + planned.slot_bytes * i
+               : pool.extension.Data() + planned.slot_bytes * (i - inside);
+  });
+  if (planned.kind == PoolKind::kRing) {
+    pool.readers.assign(slots, kNoIndex);
+    pool.kept = slots - inside;
+    return Status();
+  }
+  Vector<uint32_t> experts{StdAllocator<uint32_t>(allocator)};
+  uint32_t most = 0;
+  for (uint32_t i = 0; i < planned.group_count; ++i) {
+    experts.push_back(plan->groups[planned.first_group + i].experts);
+    most = std::max(most, experts.back());
+  }
+  ExpertCache::Options options;
+  options.group_experts = experts.data();
+  options.group_count = planned.group_count;
+  options.slots = slots;
+  options.min_slots = planned.min_slots;
+  options.policy = planned.policy;
+  pool.cache.Create(options);
+  pool.decisions.resize(size_t(most) * 2); // and what is fetched ahead
+  return Status();
+}
+
+Status ArenaLoader::Create(const Options &options) {
+  arena = options.arena;
+  timeout_ns = options.timeout_ns;
+  tracer = options.tracer;
+  const auto count = static_cast<uint32_t>(plan->pools.size());
+  Vector<uint32_t> slots(count, 0, StdAllocator<uint32_t>(allocator));
+  HEADRACE_RETURN_IF_ERROR(
+      ChooseSlots(allocator, *plan, options.budget_bytes, slots.data()));
+  // Pools are pointed to by nothing, but their slots know the queue.
+  pools.reserve(count);
+  for (uint32_t i = 0; i < count; ++i)
+    HEADRACE_RETURN_IF_ERROR(CreatePool(i, slots[i]));
+  slot_of.assign(plan->bundles.size(), kNoIndex);
+  deferred.reserve(plan->bundles.size());
+  return queue.Start(options.source, options.queue);
+}
+
+Status ArenaLoader::Bind(Vector<const void *> *table) {
+  weights = table;
+  const Bundle &resident = plan->resident;
+  const size_t first =
+      static_cast<size_t>(resident.pieces - plan->pieces.data());
+  for (uint32_t i = 0; i < resident.piece_count; ++i)
+    (*weights)[plan->piece_weights[first + i]] =
+        arena + resident.pieces[i].target;
+  resident_job.pieces = resident.pieces;
+  resident_job.piece_count = resident.piece_count;
+  resident_job.base = arena;
+  queue.Submit(&resident_job);
+  const uint64_t deadline = timeout_ns ? MonotonicNs() + timeout_ns : 0;
+  HEADRACE_RETURN_IF_ERROR(queue.Wait(&resident_job, nullptr, deadline));
+  tracer.Transfer(queue.Link(), resident.name, resident.bytes,
+                  resident_job.begin_ns, resident_job.end_ns);
+  return Status();
+}
+
+uint64_t ArenaLoader::OccupiedBytes() const {
+  uint64_t bytes = plan->resident.bytes;
+  for (size_t i = 0; i < pools.size(); ++i)
+    bytes += pools[i].slots.Occupied() * plan->pools[i].slot_bytes;
+  return bytes;
+}
+
+//===----------------------------------------------------------------------===//
+// Rings
+//===----------------------------------------------------------------------===//
+
+/// Points the binding table to the bundle's weights in `slot`.
+void ArenaLoader::BindBundle(uint32_t index, uint32_t slot) {
+  const Bundle &bundle = plan->bundles[index];
+  uint8_t *base = pools[plan->bundle_pools[index]].slots.Address(slot);
+  const size_t first = static_cast<size_t>(bundle.pieces - plan->pieces.data());
+  for (uint32_t i = 0; i < bundle.piece_count; ++i)
+    (*weights)[plan->piece_weights[first + i]] = base + bundle.pieces[i].target;
+}
+
+/// Sees to it that the bundle is in the slot or on its way.
+Status ArenaLoader::FetchInto(uint32_t index, uint32_t slot, bool urgent,
+                              const WaitLimits &limits) {
+  const Bundle &bundle = plan->bundles[index];
+  SlotPool &slots = pools[plan->bundle_pools[index]].slots;
+  if (!slots.Has(slot, bundle))
+    HEADRACE_RETURN_IF_ERROR(slots.Fetch(slot, bundle, urgent, limits));
+  BindBundle(index, slot);
+  return Status();
+}
+
+/// Gives the bundle its slot, and fetches it when the slot is free. With as
+/// many slots as planned, slots are as planned. With more, the first bundles
+/// stay for good and the others take turns in the planned ones; with fewer, all
+/// take turns, and a bundle whose slot is in use waits for its release.
+Status ArenaLoader::FetchStep(const TierStep &step, const WaitLimits &limits) {
+  const uint32_t index = plan->bundle_pools[step.bundle];
+  const TierPool &planned = plan->pools[index];
+  Pool &pool = pools[index];
+  const uint32_t number = plan->bundle_numbers[step.bundle];
+  const uint32_t ring = pool.slots.Count() - pool.kept;
+  uint32_t slot = step.slot;
+  if (number < pool.kept) {
+    slot = ring + number;
+  } else if (pool.slots.Count() != planned.slots) {
+    slot = pool.next_slot;
+    pool.next_slot = (slot + 1) % ring;
+  }
+  slot_of[step.bundle] = slot;
+  deferred.push_back(step.bundle);
+  return FetchDeferred(limits);
+}
+
+/// Fetches what waits for a slot, in order, as far as slots are free.
+Status ArenaLoader::FetchDeferred(const WaitLimits &limits) {
+  size_t fetched = 0;
+  Status status;
+  for (; fetched < deferred.size(); ++fetched) {
+    const uint32_t bundle = deferred[fetched];
+    Pool &pool = pools[plan->bundle_pools[bundle]];
+    const uint32_t slot = slot_of[bundle];
+    if (pool.readers[slot] != kNoIndex && pool.readers[slot] != bundle)
+      break;
+    status = FetchInto(bundle, slot, /*urgent=*/false, limits);
+    if (!status.IsOk())
+      break;
+    pool.readers[slot] = bundle;
+  }
+  deferred.erase(deferred.begin(),
+                 deferred.begin() + static_cast<ptrdiff_t>(fetched));
+  return status;
+}
+
+void ArenaLoader::ReleaseStep(const TierStep &step) {
+  Pool &pool = pools[plan->bundle_pools[step.bundle]];
+  uint32_t &reader = pool.readers[slot_of[step.bundle]];
+  if (reader == step.bundle)
+    reader = kNoIndex;
+}
+
+bool ArenaLoader::HasArrived(uint32_t bundle) {
+  SlotPool &slots = pools[plan->bundle_pools[bundle]].slots;
+  const uint32_t slot = slot_of[bundle];
+  return slot != kNoIndex && slots.Has(slot, plan->bundles[bundle]) &&
+         slots.HasArrived(slot);
+}
+
+Status ArenaLoader::WaitStep(const TierStep &step, const WaitLimits &limits) {
+  Pool &pool = pools[plan->bundle_pools[step.bundle]];
+  const uint32_t slot = slot_of[step.bundle];
+  const Bundle &bundle = plan->bundles[step.bundle];
+  if (slot == kNoIndex || pool.readers[slot] != step.bundle)
+    return MakeStatus(allocator, HEADRACE_STATUS_INTERNAL,
+                      "schedule: '%.200s' is waited for, but no slot of level "
+                      "'%s' is free for it",
+                      bundle.name, plan->level);
+  // It was in the slot when it was asked for and may have failed since.
+  HEADRACE_RETURN_IF_ERROR(FetchInto(step.bundle, slot, true, limits));
+  return pool.slots.Wait(slot, limits);
+}
+
+//===----------------------------------------------------------------------===//
+// Waves
+//===----------------------------------------------------------------------===//
+
+/// Runs the launches over the active experts in waves: each takes those that
+/// have arrived, in ascending order, while the next ones arrive.
+Status ArenaLoader::RoutedStep(const TierStep &step, LaunchRunner *runner,
+                               const WaitLimits &limits) {
+  Pool &pool = pools[step.pool];
+  const TierPool &planned = plan->pools[step.pool];
+  const int32_t *active;
+  uint32_t count;
+  HEADRACE_RETURN_IF_ERROR(
+      runner->ReadRouting(plan->routings[step.routing], &active, &count));
+  tracer.Routed(planned.name, step.group, active, count);
+  ExpertCache::Decision *decisions = pool.decisions.data();
+  pool.cache.Plan(step.group, active, count, decisions);
+  const uint32_t ahead = pool.cache.PlanPrefetch(
+      decisions + count, static_cast<uint32_t>(pool.decisions.size()) - count);
+
+  const uint32_t next = (step.group + 1) % planned.group_count;
+  auto fetch = [&](uint32_t index, uint32_t group, bool urgent) -> Status {
+    const ExpertCache::Decision &decision = decisions[index];
+    const uint32_t bundle = plan->groups[planned.first_group + group].bundle +
+                            decision.bundle - pool.cache.FirstBundle(group);
+    return FetchInto(bundle, decision.slot, urgent, limits);
+  };
+  uint32_t issued = 0, computed = 0;
+  auto issue = [&]() -> Status {
+    for (; issued < count; ++issued) {
+      const ExpertCache::Decision &decision = decisions[issued];
+      if (decision.after != ExpertCache::kNone && decision.after >= computed)
+        return Status();
+      HEADRACE_RETURN_IF_ERROR(fetch(issued, step.group, true));
+    }
+    for (; issued < count + ahead; ++issued)
+      HEADRACE_RETURN_IF_ERROR(fetch(issued, next, false));
+    return Status();
+  };
+  // With nothing active the launches still run once: they write the base.
+  do {
+    HEADRACE_RETURN_IF_ERROR(issue());
+    uint32_t end = computed;
+    if (computed < count) {
+      // Again, if it was seen to have failed.
+      HEADRACE_RETURN_IF_ERROR(fetch(computed, step.group, true));
+      HEADRACE_RETURN_IF_ERROR(
+          pool.slots.Wait(decisions[computed].slot, limits));
+      for (end = computed + 1; end < std::min(issued, count) &&
+                               pool.slots.HasArrived(decisions[end].slot);)
+        ++end;
+    }
+    HEADRACE_RETURN_IF_ERROR(
+        runner->RunLaunches(step.launch, step.end_launch, computed,
+                            end == count ? HEADRACE_ALL_ACTIVE : end));
+    computed = end;
+  } while (computed < count);
+  return Status();
+}
+
+//===----------------------------------------------------------------------===//
+// Schedules
+//===----------------------------------------------------------------------===//
+
+Status ArenaLoader::RunEntry(uint32_t entry, LaunchRunner *runner,
+                             const WaitLimits &limits) {
+  Status status = RunSteps(entry, runner, limits);
+  // What is still under way may fail for the same reason. The next run begins
+  // with what has arrived.
+  if (!status.IsOk())
+    for (Pool &pool : pools)
+      pool.slots.Abandon();
+  return status;
+}
+
+Status ArenaLoader::RunSteps(uint32_t entry, LaunchRunner *runner,
+                             const WaitLimits &limits) {
+  deferred.clear();
+  for (Pool &pool : pools) {
+    std::fill(pool.readers.begin(), pool.readers.end(), kNoIndex);
+    pool.next_slot = 0;
+  }
+  uint32_t begin = 0, end = 0; // launches that may run, but do not yet
+  auto flush = [&]() -> Status {
+    const uint32_t from = begin, to = end;
+    begin = end;
+    return from == to ? Status()
+                      : runner->RunLaunches(from, to, 0, HEADRACE_ALL_ACTIVE);
+  };
+  for (uint32_t i = plan->entry_steps[entry]; i < plan->entry_steps[entry + 1];
+       ++i) {
+    const TierStep &step = plan->steps[i];
+    switch (step.kind) {
+    case Kind::kLaunch:
+      if (begin == end)
+        begin = end = step.launch;
+      if (step.launch != end) {
+        HEADRACE_RETURN_IF_ERROR(flush());
+        begin = step.launch;
+      }
+      end = step.launch + 1;
+      break;
+    case Kind::kFetch:
+      HEADRACE_RETURN_IF_ERROR(FetchStep(step, limits));
+      break;
+    case Kind::kWait:
+      // While the weights are on their way, what does not need them runs.
+      if (!HasArrived(step.bundle))
+        HEADRACE_RETURN_IF_ERROR(flush());
+      HEADRACE_RETURN_IF_ERROR(WaitStep(step, limits));
+      break;
+    case Kind::kRelease:
+      HEADRACE_RETURN_IF_ERROR(flush());
+      ReleaseStep(step);
+      HEADRACE_RETURN_IF_ERROR(FetchDeferred(limits));
+      break;
+    case Kind::kRouted:
+      HEADRACE_RETURN_IF_ERROR(flush());
+      HEADRACE_RETURN_IF_ERROR(RoutedStep(step, runner, limits));
+      break;
+    }
+  }
+  return flush();
+}
+
+} // namespace headrace::runtime

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Arena loader: weights at planned addresses of a bounded arena, moved there
+// when the schedule says so.
+#ifndef HEADRACE_RUNTIME_SRC_TIER_ARENA_LOADER_H
+#define HEADRACE_RUNTIME_SRC_TIER_ARENA_LOADER_H
+
+#include "runtime/src/mapping.h"
+#include "runtime/src/tier/tier_plan.h"
+
+namespace headrace::runtime {
+
+/// Runs launches of the entry that the steps belong to.
+class LaunchRunner {
+public:
+  virtual ~LaunchRunner() = default;
+  /// Runs launches [begin, end) in order, for the active experts
+  /// [first_active, end_active), and waits for their end.
+  virtual Status RunLaunches(uint32_t begin, uint32_t end, int64_t first_active,
+                             int64_t end_active) = 0;
+  /// The list a router left: how many and which experts, ascending.
+  virtual Status ReadRouting(const TierRouting &routing, const int32_t **active,
+                             uint32_t *count) = 0;
+};
+
+/// Used by the session's thread, but for what the transfer queue's threads do.
+class ArenaLoader {
+public:
+  struct Options {
+    uint64_t budget_bytes = 0; // of the level; 0: the plan's
+    uint8_t *arena = nullptr;  // as planned, without the slots that are added
+    ByteSource *source = nullptr;
+    TransferQueue::Options queue;
+    uint64_t timeout_ns = 0; // of loading the resident weights; 0: none
+    Tracer tracer;
+  };
+
+  ArenaLoader(const Allocator &allocator, const TierPlan *plan);
+  ~ArenaLoader();
+  ArenaLoader(const ArenaLoader &) = delete;
+  ArenaLoader &operator=(const ArenaLoader &) = delete;
+
+  /// Takes memory for slots beyond the plan and starts the queue. `plan` and
+  /// what `options` points to outlive the loader.
+  /// Codes: resource exhausted, unavailable.
+  Status Create(const Options &options);
+
+  /// Loads what is resident; the other addresses are set as weights come.
+  /// Codes: io, data loss, deadline exceeded.
+  Status Bind(Vector<const void *> *table);
+
+  /// Runs the schedule of an entry. After any failure the loader can be used
+  /// again: what has not arrived is fetched again.
+  /// Codes: those of LaunchRunner and of transfers.
+  Status RunEntry(uint32_t entry, LaunchRunner *runner,
+                  const WaitLimits &limits);
+
+  /// Ends the transfers. False where one hangs; see TransferQueue.
+  bool Stop(uint64_t grace_ns) { return queue.Stop(grace_ns); }
+
+  LinkCounters Link() { return queue.Counters(); }
+  const char *LinkName() const { return queue.Link(); }
+  bool UsesRing() const { return queue.UsesRing(); }
+  const WaitCounters &Waits() const { return waits; }
+  uint32_t SlotCount(uint32_t pool) const { return pools[pool].slots.Count(); }
+  ExpertCache::Counters CacheCounters(uint32_t pool) const {
+    return pools[pool].cache.Count();
+  }
+  /// Bytes of the level that weights take now: resident ones and slots in use.
+  uint64_t OccupiedBytes() const;
+
+private:
+  struct Pool {
+    Pool(const Allocator &allocator, TransferQueue *queue, Tracer *tracer,
+         WaitCounters *waits)
+        : slots(allocator, queue, tracer, waits), cache(allocator),
+          decisions(StdAllocator<ExpertCache::Decision>(allocator)),
+          readers(StdAllocator<uint32_t>(allocator)) {}
+    Mapping extension; // slots beyond the plan
+    SlotPool slots;
+    ExpertCache cache;
+    Vector<ExpertCache::Decision> decisions; // of one routed step
+    Vector<uint32_t> readers; // rings: the bundle whose release frees the slot
+    uint32_t kept = 0;        // rings: first bundles that stay for good
+    uint32_t next_slot = 0;   // rings with fewer slots than planned
+  };
+
+  Status RunSteps(uint32_t entry, LaunchRunner *runner,
+                  const WaitLimits &limits);
+  Status CreatePool(uint32_t index, uint32_t slots);
+  void BindBundle(uint32_t bundle, uint32_t slot);
+  Status FetchInto(uint32_t bundle, uint32_t slot, bool urgent,
+                   const WaitLimits &limits);
+  Status FetchStep(const TierStep &step, const WaitLimits &limits);
+  Status FetchDeferred(const WaitLimits &limits);
+  bool HasArrived(uint32_t bundle);
+  Status WaitStep(const TierStep &step, const WaitLimits &limits);
+  void ReleaseStep(const TierStep &step);
+  Status RoutedStep(const TierStep &step, LaunchRunner *runner,
+                    const WaitLimits &limits);
+
+  const Allocator allocator;
+  const TierPlan *const plan;
+  uint8_t *arena = nullptr;
+  uint64_t timeout_ns = 0;
+  Tracer tracer;
+  WaitCounters waits;
+  TransferQueue queue;
+  TransferJob resident_job;
+  Vector<Pool> pools;
+  Vector<const void *> *weights = nullptr; // the session's binding table
+  Vector<uint32_t> slot_of;  // rings: by bundle, where its last fetch went
+  Vector<uint32_t> deferred; // rings: bundles that wait for a slot, in order
+};
+
+} // namespace headrace::runtime
+
+#endif // HEADRACE_RUNTIME_SRC_TIER_ARENA_LOADER_H

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Read plan: weights to pieces, bundles, pools, steps.
+#include "runtime/src/tier/read_plan.h"
+
+#include "runtime/src/tier/byte_source.h"
+
+#include <algorithm>
+
+namespace headrace::runtime {
+namespace {
+
+class Reader {
+public:
+  Reader(const abi::Manifest &manifest, TierPlan *out)
+      : manifest(manifest), plan(*manifest.plan()), out(*out) {}
+
+  void Read() {
+    ReadPools();
+    ReadPieces();
+    for (const abi::Routing *routing : *plan.routings())
+      out.routings.push_back({routing->buffer(), routing->active_count_offset(),
+                              routing->active_offset(), routing->experts()});
+    ReadSteps();
+    ReadMinimum();
+    out.level = manifest.levels()->Get(plan.fast_level())->name()->c_str();
+  }
+
+private:
+  void ReadPools() {
+    for (const abi::Pool *from : *plan.pools()) {
+      TierPool pool;
+      pool.name = from->name()->c_str();
+      pool.offset = from->offset();
+      pool.slot_bytes = from->slot_bytes();
+      pool.min_slots = from->min_slots();
+      pool.slots = from->slots();
+      pool.kind = from->kind() == abi::PoolKind::ring ? PoolKind::kRing
+                                                      : PoolKind::kCache;
+      switch (from->policy()) {
+      case abi::CachePolicy::lru:
+        pool.policy = CachePolicy::kLru;
+        break;
+      case abi::CachePolicy::lfu:
+        pool.policy = CachePolicy::kLfu;
+        break;
+      case abi::CachePolicy::pinned:
+        pool.policy = CachePolicy::kPinned;
+        break;
+      case abi::CachePolicy::predict:
+        pool.policy = CachePolicy::kPredict;
+        break;
+      }
+      out.pools.push_back(pool);
+    }
+  }
+
+  void AddPiece(uint32_t slot, uint64_t target) {
+    const abi::Weight &weight = *manifest.weights()->Get(slot);
+    const abi::Blob &blob = *manifest.blobs()->Get(weight.blob());
+    TransferPiece piece;
+    piece.source = blob.offset();
+    piece.target = target;
+    piece.bytes = blob.bytes();
+    // Whole pages are each weight's own.
+    piece.room = (blob.bytes() + kDirectAlignment - 1) / kDirectAlignment *
+                 kDirectAlignment;
+    piece.digests = blob.chunk_xxh3()->data();
+    piece.name = weight.name()->c_str();
+    out.pieces.push_back(piece);
+    out.piece_weights.push_back(slot);
+  }
+
+  /// What lies in `pieces` from `first` on.
+  Bundle BundleFrom(size_t first) const {
+    Bundle bundle;
+    bundle.pieces = out.pieces.data() + first;
+    bundle.piece_count = static_cast<uint32_t>(out.pieces.size() - first);
+    for (uint32_t i = 0; i < bundle.piece_count; ++i)
+      bundle.bytes += bundle.pieces[i].bytes;
+    bundle.name = bundle.piece_count ? bundle.pieces[0].name : "nothing";
+    return bundle;
+  }
+
+  void ReadPieces() {
+    size_t pieces = manifest.weights()->size();
+    for (const abi::Bundle *bundle : *plan.bundles())
+      pieces += bundle->weights()->size();
+    // Bundles point into the pieces, so they must not move.
+    out.pieces.reserve(pieces);
+    out.piece_weights.reserve(pieces);
+    for (uint32_t i = 0; i < manifest.weights()->size(); ++i)
+      if (manifest.weights()->Get(i)->residency() == abi::Residency::resident)
+        AddPiece(i, manifest.weights()->Get(i)->offset());
+    out.resident = BundleFrom(0);
+    out.resident.name = "resident weights";
+    const uint32_t count = plan.bundles()->size();
+    out.bundles.reserve(count);
+    out.bundle_pools.reserve(count);
+    for (const abi::Bundle *bundle : *plan.bundles()) {
+      const size_t first = out.pieces.size();
+      for (uint32_t i = 0; i < bundle->weights()->size(); ++i)
+        AddPiece(bundle->weights()->Get(i), bundle->offsets()->Get(i));
+      out.bundles.push_back(BundleFrom(first));
+      out.bundle_pools.push_back(bundle->pool());
+    }
+    // A pool's bundles are numbered in it as they come.
+    out.bundle_numbers.reserve(count);
+    for (uint32_t pool : out.bundle_pools)
+      out.bundle_numbers.push_back(out.pools[pool].bundle_count++);
+  }
+
+  void ReadSteps() {
+    const auto &entries = *manifest.entries();
+    for (uint32_t i = 0; i < entries.size(); ++i) {
+      out.entry_steps.push_back(static_cast<uint32_t>(out.steps.size()));
+      const abi::Entry &entry = *entries.Get(i);
+      if (entry.steps())
+        for (const abi::Step *step : *entry.steps())
+          out.steps.push_back(ReadStep(*step));
+      else
+        for (uint32_t launch = 0; launch < entry.launches()->size(); ++launch) {
+          TierStep step;
+          step.launch = launch;
+          out.steps.push_back(step);
+        }
+    }
+    out.entry_steps.push_back(static_cast<uint32_t>(out.steps.size()));
+    PlaceGroups();
+  }
+
+  TierStep ReadStep(const abi::Step &from) {
+    TierStep step;
+    switch (from.kind()) {
+    case abi::StepKind::launch:
+      step.kind = TierStep::Kind::kLaunch;
+      break;
+    case abi::StepKind::fetch:
+      step.kind = TierStep::Kind::kFetch;
+      break;
+    case abi::StepKind::wait:
+      step.kind = TierStep::Kind::kWait;
+      break;
+    case abi::StepKind::release:
+      step.kind = TierStep::Kind::kRelease;
+      break;
+    case abi::StepKind::routed:
+      step.kind = TierStep::Kind::kRouted;
+      step.pool = out.bundle_pools[from.bundle()];
+      break;
+    }
+    step.launch = from.launch();
+    step.end_launch = from.launch() + from.launch_count();
+    step.bundle = from.bundle();
+    step.slot = from.slot();
+    step.routing = from.routing();
+    return step;
+  }
+
+  /// Numbers the routed parts of each pool in the order in which they first
+  /// run. Entries that share weights share groups.
+  void PlaceGroups() {
+    for (uint32_t pool = 0; pool < out.pools.size(); ++pool) {
+      TierPool &cache = out.pools[pool];
+      if (cache.kind != PoolKind::kCache)
+        continue;
+      cache.first_group = static_cast<uint32_t>(out.groups.size());
+      for (TierStep &step : out.steps) {
+        if (step.kind != TierStep::Kind::kRouted || step.pool != pool)
+          continue;
+        step.group = kNoIndex;
+        for (const TierStep *other = out.steps.data(); other != &step; ++other)
+          if (other->kind == TierStep::Kind::kRouted &&
+              other->bundle == step.bundle)
+            step.group = other->group;
+        if (step.group != kNoIndex)
+          continue;
+        step.group = cache.group_count++;
+        out.groups.push_back({step.bundle, out.routings[step.routing].experts});
+      }
+    }
+  }
+
+  /// The certified peak, less what the slots take that a session can do
+  /// without.
+  void ReadMinimum() {
+    uint64_t bytes = 0;
+    for (const abi::Peak *peak : *manifest.certificate())
+      if (peak->level() == plan.fast_level())
+        bytes = std::max(bytes, peak->bytes());
+    for (uint32_t i = 0; i < out.pools.size(); ++i)
+      if (plan.pools()->Get(i)->level() == plan.fast_level())
+        bytes -= std::min(bytes, (out.pools[i].slots - out.pools[i].min_slots) *
+                                     out.pools[i].slot_bytes);
+    out.min_bytes = bytes;
+  }
+
+  const abi::Manifest &manifest;
+  const abi::Plan &plan;
+  TierPlan &out;
+};
+
+} // namespace
+
+void ReadTierPlan(const abi::Manifest &manifest, TierPlan *out) {
+  Reader(manifest, out).Read();
+}
+
+} // namespace headrace::runtime

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Slot pool: fetching, waiting, forgetting what failed.
+#include "runtime/src/tier/slot_pool.h"
+
+#include "runtime/src/thread.h"
+
+namespace headrace::runtime {
+
+bool SlotPool::Has(uint32_t index, const Bundle &bundle) const {
+  return slots[index].bundle == &bundle;
+}
+
+/// Takes note of a job that has ended.
+void SlotPool::Settle(Slot &slot) {
+  slot.in_flight = false;
+  if (slot.job.failure != TransferJob::Failure::kNone)
+    slot.bundle = nullptr;
+  else if (slot.bundle)
+    tracer->Transfer(queue->Link(), slot.bundle->name, slot.bundle->bytes,
+                     slot.job.begin_ns, slot.job.end_ns);
+}
+
+bool SlotPool::HasArrived(uint32_t index) {
+  Slot &slot = slots[index];
+  if (slot.in_flight && queue->StateOf(slot.job) != TransferJob::State::kQueued)
+    Settle(slot);
+  return slot.bundle && !slot.in_flight;
+}
+
+Status SlotPool::Fetch(uint32_t index, const Bundle &bundle, bool urgent,
+                       const WaitLimits &limits) {
+  Slot &slot = slots[index];
+  if (slot.in_flight) {
+    // Fetched ahead and no longer wanted, or left behind by a step that failed.
+    // Its bytes may still be written, so the slot is not free before it ends.
+    slot.bundle = nullptr;
+    queue->Cancel(&slot.job);
+    Status ended = queue->Wait(&slot.job, limits.cancel, limits.deadline_ns);
+    if (queue->StateOf(slot.job) == TransferJob::State::kQueued)
+      return ended;
+    Settle(slot);
+  }
+  if (!slot.occupied) {
+    slot.occupied = true;
+    ++occupied;
+  }
+  slot.bundle = &bundle;
+  Submit(slot, urgent);
+  return Status();
+}
+
+void SlotPool::Submit(Slot &slot, bool urgent) {
+  slot.job.pieces = slot.bundle->pieces;
+  slot.job.piece_count = slot.bundle->piece_count;
+  slot.job.urgent = urgent;
+  slot.ahead = !urgent;
+  slot.in_flight = true;
+  queue->Submit(&slot.job);
+}
+
+void SlotPool::Abandon() {
+  for (Slot &slot : slots)
+    if (slot.in_flight) {
+      slot.bundle = nullptr;
+      queue->Cancel(&slot.job);
+    }
+}
+
+/// Waits for a job under way and takes note of its end.
+Status SlotPool::Await(Slot &slot, const WaitLimits &limits) {
+  const uint64_t begin = MonotonicNs();
+  Status status = queue->Wait(&slot.job, limits.cancel, limits.deadline_ns);
+  const uint64_t end = MonotonicNs();
+  ++counters->stalls;
+  counters->wait_ns += end - begin;
+  tracer->Wait(slot.bundle->name, begin, end);
+  if (queue->StateOf(slot.job) != TransferJob::State::kQueued)
+    Settle(slot);
+  return status;
+}
+
+Status SlotPool::Wait(uint32_t index, const WaitLimits &limits) {
+  Slot &slot = slots[index];
+  const Bundle *bundle = slot.bundle;
+  if (HasArrived(index))
+    return Status();
+  Status status;
+  if (slot.in_flight) {
+    queue->Promote(&slot.job);
+    status = Await(slot, limits);
+  } else {
+    status = queue->ResultOf(slot.job);
+  }
+  if (status.IsOk() || slot.in_flight || !slot.ahead || !bundle)
+    return status;
+  slot.bundle = bundle;
+  Submit(slot, /*urgent=*/true);
+  return Await(slot, limits);
+}
+
+} // namespace headrace::runtime
