@@ -329,13 +329,19 @@ LogicalResult headrace::emitAttention(flow::KernelOp kernel,
     ValueRange state = p.fold(
         pageStart, pageEnd, init,
         [&](Value page, ValueRange carried) -> SmallVector<Value> {
-          Value block = headBlock(page);
-          Value keyPage = flow::ViewOp::create(p.b, keyType, pool, block, 0);
-          Value valuePage = flow::ViewOp::create(
-              p.b, valueType, pool, p.add(block, layout.keyElements), 0);
-          Value scores =
-              flow::MmaOp::create(p.b, wide, queryTile, row, keyPage,
-                                  p.index(0), Value(), /*prefetch=*/false);
+          auto pageAt = [&](Value block) -> std::pair<Value, Value> {
+            return {flow::ViewOp::create(p.b, keyType, pool, block, 0),
+                    flow::ViewOp::create(p.b, valueType, pool,
+                                         p.add(block, layout.keyElements), 0)};
+          };
+          auto [keyPage, valuePage] = pageAt(headBlock(page));
+          // Pages lie anywhere in the pool: only the table says what comes
+          // next.
+          Value following = p.min(p.add(page, 1), p.sub(pageEnd, p.index(1)));
+          auto [nextKeys, nextValues] = pageAt(headBlock(following));
+          Value scores = flow::MmaOp::create(p.b, wide, queryTile, row, keyPage,
+                                             p.index(0), Value(), nextKeys,
+                                             p.index(0), /*prefetch=*/false);
           Value columns = flow::IotaOp::create(p.b, p.accI32(kPositions),
                                                flow::IotaKind::columns,
                                                p.mul(page, kPositions));
@@ -396,7 +402,7 @@ LogicalResult headrace::emitAttention(flow::KernelOp kernel,
                       });
             next.push_back(flow::MmaOp::create(
                 p.b, wide, weightTile, p.index(0), valuePage, p.index(c), faded,
-                /*prefetch=*/false));
+                nextValues, p.index(c), /*prefetch=*/false));
           }
           return next;
         });

@@ -136,7 +136,7 @@ public:
 
   Value product(Value tile, Value first, Value panel) {
     return flow::MmaOp::create(p.b, p.acc(columns), tile, first, weightMemory,
-                               panel, Value(),
+                               panel, Value(), Value(), Value(),
                                /*prefetch=*/true);
   }
 
@@ -213,6 +213,39 @@ template <typename Op> Op findOp(flow::KernelOp kernel) {
   return found;
 }
 
+/// The rows of a routing by expert, as the router has left them.
+struct RoutedRows {
+  RoutedRows(ProgramBuilder &p, Value routing) : p(p) {
+    auto type = cast<moe::RoutingType>(routing.getType());
+    RoutingLayout layout(type, p.limits);
+    Value bytes = p.memory(routing);
+    Type i32 = p.b.getI32Type();
+    int64_t slots = p.limits.maxTokens * type.getSlots();
+    activeCount = p.view(bytes, layout.activeCount, 1, i32);
+    active = p.view(bytes, layout.active, type.getExperts(), i32);
+    offsets = p.view(bytes, layout.offsets, type.getExperts() + 1, i32);
+    rows = p.view(bytes, layout.rows, slots, i32);
+    weights = p.view(bytes, layout.weights, slots, p.b.getF32Type());
+  }
+
+  /// One past the last place, in the list of active experts, of this wave.
+  Value end() {
+    return p.min(p.loadIndex(activeCount, p.index(0)),
+                 p.count(flow::Count::end_active));
+  }
+  Value expert(Value place) { return p.loadIndex(active, place); }
+  /// First row and number of rows of `expert`.
+  std::pair<Value, Value> rowsOf(Value expert) {
+    Value begin = p.loadIndex(offsets, expert);
+    return {begin, p.sub(p.loadIndex(offsets, p.add(expert, 1)), begin)};
+  }
+
+  ProgramBuilder &p;
+  Value activeCount, active, offsets;
+  Value rows;    ///< The token of each row.
+  Value weights; ///< Its weight in the sum.
+};
+
 int64_t groupsOf(flow::KernelOp kernel) {
   return kernel.getTasks() ? kernel.getTasks()->getBase() : 1;
 }
@@ -265,9 +298,11 @@ LogicalResult headrace::emitRoutedUp(flow::KernelOp kernel,
   nn::LinearOp linear;
   for (auto op : body.getOps<nn::LinearOp>())
     linear = op;
-  if (!dispatch || !linear || linear.getInput() != body.getArgument(0))
+  RowSource rowsInside, source;
+  if (!dispatch || !linear || failed(matchRows(linear.getInput(), rowsInside)))
+    return failure();
+  if (rowsInside.argument != body.getArgument(0) || rowsInside.norm)
     return experts.emitOpError("is not a routed product on dispatched rows");
-  RowSource source;
   if (failed(matchRows(dispatch.getInput(), source)))
     return failure();
   Value yielded = body.getTerminator()->getOperand(0);
@@ -276,32 +311,21 @@ LogicalResult headrace::emitRoutedUp(flow::KernelOp kernel,
   ProductEmitter product(p, linear, options);
   if (failed(product.prepare()))
     return failure();
-  auto routing = dispatch.getRouting().getType();
-  RoutingLayout layout(routing, limits);
-  Value bytes = p.memory(dispatch.getRouting());
-  Type i32 = p.b.getI32Type();
-  int64_t slots = limits.maxTokens * routing.getSlots();
-  Value activeCount = p.view(bytes, layout.activeCount, 1, i32);
-  Value active = p.view(bytes, layout.active, routing.getExperts(), i32);
-  Value offsets = p.view(bytes, layout.offsets, routing.getExperts() + 1, i32);
-  Value rows = p.view(bytes, layout.rows, slots, i32);
+  RoutedRows routed(p, dispatch.getRouting());
 
   int64_t groups = groupsOf(kernel);
   Value slot =
       p.add(p.count(flow::Count::first_active), p.div(p.task(), groups));
   Value group = p.rem(p.task(), groups);
-  Value actives = p.min(p.loadIndex(activeCount, p.index(0)),
-                        p.count(flow::Count::end_active));
+  Value actives = routed.end();
   bool failedInside = false;
   p.when(p.less(slot, actives), [&] {
-    Value expert = p.loadIndex(active, slot);
-    Value begin = p.loadIndex(offsets, expert);
-    Value end = p.loadIndex(offsets, p.add(expert, 1));
-    Value count = p.sub(end, begin);
+    Value expert = routed.expert(slot);
+    auto [begin, count] = routed.rowsOf(expert);
     product.weightMemory = p.expert(experts.getWeights()[0], expert);
     product.prefetch(product.firstPanel(group, groups));
     Value tile = product.stageRows(p.memory(source.argument), begin, count,
-                                   rows, source.norm, limits.maxTokens);
+                                   routed.rows, source.norm, limits.maxTokens);
     product.overPanels(group, groups, [&](Value panel) {
       p.rows(count, options.rowLimit, [&](Value row) {
         product.newTile();
@@ -339,16 +363,7 @@ LogicalResult headrace::emitRoutedDown(flow::KernelOp kernel,
   ProductEmitter product(p, linear, options);
   if (failed(product.prepare()))
     return failure();
-  auto routing = combine.getRouting().getType();
-  RoutingLayout layout(routing, limits);
-  Value bytes = p.memory(combine.getRouting());
-  Type i32 = p.b.getI32Type();
-  int64_t slots = limits.maxTokens * routing.getSlots();
-  Value activeCount = p.view(bytes, layout.activeCount, 1, i32);
-  Value active = p.view(bytes, layout.active, routing.getExperts(), i32);
-  Value offsets = p.view(bytes, layout.offsets, routing.getExperts() + 1, i32);
-  Value rows = p.view(bytes, layout.rows, slots, i32);
-  Value weights = p.view(bytes, layout.weights, slots, p.b.getF32Type());
+  RoutedRows routed(p, combine.getRouting());
 
   int64_t groups = groupsOf(kernel), columns = product.columns;
   Value tokens = p.count(flow::Count::tokens);
@@ -389,27 +404,24 @@ LogicalResult headrace::emitRoutedDown(flow::KernelOp kernel,
   }
   p.when(wanted, storeBase);
 
-  Value actives = p.min(p.loadIndex(activeCount, p.index(0)),
-                        p.count(flow::Count::end_active));
+  Value actives = routed.end();
   p.loop(first, actives, 1, [&](Value slot) {
-    Value expert = p.loadIndex(active, slot);
-    Value begin = p.loadIndex(offsets, expert);
-    Value end = p.loadIndex(offsets, p.add(expert, 1));
-    Value count = p.sub(end, begin);
+    Value expert = routed.expert(slot);
+    auto [begin, count] = routed.rowsOf(expert);
     Value tile = product.stageRows(p.memory(experts.getBuckets()), begin, count,
                                    Value(), nn::NormOp(), limits.maxTokens);
     // The next expert's columns lie elsewhere: the stream would break off
     // there.
     Value following = p.min(p.add(slot, 1), p.sub(actives, p.index(1)));
     product.weightMemory =
-        p.expert(experts.getWeights()[0], p.loadIndex(active, following));
+        p.expert(experts.getWeights()[0], routed.expert(following));
     product.prefetch(product.firstPanel(p.task(), groups));
     product.weightMemory = p.expert(experts.getWeights()[0], expert);
     product.overPanels(p.task(), groups, [&](Value panel) {
       p.rows(count, options.rowLimit, [&](Value row) {
         Value acc = product.product(tile, row, panel);
         Value here = p.add(begin, row);
-        Value weight = flow::ReadOp::create(p.b, p.acc(1), weights, here,
+        Value weight = flow::ReadOp::create(p.b, p.acc(1), routed.weights, here,
                                             Value(), Value());
         Value scaled =
             p.map({acc, weight}, p.acc(columns),
@@ -417,7 +429,8 @@ LogicalResult headrace::emitRoutedDown(flow::KernelOp kernel,
                     return arith::MulFOp::create(b, loc, v[0], v[1]);
                   });
         flow::StoreOp::create(p.b, scaled, p.result(0), here,
-                              p.mul(panel, columns), rows, /*accumulate=*/true);
+                              p.mul(panel, columns), routed.rows,
+                              /*accumulate=*/true);
       });
     });
   });

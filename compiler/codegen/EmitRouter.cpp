@@ -15,7 +15,7 @@ using namespace headrace;
 namespace {
 
 /// A router as the emitter knows it: scores = squash?(linear(norm?(x))), choice
-/// and value both those scores.
+/// and value both those scores. It may store the rounded rows of the norm too.
 struct RouterMatch {
   Value input;
   nn::NormOp norm;
@@ -23,11 +23,21 @@ struct RouterMatch {
   moe::SquashOp squash;
   moe::SelectOp select;
   moe::WeighOp weigh;
+  unsigned routing = 0;           ///< Which result the routing is.
+  std::optional<unsigned> stored; ///< Which one the norm's rows are.
 };
 
 LogicalResult matchRouter(flow::KernelOp kernel, RouterMatch &m) {
-  Value yielded = kernel.getBody().front().getTerminator()->getOperand(0);
-  m.weigh = yielded.getDefiningOp<moe::WeighOp>();
+  arith::TruncFOp rounded;
+  for (OpOperand &yielded :
+       kernel.getBody().front().getTerminator()->getOpOperands()) {
+    if (auto weigh = yielded.get().getDefiningOp<moe::WeighOp>()) {
+      m.weigh = weigh;
+      m.routing = yielded.getOperandNumber();
+    } else if ((rounded = yielded.get().getDefiningOp<arith::TruncFOp>())) {
+      m.stored = yielded.getOperandNumber();
+    }
+  }
   if (!m.weigh)
     return kernel.emitOpError("of family router does not yield a moe.weigh");
   m.select = m.weigh.getSelection().getDefiningOp<moe::SelectOp>();
@@ -46,6 +56,8 @@ LogicalResult matchRouter(flow::KernelOp kernel, RouterMatch &m) {
   m.norm = m.input.getDefiningOp<nn::NormOp>();
   if (m.norm)
     m.input = m.norm.getInput();
+  if (rounded && rounded.getIn() != m.linear.getInput())
+    return rounded.emitOpError("stores other rows than the router reads");
   if (!isa<BlockArgument>(m.input))
     return m.linear.emitOpError("has an input that the router's emitter does "
                                 "not know");
@@ -266,6 +278,21 @@ void emitBuckets(ProgramBuilder &p, moe::RoutingType routing, Value bytes,
   });
 }
 
+/// Copies the staged rows to rows `first` on of `result`, rounding them.
+void storeRows(ProgramBuilder &p, Value stage, Value result, Value first,
+               Value count, int64_t columns, int64_t rowLimit) {
+  int64_t width = cast<MemRefType>(stage.getType()).getDimSize(1);
+  p.loop(p.index((width + columns - 1) / columns), [&](Value block) {
+    Value column = p.mul(block, columns);
+    p.rows(count, rowLimit, [&](Value row) {
+      Value read = flow::ReadOp::create(p.b, p.acc(columns), stage, row, column,
+                                        Value());
+      flow::StoreOp::create(p.b, read, result, p.add(first, row), column,
+                            Value(), /*accumulate=*/false);
+    });
+  });
+}
+
 } // namespace
 
 LogicalResult headrace::emitRouter(flow::KernelOp kernel,
@@ -320,7 +347,8 @@ LogicalResult headrace::emitRouter(flow::KernelOp kernel,
     p.rows(count, options.rowLimit, [&](Value row) {
       Value acc = flow::MmaOp::create(p.b, p.acc(columns), tile, row,
                                       p.memory(m.linear.getWeight()), panel,
-                                      Value(), /*prefetch=*/false);
+                                      Value(), Value(), Value(),
+                                      /*prefetch=*/false);
       if (Value add = m.linear.getBias()) {
         Value read =
             flow::ReadOp::create(p.b, p.acc(columns), p.memory(add), Value(),
@@ -335,7 +363,11 @@ LogicalResult headrace::emitRouter(flow::KernelOp kernel,
     });
   });
 
-  Value bytes = p.result(0);
+  if (m.stored)
+    storeRows(p, stage, p.result(*m.stored), first, count, columns,
+              options.rowLimit);
+
+  Value bytes = p.result(m.routing);
   int64_t all = limits.maxTokens * slots;
   Value ids = p.view(bytes, layout.ids, all, i32);
   Value idWeights = p.view(bytes, layout.idWeights, all, f32);

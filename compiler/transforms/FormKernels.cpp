@@ -132,6 +132,12 @@ private:
     for (Operation *user : select.getResult().getUsers())
       if (isa<moe::WeighOp>(user))
         add(group, user);
+    // The rows that experts read are stored by the kernel that norms them
+    // anyway.
+    if (auto norm = linear.getInput().getDefiningOp<nn::NormOp>())
+      for (Operation *user : norm.getResult().getUsers())
+        if (isa<arith::TruncFOp>(user))
+          add(group, user);
   }
   void anchorExperts(moe::ExpertsOp experts) {
     Operation *source = experts.getBuckets().getDefiningOp();

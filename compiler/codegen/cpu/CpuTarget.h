@@ -16,9 +16,10 @@ struct CpuTarget {
   int64_t vectorFloats; ///< float32 values in one vector register.
   int64_t vectors;      ///< vector registers.
   bool bf16Dot;         ///< has VDPBF16PS.
-  /// Products of at least this many rows ask for their weights 8 KB ahead; with
-  /// fewer the processor's own prefetcher keeps up.
+  /// Products of at least this many rows ask for their weights
+  /// `prefetchBytes` ahead; with fewer the processor's own prefetcher keeps up.
   int64_t prefetchRows = 3;
+  int64_t prefetchBytes = 8192;
   int32_t prefetchHint = 3; ///< 3: into the first level; 2: into the second.
 
   /// Rows of the widest register tile of `columns` columns that, with its

@@ -156,6 +156,10 @@ private:
     Type type = element;
     if (auto vector = dyn_cast<VectorType>(value.getType()))
       type = VectorType::get(vector.getShape(), element);
+    // What was only loaded and is stored again is a copy.
+    if (auto wide = value.getDefiningOp<arith::ExtFOp>();
+        wide && wide.getIn().getType() == type)
+      return wide.getIn();
     return arith::TruncFOp::create(b, loc, type, value);
   }
   void storeVector(Value value, Type element, Value at, Value mask) {
@@ -702,6 +706,15 @@ LogicalResult ProgramLowering::lowerMma(flow::MmaOp op) {
   else
     init.assign(size_t(rows * width), zeros(vec(f32)));
   bool dot = target.bf16Dot && weight.isBF16() && tile.element.isBF16();
+  // Where the prefetches of step 0 begin, and the level they fill.
+  Value prefetch;
+  int32_t hint = target.prefetchHint;
+  if (Value ahead = op.getAhead()) {
+    prefetch = address(ahead, map.lookup(op.getAheadIndex()));
+    hint = 2; // The first level is busy with this panel.
+  } else if (op.getPrefetch() && rows >= target.prefetchRows) {
+    prefetch = offset(panelBase, target.prefetchBytes);
+  }
   int64_t xStep = pack * bytesOf(tile.element);
 
   // One group of `pack` input channels: width vectors of weights against one
@@ -711,11 +724,13 @@ LogicalResult ProgramLowering::lowerMma(flow::MmaOp op) {
                      toI64(arith::MulIOp::create(b, loc, k, index(stepBytes))));
     Value x =
         offset(rowBase, toI64(arith::MulIOp::create(b, loc, k, index(xStep))));
-    if (op.getPrefetch() && rows >= target.prefetchRows)
+    if (prefetch) {
+      Value at = offset(
+          prefetch, toI64(arith::MulIOp::create(b, loc, k, index(stepBytes))));
       for (int64_t line = 0; line < stepBytes; line += 64)
-        LLVM::Prefetch::create(b, loc, offset(w, 8192 + line),
-                               /*rw=*/0, /*hint=*/target.prefetchHint,
+        LLVM::Prefetch::create(b, loc, offset(at, line), /*rw=*/0, hint,
                                /*cache=*/1);
+    }
     SmallVector<Value> out(acc);
     int64_t vectorBytes = lanes * pack * bytesOf(weight);
     if (dot) {

@@ -195,6 +195,17 @@ LogicalResult MmaOp::verify() {
   if ((width + pack - 1) / pack * pack != depth) // flow.mma C2
     return emitOpError("expected the panel's ")
            << depth << " input channels to match the tile's width " << width;
+  if (Value ahead = getAhead()) {
+    auto next = cast<MemRefType>(ahead.getType());
+    if (next.getElementType() != panel.getElementType() ||
+        next.getRank() != 4 ||
+        next.getShape().drop_front() !=
+            panel.getShape().drop_front()) // flow.mma C3
+      return emitOpError("expected 'ahead' to hold panels like those of ")
+             << panel << ", but got " << next;
+    if (getPrefetch()) // flow.mma C4
+      return emitOpError("expected 'prefetch' or 'ahead', but got both");
+  }
   return success();
 }
 

@@ -291,25 +291,40 @@ def Flow_RowsOp : Flow_Op<"rows", [SingleBlock]> {
   let hasRegionVerifier = 1;
 }
 
-def Flow_MmaOp : Flow_Op<"mma", [Pure]> {
+def Flow_MmaOp : Flow_Op<"mma", [Pure, AttrSizedOperandSegments]> {
   let summary = "row tile times one weight panel";
   let description = [{
     `result[r, c] = init[r, c] + sum_k rows[first + r, k] * panel[c, k]`, k
     ascending, in float32 (pairs of 16-bit products are added as the target's dot
     instruction does). `panel` is the base of packed weights
-    `[in / pack][columns][pack]` and `index` counts panels from it. `prefetch`
-    asks for the bytes behind this panel while it is read.
+    `[in / pack][columns][pack]` and `index` counts panels from it.
+
+    While the panel is read, bytes that come later are asked for: with `prefetch`
+    those a little behind the read point; with `ahead` instead those of another
+    panel, each step as many as it reads.
 
     - (C1) the result is as wide as a panel.
     - (C2) the panel's rows match the tile's width.
+    - (C3) `ahead` has the element type and, but for the number of panels, the
+      shape of `panel`.
+    - (C4) `prefetch` and `ahead` exclude each other.
+
+    Example:
+    ```mlir
+    %acc = flow.mma %tile at %row, %w[%n]
+        ahead %w[%next] : memref<3x32x32x2xbf16>
+        : !flow.tile<64 x bf16>, memref<3x32x32x2xbf16> -> !flow.acc<32 x f32>
+    ```
   }];
   let arguments = (ins Flow_TileType:$rows, Index:$first,
       AnyMemRef:$panel, Index:$index, Optional<Flow_AccType>:$init,
+      Optional<AnyMemRef>:$ahead, Optional<Index>:$ahead_index,
       UnitAttr:$prefetch);
   let results = (outs Flow_AccType:$result);
   let assemblyFormat = [{
     $rows `at` $first `,` $panel `[` $index `]` (`init` $init^ `:` qualified(type($init)))?
-    (`prefetch` $prefetch^)? attr-dict
+    (`prefetch` $prefetch^)?
+    (`ahead` $ahead^ `[` $ahead_index `]` `:` type($ahead))? attr-dict
     `:` qualified(type($rows)) `,` type($panel) `->` qualified(type($result))
   }];
   let hasVerifier = 1;

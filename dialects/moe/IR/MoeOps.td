@@ -96,6 +96,7 @@ def Moe_DispatchOp : Moe_Op<"dispatch", [Pure]> {
 
     - (C1) the result has the routing's experts and slots.
     - (C2) the result's width is the input's.
+    - (C3) the result's element is the input's.
 
     Example:
     ```mlir
@@ -103,7 +104,8 @@ def Moe_DispatchOp : Moe_Op<"dispatch", [Pure]> {
       -> !moe.buckets<experts = 8, slots = 2, width = 64, element = f32>
     ```
   }];
-  let arguments = (ins 2DTensorOf<[F32]>:$input, Moe_RoutingType:$routing);
+  let arguments = (ins 2DTensorOf<[F32, BF16, F16]>:$input,
+                       Moe_RoutingType:$routing);
   let results = (outs Moe_BucketsType:$result);
   let assemblyFormat = [{
     $input `,` $routing attr-dict

@@ -97,6 +97,33 @@ func.func @forward(%x: tensor<?x64xf32>, %n: tensor<64xf32>) -> tensor<?x64xf32>
 
 // -----
 
+// Rounded rows that are dispatched are a second result of their router.
+// CHECK: flow.kernel @router_0 "router" {{.*}} -> (tensor<?x64xbf16>, !moe.routing<experts = 8, slots = 2>)
+// CHECK: %[[NORM:.*]] = nn.norm rms
+// CHECK: %[[ROUNDED:.*]] = arith.truncf %[[NORM]]
+// CHECK: %[[WEIGHED:.*]] = moe.weigh
+// CHECK-NEXT: flow.yield %[[ROUNDED]], %[[WEIGHED]]
+// CHECK: flow.kernel @routed_up_0 "routed_up" : (tensor<?x64xbf16>,
+// CHECK-NOT: nn.norm
+// CHECK-LABEL: func.func @forward
+func.func @forward(%x: tensor<?x64xf32>, %n: tensor<64xf32>, %wr: tensor<8x64xf32>, %wu: tensor<8x48x64xbf16>) -> !moe.buckets<experts = 8, slots = 2, width = 48, element = f32> {
+  %0 = nn.norm rms %x, %n eps 1.0e-5 : tensor<?x64xf32>, tensor<64xf32>
+  %t = arith.truncf %0 : tensor<?x64xf32> to tensor<?x64xbf16>
+  %1 = nn.linear %0, %wr : tensor<?x64xf32>, tensor<8x64xf32> -> tensor<?x8xf32>
+  %3 = moe.select top_k 2 %1 : tensor<?x8xf32> -> !moe.selection<experts = 8, slots = 2>
+  %4 = moe.weigh %3, %1 norm softmax : !moe.selection<experts = 8, slots = 2>, tensor<?x8xf32> -> !moe.routing<experts = 8, slots = 2>
+  %5 = moe.dispatch %t, %4 : tensor<?x64xbf16>, !moe.routing<experts = 8, slots = 2> -> !moe.buckets<experts = 8, slots = 2, width = 64, element = bf16>
+  %6 = moe.experts %5 weights(%wu) : !moe.buckets<experts = 8, slots = 2, width = 64, element = bf16>, (tensor<8x48x64xbf16>) -> !moe.buckets<experts = 8, slots = 2, width = 48, element = f32> {
+  ^bb0(%rows: tensor<?x64xbf16>, %w: tensor<48x64xbf16>):
+    %wide = arith.extf %rows : tensor<?x64xbf16> to tensor<?x64xf32>
+    %y = nn.linear %wide, %w inputs bf16 : tensor<?x64xf32>, tensor<48x64xbf16> -> tensor<?x48xf32>
+    moe.yield %y : tensor<?x48xf32>
+  }
+  return %6 : !moe.buckets<experts = 8, slots = 2, width = 48, element = f32>
+}
+
+// -----
+
 // Which layer's pages attention reads is said by the call, so that all layers
 // share the kernel. Rotation and slices join it.
 // CHECK: flow.kernel @attention_0 "attention"

@@ -311,6 +311,22 @@ func.func @mma_c2(%t: !flow.tile<96 x bf16>, %w: memref<3x32x32x2xbf16>, %n: ind
 
 // -----
 
+func.func @mma_c3(%t: !flow.tile<64 x bf16>, %w: memref<3x32x32x2xbf16>, %v: memref<3x16x32x2xbf16>, %n: index) {
+  // expected-error @+1 {{'flow.mma' op expected 'ahead' to hold panels like those of 'memref<3x32x32x2xbf16>', but got 'memref<3x16x32x2xbf16>'}}
+  %a = flow.mma %t at %n, %w[%n] ahead %v[%n] : memref<3x16x32x2xbf16> : !flow.tile<64 x bf16>, memref<3x32x32x2xbf16> -> !flow.acc<32 x f32>
+  return
+}
+
+// -----
+
+func.func @mma_c4(%t: !flow.tile<64 x bf16>, %w: memref<3x32x32x2xbf16>, %n: index) {
+  // expected-error @+1 {{'flow.mma' op expected 'prefetch' or 'ahead', but got both}}
+  %a = flow.mma %t at %n, %w[%n] prefetch ahead %w[%n] : memref<3x32x32x2xbf16> : !flow.tile<64 x bf16>, memref<3x32x32x2xbf16> -> !flow.acc<32 x f32>
+  return
+}
+
+// -----
+
 func.func @map_c1(%a: !flow.acc<32 x f32>, %b: !flow.acc<16 x f32>) {
   // expected-error @+1 {{'flow.map' op expected an operand as wide as the result 32 or 1, but got 16}}
   %r = flow.map(%a, %b) : (!flow.acc<32 x f32>, !flow.acc<16 x f32>) -> !flow.acc<32 x f32> {

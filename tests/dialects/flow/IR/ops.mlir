@@ -79,6 +79,8 @@ flow.program @linear_0_code "linear" buffers 2 scratch 3072 grid <fixed, base = 
   ^bb0(%first: index):
     // CHECK: %[[ACC:.*]] = flow.mma %[[TILE]] at %[[FIRST]], %[[W]][%[[TASK]]] prefetch : !flow.tile<64 x bf16>, memref<3x32x32x2xbf16> -> !flow.acc<32 x f32>
     %acc = flow.mma %tile at %first, %w[%task] prefetch : !flow.tile<64 x bf16>, memref<3x32x32x2xbf16> -> !flow.acc<32 x f32>
+    // CHECK: flow.mma %[[TILE]] at %[[FIRST]], %[[W]][%[[TASK]]] ahead %[[W]][%[[FIRST]]] : memref<3x32x32x2xbf16> : !flow.tile<64 x bf16>, memref<3x32x32x2xbf16> -> !flow.acc<32 x f32>
+    %next = flow.mma %tile at %first, %w[%task] ahead %w[%first] : memref<3x32x32x2xbf16> : !flow.tile<64 x bf16>, memref<3x32x32x2xbf16> -> !flow.acc<32 x f32>
     // CHECK: flow.mma %[[TILE]] at %[[FIRST]], %[[W]][%[[TASK]]] init %[[ACC]] : !flow.acc<32 x f32> : !flow.tile<64 x bf16>, memref<3x32x32x2xbf16> -> !flow.acc<32 x f32>
     %more = flow.mma %tile at %first, %w[%task] init %acc : !flow.acc<32 x f32> : !flow.tile<64 x bf16>, memref<3x32x32x2xbf16> -> !flow.acc<32 x f32>
     %column = arith.muli %task, %c32 : index
