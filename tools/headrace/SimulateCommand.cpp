@@ -158,6 +158,8 @@ int tools::simulateCommand(int argc, char **argv) {
        {"--context", "N", "positions before the step (default: 0)"},
        {"--warm-up", "N", "steps that fill the caches before (default: 32)"},
        {"--seed", "N", "of the routing, drawn at random (default: 0)"},
+       {"--source", "LEVEL",
+        "where weights come from (default: the slowest level with a link)"},
        {"--timeline", "FILE", "write the step as a page to look at"},
        {"--measure", nullptr, "run it here too and compare; one package"},
        {"--threads", "N", "of --measure (default: one for each core)"},
@@ -180,6 +182,7 @@ int tools::simulateCommand(int argc, char **argv) {
   request.shape.context = uint64_t(line.number("--context", 0, 0, 1 << 30));
   request.warmUp = uint64_t(line.number("--warm-up", 32, 0, 1 << 20));
   request.seed = uint64_t(line.number("--seed", 0, 0, INT64_MAX));
+  request.source = line.text("--source", "");
   auto threads = unsigned(line.number(
       "--threads", int64_t(bench::MachineInfo::ofHost().cores), 1, 1024));
   auto expertBytes = uint64_t(line.number("--expert-bytes", 0, 1, INT64_MAX));

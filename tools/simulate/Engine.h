@@ -58,6 +58,8 @@ public:
   double now() const { return time; }
   /// Whether the transfer has ended.
   bool done(size_t transfer) const { return transfers[transfer].ended; }
+  /// Whether its turn has come.
+  bool started(size_t transfer) const { return transfers[transfer].started; }
   double startedAt(size_t transfer) const { return transfers[transfer].begin; }
   double endedAt(size_t transfer) const { return transfers[transfer].end; }
 

@@ -105,7 +105,7 @@ bool LaunchWork::hasRole(const abi::Launch &launch, const char *role) const {
 }
 
 KernelWork LaunchWork::of(const abi::Launch &launch, const StepShape &shape,
-                          double active) const {
+                          double active, double share) const {
   const abi::Kernel *kernel = manifest.kernels()->Get(launch.kernel());
   KernelWork work;
   work.name = kernel->name()->str();
@@ -128,7 +128,7 @@ KernelWork LaunchWork::of(const abi::Launch &launch, const StepShape &shape,
     if (!size.rows)
       continue; // A norm or a bias.
     work.type = size.type;
-    const double uses = slots > 1 ? rows * double(routedPicks) : rows;
+    const double uses = slots > 1 ? rows * double(routedPicks) * share : rows;
     work.operations += 2 * uses * size.elements;
   }
   const abi::KvCache *cache = manifest.kv();

@@ -43,11 +43,12 @@ class LaunchWork {
 public:
   explicit LaunchWork(const abi::Manifest &manifest);
 
-  /// `active` is the number of experts that a routed launch reads, and is not
-  /// looked at for others. Bytes are those of weights and of the cache, each
+  /// `active` is the number of experts that a routed launch reads, and `share`
+  /// the share of the rows' picks that fell on them; neither is looked at for
+  /// other launches. Bytes are those of weights and of the cache, each
   /// read once; activations stay in the processor's caches and are not counted.
   KernelWork of(const abi::Launch &launch, const StepShape &shape,
-                double active) const;
+                double active, double share = 1) const;
 
   /// Whether a launch reads experts that the step's routing chooses.
   bool isRouted(const abi::Launch &launch) const;

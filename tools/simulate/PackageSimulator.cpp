@@ -3,12 +3,15 @@
 #include "tools/simulate/PackageSimulator.h"
 
 #include "runtime/abi/kernel_abi.h"
+#include "runtime/src/tier/expert_cache.h"
+#include "tools/simulate/OccupancyLog.h"
 #include <algorithm>
+#include <map>
 #include <numeric>
-#include <set>
 
 using namespace headrace;
 using namespace headrace::simulate;
+using runtime::ExpertCache;
 
 Routing simulate::randomRouting(uint64_t experts, uint64_t seed) {
   return [=](uint64_t step, uint32_t layer, uint64_t count) {
@@ -32,73 +35,220 @@ Routing simulate::randomRouting(uint64_t experts, uint64_t seed) {
   };
 }
 
-uint64_t Occupancy::peak() const {
-  uint64_t most = 0;
-  for (const Point &point : points)
-    most = std::max(most, std::accumulate(point.bytes.begin(),
-                                          point.bytes.end(), uint64_t(0)));
-  return most;
-}
-
 namespace {
 
-/// What the bytes of a level are for; the order of Occupancy::parts.
-enum Part { kResident, kActivations, kCache, kPartCount };
+/// No transfer: the bytes are there.
+constexpr size_t kThere = SIZE_MAX;
+
+/// One slot and what is in it or on its way there.
+struct Slot {
+  uint32_t bundle = UINT32_MAX;
+  size_t transfer = kThere;
+};
+
+struct Pool {
+  std::vector<Slot> slots;
+  /// Caches: what the runtime decides with, and the first bundle of each of its
+  /// groups, one a routed step in the order of the schedule.
+  std::unique_ptr<ExpertCache> cache;
+  std::vector<uint32_t> groups;
+};
 
 } // namespace
 
 struct PackageSimulator::State {
-  State(const abi::Manifest &manifest, const Machine &machine, uint32_t entry,
-        Routing routing)
-      : manifest(manifest), machine(machine),
-        entry(*manifest.entries()->Get(entry)), work(manifest), engine(machine),
+  State(const abi::Manifest &manifest, const Machine &machine,
+        uint32_t entryIndex, std::string source, Routing routing)
+      : manifest(manifest), plan(manifest.plan()), machine(machine),
+        entry(*manifest.entries()->Get(entryIndex)), work(manifest),
+        engine(machine), log(manifest, entry), source(std::move(source)),
         routing(std::move(routing)) {
-    findLives();
+    level = plan ? manifest.levels()->Get(plan->fast_level())->name()->str()
+                 : "dram";
+    if (!plan)
+      return;
+    for (const abi::Pool *pool : *plan->pools()) {
+      pools.emplace_back();
+      pools.back().slots.resize(pool->slots());
+    }
+    if (entry.steps())
+      makeCaches();
   }
 
-  /// A scratch buffer lives from the first launch that names it to the last.
-  void findLives() {
-    first.assign(manifest.buffers()->size(), UINT32_MAX);
-    last.assign(manifest.buffers()->size(), 0);
-    for (uint32_t i = 0; i < entry.launches()->size(); ++i)
-      for (uint32_t buffer : *entry.launches()->Get(i)->buffers()) {
-        first[buffer] = std::min(first[buffer], i);
-        last[buffer] = std::max(last[buffer], i);
+  void makeCaches() {
+    std::vector<std::vector<uint32_t>> experts(pools.size());
+    for (const abi::Step *step : *entry.steps())
+      if (step->kind() == abi::StepKind::routed) {
+        const uint32_t pool = plan->bundles()->Get(step->bundle())->pool();
+        pools[pool].groups.push_back(step->bundle());
+        experts[pool].push_back(
+            plan->routings()->Get(step->routing())->experts());
       }
-    std::set<uint32_t> blobs;
-    for (const abi::Launch *launch : *entry.launches())
-      for (uint32_t i = 0; i < launch->weights()->size(); ++i)
-        for (uint32_t j = 0; j < work.slotsOf(*launch, i); ++j)
-          blobs.insert(
-              manifest.weights()->Get(launch->weights()->Get(i) + j)->blob());
-    for (uint32_t blob : blobs)
-      residentBytes += manifest.blobs()->Get(blob)->bytes();
+    for (uint32_t i = 0; i < pools.size(); ++i) {
+      if (experts[i].empty())
+        continue;
+      const abi::Pool &pool = *plan->pools()->Get(i);
+      ExpertCache::Options options;
+      options.group_experts = experts[i].data();
+      options.group_count = uint32_t(experts[i].size());
+      options.slots = pool.slots();
+      options.min_slots = pool.min_slots();
+      options.policy = runtime::CachePolicy(pool.policy());
+      pools[i].cache = std::make_unique<ExpertCache>(allocator);
+      pools[i].cache->Create(options);
+    }
   }
 
-  uint64_t liveBytes(uint32_t launch) const {
-    uint64_t sum = 0;
-    for (uint32_t i = 0; i < first.size(); ++i)
-      if (manifest.buffers()->Get(i)->kind() == abi::BufferKind::scratch &&
-          first[i] <= launch && launch <= last[i])
-        sum += manifest.buffers()->Get(i)->bytes();
-    return sum;
+  std::string nameOf(uint32_t bundle) const {
+    const abi::Bundle &one = *plan->bundles()->Get(bundle);
+    return one.weights()->size()
+               ? manifest.weights()->Get(one.weights()->Get(0))->name()->str()
+               : "bundle " + std::to_string(bundle);
+  }
+
+  /// Sees to it that the bundle is in the slot or on its way there.
+  void fetch(uint32_t bundle, uint32_t slot) {
+    const uint32_t pool = plan->bundles()->Get(bundle)->pool();
+    Slot &home = pools[pool].slots[slot];
+    if (home.bundle == bundle)
+      return;
+    double bytes = 0;
+    for (uint32_t weight : *plan->bundles()->Get(bundle)->weights())
+      bytes += double(work.weight(weight).bytes);
+    const bool wasFull = home.bundle != UINT32_MAX;
+    home.bundle = bundle;
+    home.transfer =
+        engine.transfer(source, level, bytes, nameOf(bundle),
+                        "to slot " + std::to_string(slot) + " of " +
+                            plan->pools()->Get(pool)->name()->str());
+    log.fetch(home.transfer, pool, wasFull);
+  }
+
+  bool arrived(const Slot &slot) const {
+    return slot.transfer == kThere || engine.done(slot.transfer);
+  }
+  void wait(const Slot &slot, const std::string &who) {
+    if (slot.transfer != kThere)
+      engine.waitFor(slot.transfer, who);
+  }
+
+  void run(uint32_t launch, const StepShape &shape, double active,
+           double share) {
+    KernelWork kernel =
+        work.of(*entry.launches()->Get(launch), shape, active, share);
+    kernel.level = level;
+    log.launch(engine.now(), launch);
+    engine.run(kernel);
+  }
+
+  /// The slot of a ring that a bundle was fetched to last.
+  const Slot &ringSlot(uint32_t bundle) const {
+    for (const Slot &slot : pools[plan->bundles()->Get(bundle)->pool()].slots)
+      if (slot.bundle == bundle)
+        return slot;
+    static const Slot kNone;
+    return kNone; // Plan-check has seen a fetch before each wait.
+  }
+
+  /// Waves as the runtime makes them: each takes the experts that have arrived,
+  /// in ascending order, while the next ones arrive.
+  void routed(const abi::Step &step, const StepShape &shape, uint32_t layer) {
+    Pool &pool = pools[plan->bundles()->Get(step.bundle())->pool()];
+    const abi::Routing &list = *plan->routings()->Get(step.routing());
+    std::vector<int32_t> active;
+    for (uint32_t expert :
+         routing(steps, layer,
+                 expectedDistinct(shape.tokens, work.picks(), list.experts())))
+      if (expert < list.experts())
+        active.push_back(int32_t(expert));
+    const auto count = uint32_t(active.size());
+    const auto group = uint32_t(
+        std::find(pool.groups.begin(), pool.groups.end(), step.bundle()) -
+        pool.groups.begin());
+    std::vector<ExpertCache::Decision> decisions(count + list.experts());
+    pool.cache->Plan(group, active.data(), count, decisions.data());
+    const uint32_t ahead =
+        pool.cache->PlanPrefetch(decisions.data() + count, list.experts());
+    const auto next = uint32_t((group + 1) % pool.groups.size());
+    auto bundleOf = [&](const ExpertCache::Decision &one, uint32_t of) {
+      return pool.groups[of] + one.bundle - pool.cache->FirstBundle(of);
+    };
+    uint32_t issued = 0, computed = 0;
+    do {
+      for (; issued < count; ++issued) {
+        const ExpertCache::Decision &one = decisions[issued];
+        if (one.after != ExpertCache::kNone && one.after >= computed)
+          break;
+        fetch(bundleOf(one, group), one.slot);
+      }
+      for (; issued >= count && issued < count + ahead; ++issued)
+        fetch(bundleOf(decisions[issued], next), decisions[issued].slot);
+      uint32_t end = computed;
+      if (computed < count) {
+        const std::string who =
+            manifest.kernels()
+                ->Get(entry.launches()->Get(step.launch())->kernel())
+                ->name()
+                ->str();
+        wait(pool.slots[decisions[computed].slot], who);
+        for (end = computed + 1; end < std::min(issued, count) &&
+                                 arrived(pool.slots[decisions[end].slot]);)
+          ++end;
+      }
+      const double experts = double(end - computed);
+      for (uint32_t i = 0; i < step.launch_count(); ++i)
+        run(step.launch() + i, shape, experts,
+            count ? experts / double(count) : 1);
+      computed = end;
+    } while (computed < count);
+  }
+
+  void runSchedule(const StepShape &shape) {
+    if (!entry.steps()) {
+      const uint64_t active =
+          expectedDistinct(shape.tokens, work.picks(), work.experts());
+      for (uint32_t i = 0; i < entry.launches()->size(); ++i)
+        run(i, shape, double(active), 1);
+      return;
+    }
+    uint32_t layer = 0;
+    for (const abi::Step *step : *entry.steps())
+      switch (step->kind()) {
+      case abi::StepKind::launch:
+        run(step->launch(), shape, double(work.experts()), 1);
+        break;
+      case abi::StepKind::fetch:
+        fetch(step->bundle(), step->slot());
+        break;
+      case abi::StepKind::wait:
+        wait(ringSlot(step->bundle()), nameOf(step->bundle()));
+        break;
+      case abi::StepKind::release:
+        break; // The plan fetches nothing into a slot before its release.
+      case abi::StepKind::routed:
+        routed(*step, shape, layer++);
+        break;
+      }
   }
 
   const abi::Manifest &manifest;
+  const abi::Plan *const plan;
   const Machine &machine;
   const abi::Entry &entry;
   LaunchWork work;
   Engine engine;
+  OccupancyLog log;
+  const runtime::Allocator &allocator = runtime::DefaultAllocator();
+  std::string level, source;
   Routing routing;
-  std::vector<uint32_t> first, last; ///< By buffer: its launches.
-  uint64_t residentBytes = 0;        ///< Of the weights that the entry reads.
+  std::vector<Pool> pools;
   uint64_t steps = 0;
 };
 
 PackageSimulator::PackageSimulator(const abi::Manifest &manifest,
                                    const Machine &machine, uint32_t entry,
-                                   Routing routing)
-    : state(std::make_unique<State>(manifest, machine, entry,
+                                   std::string source, Routing routing)
+    : state(std::make_unique<State>(manifest, machine, entry, std::move(source),
                                     std::move(routing))) {}
 
 PackageSimulator::~PackageSimulator() = default;
@@ -110,40 +260,24 @@ Simulation PackageSimulator::step(const StepShape &shape) {
   std::vector<double> moved;
   for (size_t i = 0; i < s.engine.lanes().size(); ++i)
     moved.push_back(s.engine.bytesOf(i));
+  uint64_t hits = 0, misses = 0;
+  for (const Pool &pool : s.pools)
+    if (pool.cache) {
+      hits += pool.cache->Count().hits;
+      misses += pool.cache->Count().misses;
+    }
+  s.log.begin(begin, shape);
+  s.runSchedule(shape);
+  ++s.steps;
 
   Simulation out;
   out.model = s.manifest.model()->str();
   out.machine = s.machine.name;
   out.tokens = shape.tokens;
-  const uint64_t experts =
-      expectedDistinct(shape.tokens, s.work.picks(), s.work.experts());
-  Occupancy dram;
-  dram.level = "dram";
-  for (const abi::Level *level : *s.manifest.levels())
-    if (level->name()->string_view() == "dram")
-      dram.capacity = level->bytes();
-  dram.parts = {"resident weights", "activations", "key-value cache"};
-  uint64_t cache = 0;
-  if (const abi::KvCache *kv = s.manifest.kv()) {
-    uint64_t positions = shape.context + shape.tokens / shape.sequences;
-    cache = shape.sequences * kv->page_bytes() *
-            ((positions + HEADRACE_KV_PAGE_POSITIONS - 1) /
-             HEADRACE_KV_PAGE_POSITIONS);
-  }
-  for (uint32_t i = 0; i < s.entry.launches()->size(); ++i) {
-    std::vector<uint64_t> bytes(kPartCount);
-    bytes[kResident] = s.residentBytes;
-    bytes[kActivations] = s.liveBytes(i);
-    bytes[kCache] = cache;
-    dram.points.push_back({s.engine.now() - begin, bytes});
-    s.engine.run(
-        s.work.of(*s.entry.launches()->Get(i), shape, double(experts)));
-  }
-  s.engine.drain();
-  ++s.steps;
-
   out.seconds = s.engine.now() - begin;
   out.stalled = s.engine.stalled() - stalled;
+  // What was fetched ahead for the next step goes on; it is part of that one.
+  out.occupancy = s.log.end(s.engine);
   out.lanes = s.engine.lanes();
   out.missing = s.engine.missing();
   for (size_t i = 0; i < out.lanes.size(); ++i)
@@ -151,10 +285,15 @@ Simulation PackageSimulator::step(const StepShape &shape) {
                             (i < moved.size() ? moved[i] : 0));
   for (size_t i = bars; i < s.engine.bars().size(); ++i) {
     out.bars.push_back(s.engine.bars()[i]);
-    out.bars.back().begin -= begin;
+    out.bars.back().begin = std::max(0.0, out.bars.back().begin - begin);
     out.bars.back().end -= begin;
   }
-  if (!dram.points.empty())
-    out.occupancy.push_back(std::move(dram));
+  for (const Pool &pool : s.pools)
+    if (pool.cache) {
+      out.hits += pool.cache->Count().hits;
+      out.misses += pool.cache->Count().misses;
+    }
+  out.hits -= hits;
+  out.misses -= misses;
   return out;
 }

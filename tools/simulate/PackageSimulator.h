@@ -23,8 +23,9 @@ Routing randomRouting(uint64_t experts, uint64_t seed);
 /// simulator, as does the machine.
 class PackageSimulator {
 public:
+  /// `source` is the level that bundles are read from.
   PackageSimulator(const abi::Manifest &manifest, const Machine &machine,
-                   uint32_t entry, Routing routing);
+                   uint32_t entry, std::string source, Routing routing);
   ~PackageSimulator();
 
   /// Runs the schedule once.

@@ -159,6 +159,12 @@ private:
     launch->kernel = kernel;
     launch->buffers = std::move(buffers);
     launch->weights = std::move(weights);
+    if (kernel == kRouted) {
+      launch->grid_kind = abi::GridKind::per_routed;
+      launch->grid_base = 1;
+      launch->grid_block = 2; // Picks of a row.
+      launch->grid_limit = experts;
+    }
     entry->launches.push_back(std::move(launch));
     return uint32_t(entry->launches.size() - 1);
   }

@@ -38,7 +38,18 @@ llvm::Expected<Simulation> tools::simulateStep(const std::string &package,
         (unsigned long long)shape.sequences, limits.max_tokens(),
         limits.max_sequences());
   LaunchWork work(manifest);
-  PackageSimulator simulator(manifest, machine, entry,
+  std::string source = request.source;
+  if (manifest.plan() && source.empty()) {
+    const std::string fast =
+        manifest.levels()->Get(manifest.plan()->fast_level())->name()->str();
+    for (const Machine::Level &level : machine.levels)
+      if (level.name != fast && machine.link(level.name, fast))
+        source = level.name; // Levels are ordered from fast to slow.
+  }
+  if (!source.empty() && !machine.level(source))
+    return llvm::createStringError("machine '" + machine.name +
+                                   "' has no level '" + source + "'");
+  PackageSimulator simulator(manifest, machine, entry, source,
                              randomRouting(work.experts(), request.seed));
   for (uint64_t i = 0; i < request.warmUp; ++i)
     simulator.step(shape);

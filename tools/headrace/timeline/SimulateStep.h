@@ -12,6 +12,9 @@ struct StepRequest {
   simulate::StepShape shape;
   uint64_t warmUp = 32; ///< Steps of the same shape before the one returned.
   uint64_t seed = 0;    ///< Of the routing.
+  /// Level that bundles are read from; empty: the slowest with a link to the
+  /// plan's fast level.
+  std::string source;
 };
 
 /// Simulates the entry `forward` of a package, or its first one. Refuses a
