@@ -77,21 +77,47 @@ constexpr double kTolerance = 0.2;
 /// Steps that are timed.
 constexpr uint64_t kTimedSteps = 32;
 
-int compare(const std::string &package, const Simulation &predicted,
+/// Runs decode steps, simulates the same ones with the routing that they had,
+/// and compares times and bytes.
+int compare(const std::string &package, const Machine &machine,
             const StepRequest &request, unsigned threads) {
-  auto times =
-      bench::timeDecodeSteps(package, threads, request.shape.context,
-                             request.warmUp, kTimedSteps, request.seed);
-  if (!times)
-    return fail(llvm::toString(times.takeError()));
-  double measured = bench::medianOf(*times);
-  double ratio = predicted.seconds / measured;
-  printf("  predicted %s, measured %s (median of %zu, %s to %s): %.2f of it\n",
-         seconds(predicted.seconds).c_str(), seconds(measured).c_str(),
-         times->size(),
-         seconds(*std::min_element(times->begin(), times->end())).c_str(),
-         seconds(*std::max_element(times->begin(), times->end())).c_str(),
-         ratio);
+  auto measured = bench::timePasses(package, threads, request.shape.context,
+                                    request.warmUp + kTimedSteps, request.seed);
+  if (!measured)
+    return fail(llvm::toString(measured.takeError()));
+  std::vector<RecordedPass> passes;
+  uint64_t context = 0;
+  for (const bench::TimedPass &pass : *measured) {
+    passes.push_back({{pass.tokens, 1, 1, context}, pass.routed});
+    context += pass.tokens;
+  }
+  auto predicted = simulatePasses(package, machine, request.source, passes);
+  if (!predicted)
+    return fail(llvm::toString(predicted.takeError()));
+
+  std::vector<double> times, guesses;
+  double bytes = 0, guessedBytes = 0;
+  for (size_t i = 0; i < passes.size(); ++i) {
+    bytes += (*measured)[i].bytes;
+    for (double lane : (*predicted)[i].laneBytes)
+      guessedBytes += lane;
+    if (i + kTimedSteps < passes.size())
+      continue;
+    times.push_back((*measured)[i].seconds);
+    guesses.push_back((*predicted)[i].seconds);
+  }
+  const double time = bench::medianOf(times), guess = bench::medianOf(guesses);
+  const double ratio = guess / time;
+  printf("%s on %s, %zu decode steps after %" PRIu64 " positions\n",
+         predicted->back().model.c_str(), machine.name.c_str(), times.size(),
+         request.shape.context + request.warmUp);
+  printf("  predicted         %s\n", seconds(guess).c_str());
+  printf("  measured          %s (%s to %s), the prediction is %.2f of it\n",
+         seconds(time).c_str(),
+         seconds(*std::min_element(times.begin(), times.end())).c_str(),
+         seconds(*std::max_element(times.begin(), times.end())).c_str(), ratio);
+  printf("  moved             %.0f bytes in all passes, predicted %.0f\n",
+         bytes, guessedBytes);
   if (ratio >= 1 - kTolerance && ratio <= 1 + kTolerance)
     return kSuccess;
   char text[96];
@@ -210,7 +236,7 @@ int tools::simulateCommand(int argc, char **argv) {
       if (auto error = writeTimeline(*step, line.text("--timeline", "")))
         return fail(llvm::toString(std::move(error)));
     if (line.has("--measure"))
-      if (int code = compare(package, *step, request, threads))
+      if (int code = compare(package, *machine, request, threads))
         return code;
   }
   return kSuccess;

@@ -10,13 +10,21 @@
 
 namespace headrace::tools::bench {
 
-/// Seconds of `steps` steps of one random token each, one after another, in a
-/// sequence of `context` random tokens; `warmUp` steps before them are not
-/// counted. Nothing is measured beside them, so caches stay as a step leaves
-/// them.
-llvm::Expected<std::vector<double>>
-timeDecodeSteps(const std::string &package, unsigned threads, uint64_t context,
-                uint64_t warmUp, uint64_t steps, uint64_t seed);
+/// One pass of `forward`, as its trace tells it.
+struct TimedPass {
+  uint64_t tokens = 0;
+  double seconds = 0;
+  double bytes = 0; ///< That arrived over links by its end.
+  /// Active experts of each routed layer; none where weights are mapped.
+  std::vector<std::vector<uint32_t>> routed;
+};
+
+/// A sequence of `context` random tokens and `steps` single ones behind them,
+/// in the passes that the runtime made of them. Nothing is measured beside
+/// them, so caches stay as a pass leaves them.
+llvm::Expected<std::vector<TimedPass>>
+timePasses(const std::string &package, unsigned threads, uint64_t context,
+           uint64_t steps, uint64_t seed);
 
 } // namespace headrace::tools::bench
 

@@ -17,6 +17,19 @@ struct StepRequest {
   std::string source;
 };
 
+/// One pass that was run, to be simulated again.
+struct RecordedPass {
+  simulate::StepShape shape;
+  std::vector<std::vector<uint32_t>> routed; ///< By routed layer: the experts.
+};
+
+/// Simulates passes one after another as they were routed; where nothing was
+/// recorded, or weights do not move, as many experts as are expected.
+llvm::Expected<std::vector<simulate::Simulation>>
+simulatePasses(const std::string &package, const Machine &machine,
+               const std::string &source,
+               const std::vector<RecordedPass> &passes);
+
 /// Simulates the entry `forward` of a package, or its first one. Refuses a
 /// package whose plan does not pass the checker, and a shape beyond its limits.
 llvm::Expected<simulate::Simulation> simulateStep(const std::string &package,
