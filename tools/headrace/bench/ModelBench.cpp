@@ -67,6 +67,7 @@ private:
   llvm::Error check(headrace_status_t status) const {
     return toError(status, path);
   }
+  llvm::Expected<double> stackOf(uint32_t weight, llvm::StringRef stack) const;
   llvm::Expected<WeightSize> sizeOf(uint32_t weight) const;
   llvm::Error addLaunch(uint32_t entry, uint32_t launch, Volume &volume) const;
 
@@ -119,7 +120,25 @@ llvm::Error ModelRun::step(llvm::ArrayRef<int32_t> tokens) {
   return check(headrace_session_step(session.get(), &options, nullptr));
 }
 
-/// Reads `tensor<16x2048x1024xbf16, ...>`.
+/// Slots of the stacked weight that begins with slot `weight` named `NAME[0]`.
+llvm::Expected<double> ModelRun::stackOf(uint32_t weight,
+                                         llvm::StringRef stack) const {
+  double slots = 0;
+  for (uint32_t next = weight; next < about.weight_count; ++next, ++slots) {
+    auto of = sized<headrace_weight_info_t>();
+    if (llvm::Error error =
+            check(headrace_package_weight(package.get(), next, &of)))
+      return std::move(error);
+    llvm::StringRef name = of.name;
+    if (!name.consume_front(stack) ||
+        name != "[" + std::to_string(next - weight) + "]")
+      break;
+  }
+  return slots;
+}
+
+/// Reads `tensor<2048x1024xbf16, ...>`; of a stacked weight the number of its
+/// matrices comes first.
 llvm::Expected<WeightSize> ModelRun::sizeOf(uint32_t weight) const {
   auto of = sized<headrace_weight_info_t>();
   if (llvm::Error error =
@@ -140,6 +159,12 @@ llvm::Expected<WeightSize> ModelRun::sizeOf(uint32_t weight) const {
     return llvm::createStringError(
         "%s: weight '%s' has type %s, whose bytes are not known", path.c_str(),
         of.name, of.type);
+  if (llvm::StringRef stack = of.name; stack.consume_back("[0]")) {
+    auto slots = stackOf(weight, stack);
+    if (!slots)
+      return slots.takeError();
+    size.dimensions.insert(size.dimensions.begin(), *slots);
+  }
   return size;
 }
 
