@@ -2,6 +2,7 @@
 # How the .mlir and .test files under tests/ are run. tests/README.md explains.
 import os
 import shutil
+import subprocess
 
 import lit.formats
 
@@ -34,6 +35,13 @@ for sanitizer, feature in (
         config.available_features.add(feature)
 if config.ptxas:
     config.available_features.add("ptxas")
+# Whether a process may have a small disk of its own to fill.
+if subprocess.run(
+    "unshare --map-root-user --mount mount -t tmpfs -o size=64k tmpfs /mnt",
+    shell=True,
+    stderr=subprocess.DEVNULL,
+).returncode == 0:
+    config.available_features.add("small-filesystem")
 with open("/proc/cpuinfo") as cpuinfo:
     flags = next((l.split() for l in cpuinfo if l.startswith("flags")), [])
 for feature, flag in (

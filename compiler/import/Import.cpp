@@ -5,13 +5,13 @@
 #include "compiler/import/Config.h"
 #include "compiler/import/Json.h"
 #include "compiler/import/Safetensors.h"
+#include "compiler/support/Diagnostics.h"
 #include "dialects/moe/IR/Moe.h"
 #include "dialects/nn/IR/Nn.h"
 #include "dialects/tier/IR/Tier.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Builders.h"
-#include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/Verifier.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Support/FileSystem.h"
@@ -450,14 +450,9 @@ llvm::Expected<OwningOpRef<ModuleOp>> ModelBuilder::build(StringRef directory,
   }
 
   // A diagnostic here is a mistake of ours, but it is still one error line.
-  std::string diagnostic;
-  ScopedDiagnosticHandler handler(context, [&](Diagnostic &found) {
-    if (diagnostic.empty())
-      diagnostic = found.str();
-    return success();
-  });
+  FirstDiagnostic diagnostic(context);
   if (failed(verify(*module)))
-    return makeError("the imported module is not valid: " + diagnostic);
+    return makeError("the imported module is not valid: " + diagnostic.text());
   return module;
 }
 
@@ -471,13 +466,17 @@ importCheckpoint(StringRef directory, MLIRContext &context,
     return makeError(directory + ": cannot be read: " + code.message());
   llvm::Expected<ModelConfig> config = readModelConfig(absolute);
   if (!config)
-    return config.takeError();
+    return inDirectory(directory, config.takeError());
   llvm::Expected<Checkpoint> checkpoint = Checkpoint::open(absolute);
   if (!checkpoint)
-    return checkpoint.takeError();
+    return inDirectory(directory, checkpoint.takeError());
   StringRef name = options.name.empty() ? llvm::sys::path::filename(absolute)
                                         : StringRef(options.name);
-  return ModelBuilder(context, *config, *checkpoint).build(absolute, name);
+  auto module =
+      ModelBuilder(context, *config, *checkpoint).build(absolute, name);
+  if (!module)
+    return inDirectory(directory, module.takeError());
+  return module;
 }
 
 } // namespace headrace

@@ -22,6 +22,11 @@ Error makeError(const Twine &message) {
   return createStringError(inconvertibleErrorCode(), message);
 }
 
+Error inDirectory(StringRef directory, Error error) {
+  return error ? makeError(directory + ": " + toString(std::move(error)))
+               : Error::success();
+}
+
 std::string quote(StringRef text) {
   constexpr size_t limit = 160;
   std::string result = "'";

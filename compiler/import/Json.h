@@ -15,6 +15,9 @@ namespace headrace {
 /// An error of one sentence.
 llvm::Error makeError(const llvm::Twine &message);
 
+/// `error` with the directory of the file that it names in front.
+llvm::Error inDirectory(llvm::StringRef directory, llvm::Error error);
+
 /// `text` in single quotes, on one line and of bounded length, whatever bytes
 /// it holds: names in errors come from files.
 std::string quote(llvm::StringRef text);

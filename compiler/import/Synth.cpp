@@ -4,8 +4,8 @@
 
 #include "compiler/import/Config.h"
 #include "compiler/import/Json.h"
+#include "compiler/support/OutputFile.h"
 #include "llvm/ADT/STLExtras.h"
-#include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/SmallString.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Endian.h"
@@ -383,16 +383,22 @@ namespace {
 /// Files of a directory that is not there yet.
 class Writer {
 public:
-  Writer(StringRef directory, const SynthOptions &options, uint64_t total)
-      : directory(directory), options(options), total(total) {}
+  /// Errors call it `shown`.
+  Writer(StringRef directory, StringRef shown, const SynthOptions &options,
+         uint64_t total)
+      : directory(directory), shown(shown), options(options), total(total) {}
 
   Error write(StringRef name, function_ref<void(raw_fd_ostream &)> body) {
     SmallString<256> path(directory);
     sys::path::append(path, name);
     std::error_code code;
     raw_fd_ostream stream(path, code);
+    auto failed = [&](std::error_code code) {
+      return makeError(shown + "/" + name +
+                       ": cannot be written: " + code.message());
+    };
     if (code)
-      return makeError(path + ": cannot be written: " + code.message());
+      return failed(code);
     // An interrupt at least leaves no gigabytes behind.
     sys::RemoveFileOnSignal(path);
     // Chunks are large already.
@@ -402,7 +408,7 @@ public:
     if (stream.has_error()) {
       code = stream.error();
       stream.clear_error();
-      return makeError(path + ": cannot be written: " + code.message());
+      return failed(code);
     }
     return Error::success();
   }
@@ -429,6 +435,7 @@ public:
 
 private:
   SmallString<256> directory;
+  StringRef shown;
   const SynthOptions &options;
   uint64_t total, done = 0;
 };
@@ -563,21 +570,13 @@ Error synthesizeCheckpoint(StringRef name, StringRef directory,
 
   // All of it is written under another name first, so that nobody ever sees
   // half a checkpoint.
-  SmallString<256> partial;
-  sys::fs::createUniquePath(target + ".partial-%%%%%%%%", partial,
-                            /*MakeAbsolute=*/false);
-  if (std::error_code code = sys::fs::create_directory(
-          partial, /*IgnoreExisting=*/false, sys::fs::perms::all_all))
-    return makeError(partial + ": cannot be made: " + code.message());
-  scope_exit removeAll([&] { sys::fs::remove_directories(partial); });
-  Writer writer(partial, options, total);
+  OutputDirectory output;
+  if (Error error = output.create(target))
+    return error;
+  Writer writer(output.temporaryPath(), directory, options, total);
   if (Error error = writeAll(writer, shape, config, tensors, options, total))
     return error;
-  // Replaces an empty directory, and nothing else.
-  if (std::error_code code = sys::fs::rename(partial, target))
-    return makeError(directory + ": cannot be made: " + code.message());
-  removeAll.release();
-  return Error::success();
+  return output.finish();
 }
 
 } // namespace headrace

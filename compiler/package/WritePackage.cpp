@@ -5,6 +5,7 @@
 #include "compiler/codegen/BufferLayout.h"
 #include "compiler/codegen/cpu/EmitImage.h"
 #include "compiler/package/PackWeight.h"
+#include "compiler/support/OutputFile.h"
 #include "dialects/flow/IR/Flow.h"
 #include "dialects/nn/IR/Nn.h"
 #include "dialects/tier/IR/Tier.h"
@@ -16,17 +17,12 @@
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/Support/BLAKE3.h"
-#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MathExtras.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/xxhash.h"
-#include <cerrno>
 #include <cstring>
-#include <fcntl.h>
 #include <map>
-#include <sys/statvfs.h>
-#include <unistd.h>
 
 using namespace mlir;
 using namespace headrace;
@@ -68,79 +64,6 @@ abi::RowKind rowsOf(StringRef role) {
     return abi::RowKind::fixed;
   return abi::RowKind::tokens;
 }
-
-/// A file that grows under a temporary name and is renamed when it is whole.
-class OutputFile {
-public:
-  ~OutputFile() {
-    if (descriptor >= 0) {
-      close(descriptor);
-      unlink(temporary.c_str());
-    }
-  }
-  llvm::Error create(StringRef finalPath) {
-    path = finalPath.str();
-    temporary = path + ".part-" + std::to_string(getpid());
-    descriptor = open(temporary.c_str(), O_RDWR | O_CREAT | O_TRUNC, 0644);
-    if (descriptor < 0)
-      return failed("cannot be created");
-    return llvm::Error::success();
-  }
-  llvm::Error checkSpace(uint64_t bytes) {
-    struct statvfs space;
-    if (fstatvfs(descriptor, &space) != 0)
-      return failed("cannot tell its free space");
-    uint64_t free = uint64_t(space.f_bavail) * space.f_frsize;
-    if (free < bytes)
-      return llvm::createStringError(
-          "%s: needs %llu bytes of disk, but %llu are free", path.c_str(),
-          (unsigned long long)bytes, (unsigned long long)free);
-    return llvm::Error::success();
-  }
-  llvm::Error write(const char *data, uint64_t bytes, uint64_t offset) {
-    while (bytes) {
-      ssize_t n = pwrite(descriptor, data, bytes, off_t(offset));
-      if (n < 0 && errno == EINTR)
-        continue;
-      if (n <= 0)
-        return failed("cannot be written");
-      data += n;
-      bytes -= uint64_t(n);
-      offset += uint64_t(n);
-    }
-    return llvm::Error::success();
-  }
-  /// Forgets what was written from `bytes` on.
-  llvm::Error truncate(uint64_t bytes) {
-    if (ftruncate(descriptor, off_t(bytes)) != 0)
-      return failed("cannot be sized");
-    return llvm::Error::success();
-  }
-  llvm::Error finish(uint64_t bytes) {
-    if (ftruncate(descriptor, off_t(bytes)) != 0)
-      return failed("cannot be sized");
-    if (close(descriptor) != 0) {
-      descriptor = -1;
-      unlink(temporary.c_str());
-      return failed("cannot be written");
-    }
-    descriptor = -1;
-    if (rename(temporary.c_str(), path.c_str()) != 0) {
-      llvm::Error error = failed("cannot be named");
-      unlink(temporary.c_str());
-      return error;
-    }
-    return llvm::Error::success();
-  }
-
-private:
-  llvm::Error failed(const char *what) {
-    return llvm::createStringError("%s: %s: %s", path.c_str(), what,
-                                   strerror(errno));
-  }
-  std::string path, temporary;
-  int descriptor = -1;
-};
 
 /// The files of a checkpoint, opened as they are named.
 class Checkpoint {
@@ -616,7 +539,9 @@ llvm::Error PackageWriter::run() {
   if (llvm::Error error =
           file.write(image.bytes.data(), image.bytes.size(), codeOffset))
     return error;
-  return file.finish(end);
+  if (llvm::Error error = file.truncate(end))
+    return error;
+  return file.finish();
 }
 
 } // namespace

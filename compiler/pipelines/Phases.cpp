@@ -5,6 +5,7 @@
 #include "compiler/codegen/Emitters.h"
 #include "compiler/codegen/cpu/EmitImage.h"
 #include "compiler/codegen/cpu/LowerTiles.h"
+#include "compiler/support/OutputFile.h"
 #include "compiler/transforms/Passes.h"
 #include "dialects/flow/IR/Flow.h"
 #include "dialects/tier/IR/Tier.h"
@@ -137,13 +138,7 @@ static llvm::Error dump(ModuleOp module, Phase phase,
   llvm::SmallString<128> path(options.dumpDirectory);
   llvm::sys::path::append(path, std::to_string(int(phase)) + "-" +
                                     phaseName(phase).str() + ".mlir");
-  std::error_code code;
-  llvm::raw_fd_ostream file(path, code);
-  if (code)
-    return llvm::createStringError("%s: cannot be written: %s", path.c_str(),
-                                   code.message().c_str());
-  module.print(file);
-  return llvm::Error::success();
+  return writeText(path, [&](llvm::raw_ostream &os) { module.print(os); });
 }
 
 llvm::Error headrace::runPhases(ModuleOp module, const PhaseOptions &options) {

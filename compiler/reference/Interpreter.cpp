@@ -3,6 +3,7 @@
 #include "compiler/reference/Interpreter.h"
 
 #include "compiler/reference/Frame.h"
+#include "compiler/support/Diagnostics.h"
 #include "dialects/flow/IR/Flow.h"
 #include "dialects/moe/IR/Moe.h"
 #include "dialects/nn/IR/Nn.h"
@@ -69,9 +70,8 @@ static llvm::Error error(const Twine &message) {
 }
 
 llvm::Error headrace::errorAt(Operation *op, const Twine &message) {
-  return error(print([&](llvm::raw_ostream &os) {
-    os << op->getLoc() << ": '" << op->getName() << "' " << message;
-  }));
+  return error(placeOf(op->getLoc()) + "'" + op->getName().getStringRef() +
+               "' " + message);
 }
 
 static std::optional<Element> elementOfType(Type type) {
@@ -224,7 +224,8 @@ Interpreter::State::readWeight(tier::WeightOp weight) {
 llvm::Error Frame::set(Value value, RuntimeValue runtime) {
   if (!fits(runtime, value.getType()))
     return error(print([&](llvm::raw_ostream &os) {
-      os << value.getLoc() << ": expected a value of type " << value.getType()
+      os << placeOf(value.getLoc()) << "expected a value of type "
+         << value.getType()
          << ", but what was computed or given has another kind or shape";
       if (auto *tensor = std::get_if<FloatTensor>(&runtime)) {
         os << ", ";

@@ -6,18 +6,15 @@
 #include "compiler/machine/LoadMachine.h"
 #include "compiler/package/WritePackage.h"
 #include "compiler/pipelines/Phases.h"
+#include "compiler/support/Diagnostics.h"
+#include "compiler/support/OutputFile.h"
 #include "dialects/RegisterAll.h"
 #include "dialects/tier/IR/Tier.h"
 #include "mlir/IR/Builders.h"
-#include "mlir/IR/Location.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Parser/Parser.h"
-#include "mlir/Support/FileUtilities.h"
 #include "tools/headrace/Progress.h"
-#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
-#include "llvm/Support/SourceMgr.h"
-#include "llvm/Support/ToolOutputFile.h"
 #include <unistd.h>
 
 using namespace mlir;
@@ -28,35 +25,19 @@ namespace {
 /// A context whose diagnostics are kept: the first error becomes the message.
 class Session {
 public:
-  Session()
-      : handler(&context, [this](Diagnostic &diagnostic) {
-          if (diagnostic.getSeverity() != DiagnosticSeverity::Error)
-            return;
-          if (first.empty()) {
-            llvm::raw_string_ostream stream(first);
-            if (auto at = dyn_cast<FileLineColLoc>(diagnostic.getLocation()))
-              stream << at.getFilename().getValue() << ":" << at.getLine()
-                     << ":" << at.getColumn() << ": ";
-            stream << diagnostic;
-          }
-        }) {
+  Session() : diagnostics(&context) {
     DialectRegistry registry;
     registerAllDialects(registry);
     context.appendDialectRegistry(registry);
     context.loadAllAvailableDialects();
   }
-  /// `error`, or the diagnostic that caused it, which says more.
   llvm::Error explain(llvm::Error error) {
-    if (!error || first.empty())
-      return error;
-    llvm::consumeError(std::move(error));
-    return llvm::createStringError(first);
+    return diagnostics.explain(std::move(error));
   }
   MLIRContext context;
 
 private:
-  std::string first;
-  ScopedDiagnosticHandler handler;
+  FirstDiagnostic diagnostics;
 };
 
 tier::MachineAttr hostMachine(MLIRContext *context) {
@@ -74,21 +55,10 @@ tier::MachineAttr hostMachine(MLIRContext *context) {
 }
 
 llvm::Error print(ModuleOp module, const std::string &path) {
-  std::string message;
-  auto file = openOutputFile(path, &message);
-  if (!file)
-    return llvm::createStringError("%s: %s", path.c_str(), message.c_str());
-  module.print(file->os());
-  file->os() << "\n";
-  file->os().flush();
-  if (file->os().has_error()) {
-    std::string why = file->os().error().message();
-    file->os().clear_error();
-    return llvm::createStringError("%s: cannot be written: %s", path.c_str(),
-                                   why.c_str());
-  }
-  file->keep();
-  return llvm::Error::success();
+  return writeText(path, [&](llvm::raw_ostream &os) {
+    module.print(os);
+    os << "\n";
+  });
 }
 
 } // namespace

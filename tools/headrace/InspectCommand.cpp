@@ -383,8 +383,6 @@ int tools::inspectCommand(int argc, char **argv) {
   for (auto &table : tables)
     if (all || line.has(table.flag))
       (inspector.*table.print)();
-  if (fflush(stdout) != 0 || ferror(stdout))
-    return fail("standard output: cannot be written");
   return kSuccess;
 }
 

@@ -2,8 +2,8 @@
 // headrace interpret.
 #include "compiler/import/Import.h"
 #include "compiler/reference/Interpreter.h"
+#include "compiler/support/Diagnostics.h"
 #include "dialects/RegisterAll.h"
-#include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Parser/Parser.h"
 #include "tools/headrace/Commands.h"
@@ -22,12 +22,7 @@ namespace {
 /// for the message.
 class Program {
 public:
-  Program()
-      : handler(&context, [this](Diagnostic &diagnostic) {
-          if (diagnostic.getSeverity() == DiagnosticSeverity::Error &&
-              diagnosed.empty())
-            diagnosed = place(diagnostic.getLocation()) + diagnostic.str();
-        }) {
+  Program() : diagnostics(&context) {
     DialectRegistry registry;
     registerAllDialects(registry);
     context.appendDialectRegistry(registry);
@@ -43,19 +38,11 @@ public:
   std::vector<int32_t> endTokens();
 
 private:
-  static std::string place(Location location) {
-    auto file = dyn_cast<FileLineColLoc>(location);
-    return file ? (file.getFilename().getValue() + ":" + Twine(file.getLine()) +
-                   ":" + Twine(file.getColumn()) + ": ")
-                      .str()
-                : "";
-  }
   DictionaryAttr facts() {
     return get()->getAttrOfType<DictionaryAttr>("headrace.model");
   }
-  std::string diagnosed;
   MLIRContext context;
-  ScopedDiagnosticHandler handler;
+  FirstDiagnostic diagnostics;
   OwningOpRef<ModuleOp> module;
 };
 
@@ -72,8 +59,8 @@ llvm::Error Program::load(const std::string &input) {
   }
   if (module)
     return llvm::Error::success();
-  if (!diagnosed.empty())
-    message = diagnosed;
+  if (!diagnostics.text().empty())
+    message = diagnostics.text();
   if (message.find(input) == std::string::npos)
     message = input + ": " + message;
   return llvm::createStringError(message);

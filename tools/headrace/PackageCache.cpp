@@ -4,6 +4,7 @@
 
 #include "compiler/codegen/cpu/CpuTarget.h"
 #include "compiler/import/Safetensors.h"
+#include "compiler/support/OutputFile.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/BLAKE3.h"
@@ -11,8 +12,6 @@
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
-#include "llvm/Support/Process.h"
-#include "llvm/Support/Signals.h"
 #include <chrono>
 #include <cstdio>
 #include <vector>
@@ -25,8 +24,6 @@ namespace path = llvm::sys::path;
 namespace {
 
 constexpr llvm::StringLiteral kExtension = ".headrace";
-/// What the package writer calls a package that is not whole yet.
-constexpr llvm::StringLiteral kPartial = ".headrace.part-";
 /// Hex digits of the digest in a file name.
 constexpr size_t kDigits = 32;
 
@@ -216,11 +213,7 @@ llvm::Expected<PackageCache::Entry> PackageCache::get(CompileRequest request,
   if (!request.quiet)
     fprintf(stderr, "compiling %s\n", request.checkpoint.c_str());
   trim(entry.path, facts->weightBytes);
-  std::string partial = entry.path + kPartial.substr(kExtension.size()).str() +
-                        std::to_string(llvm::sys::Process::getProcessId());
-  llvm::sys::RemoveFileOnSignal(partial);
   llvm::Error error = compile(request);
-  llvm::sys::DontRemoveFileOnSignal(partial);
   if (!error)
     return entry;
   // Not every message of the phases knows about which checkpoint it is.
@@ -238,7 +231,6 @@ void PackageCache::trim(const std::string &last, uint64_t reserve) const {
   };
   std::vector<File> packages;
   uint64_t total = reserve;
-  auto now = std::chrono::system_clock::now();
   std::error_code error;
   for (fs::directory_iterator it(directory, error), end; it != end && !error;
        it.increment(error)) {
@@ -246,15 +238,13 @@ void PackageCache::trim(const std::string &last, uint64_t reserve) const {
     auto status = it->status();
     if (!status || status->type() != fs::file_type::regular_file)
       continue;
-    // What a compilation left that was killed; a living one writes often.
-    if (size_t at = name.find(kPartial); at != llvm::StringRef::npos) {
-      if (isPackageName(name.take_front(at + kExtension.size())) &&
-          now - status->getLastModificationTime() > std::chrono::hours(1))
-        fs::remove(it->path());
+    if (!isPackageName(name)) {
+      // What a compilation left that was killed.
+      if (size_t at = name.rfind('.'); isPackageName(name.take_front(at)))
+        OutputFile::removeAbandoned(
+            llvm::StringRef(it->path()).drop_back(name.size() - at));
       continue;
     }
-    if (!isPackageName(name))
-      continue;
     total += status->getSize();
     packages.push_back({it->path(), *status, it->path() == last});
   }

@@ -3,6 +3,7 @@
 #include "tools/headrace/Commands.h"
 #include "tools/headrace/Flags.h"
 #include "llvm/Config/llvm-config.h"
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 
@@ -34,9 +35,8 @@ int help(FILE *out) {
   fprintf(out, "\nheadrace COMMAND --help tells more; headrace --version.\n");
   return 0;
 }
-} // namespace
 
-int main(int argc, char **argv) {
+int run(int argc, char **argv) {
   if (argc < 2) {
     help(stderr);
     return kUsage;
@@ -53,4 +53,15 @@ int main(int argc, char **argv) {
   fprintf(stderr, "error: unknown command '%s'\n", argv[1]);
   help(stderr);
   return kUsage;
+}
+} // namespace
+
+int main(int argc, char **argv) {
+  // A file that reaches its limit is an error like a full disk.
+  std::signal(SIGXFSZ, SIG_IGN);
+  int code = run(argc, argv);
+  // What was printed may still wait for a disk that is full.
+  if (code == kSuccess && (fflush(stdout) != 0 || ferror(stdout)))
+    return fail("standard output: cannot be written");
+  return code;
 }

@@ -226,11 +226,14 @@ protected:
     bytes.replace(at, from.size(), to.str());
     dir.write(name, bytes);
   }
+  /// The message behind the directory, which comes first.
   std::string error() {
     MLIRContext context;
     std::string message = errorOf(importCheckpoint(dir.file("m"), context));
     expectOneLine(message);
-    return message;
+    StringRef rest = message;
+    EXPECT_TRUE(rest.consume_front(dir.file("m") + ": ")) << message;
+    return rest.str();
   }
   TempDir dir;
 };
@@ -323,7 +326,8 @@ TEST_F(Damaged, NoDirectory) {
   EXPECT_EQ(errorOf(importCheckpoint(path, context)),
             path + ": cannot be read: No such file or directory");
   EXPECT_EQ(errorOf(importCheckpoint(dir.path(), context)),
-            "config.json: cannot be read: No such file or directory");
+            dir.path().str() +
+                ": config.json: cannot be read: No such file or directory");
 }
 
 /// A flipped byte of the header is refused or changes nothing but a name that

@@ -9,7 +9,6 @@
 #include "llvm/Support/FormatVariadic.h"
 #include <algorithm>
 #include <cstdlib>
-#include <unistd.h>
 
 using namespace headrace::tools;
 using namespace headrace::tools::bench;
@@ -156,7 +155,6 @@ llvm::Error headrace::tools::bench::benchLayer(const LayerBenchOptions &options,
   request.modulePath = "the layer's module";
   request.weights = (*directory)->path();
   request.output = (*directory)->file("layer.headrace");
-  (*directory)->file("layer.headrace.part-" + std::to_string(getpid()));
   request.cpu = options.cpu;
   request.maxTokens = maxTokens;
   if (llvm::Error error = headrace::tools::compile(request))

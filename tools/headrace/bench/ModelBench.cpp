@@ -11,7 +11,6 @@
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include <algorithm>
-#include <unistd.h>
 
 using namespace headrace::tools;
 using namespace headrace::tools::bench;
@@ -280,7 +279,6 @@ llvm::Error ModelBench::compile() {
   CompileRequest request;
   request.checkpoint = options.model;
   request.output = package = directory->file("model.headrace");
-  directory->file("model.headrace.part-" + std::to_string(getpid()));
   request.cpu = options.cpu;
   request.maxSequences = 1;
   int64_t most = options.prefill;

@@ -2,9 +2,9 @@
 // What a benchmark prints and writes.
 #include "tools/headrace/bench/Report.h"
 
-#include "mlir/Support/FileUtilities.h"
+#include "compiler/support/OutputFile.h"
 #include "llvm/Support/JSON.h"
-#include "llvm/Support/ToolOutputFile.h"
+#include "llvm/Support/raw_ostream.h"
 #include <algorithm>
 #include <cstdio>
 
@@ -66,11 +66,7 @@ void Report::print() const {
     printf("note: %s\n", text.c_str());
 }
 
-llvm::Error Report::writeJson(const std::string &path) const {
-  std::string message;
-  auto file = mlir::openOutputFile(path, &message);
-  if (!file)
-    return llvm::createStringError("%s: %s", path.c_str(), message.c_str());
+void Report::printJson(llvm::raw_ostream &os) const {
   std::vector<double> read, peak;
   for (const Result &result : results) {
     if (result.measurement.bound == 0)
@@ -78,7 +74,7 @@ llvm::Error Report::writeJson(const std::string &path) const {
     read.push_back(result.measurement.readBytesPerSecond / 1e9);
     peak.push_back(result.measurement.operationsPerSecond / 1e9);
   }
-  llvm::json::OStream json(file->os(), 2);
+  llvm::json::OStream json(os, 2);
   json.object([&] {
     json.attributeObject("machine", [&] {
       json.attribute("read_gbps", medianOf(read));
@@ -129,16 +125,11 @@ llvm::Error Report::writeJson(const std::string &path) const {
         json.value(text);
     });
   });
-  file->os() << "\n";
-  file->os().flush();
-  if (file->os().has_error()) {
-    std::string why = file->os().error().message();
-    file->os().clear_error();
-    return llvm::createStringError("%s: cannot be written: %s", path.c_str(),
-                                   why.c_str());
-  }
-  file->keep();
-  return llvm::Error::success();
+  os << "\n";
+}
+
+llvm::Error Report::writeJson(const std::string &path) const {
+  return writeText(path, [&](llvm::raw_ostream &os) { printJson(os); });
 }
 
 llvm::Error Report::checkBounds() const {

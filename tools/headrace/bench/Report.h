@@ -35,6 +35,7 @@ public:
   void setProbe(const MachineProbe &probe);
 
   void print() const;
+  void printJson(llvm::raw_ostream &os) const;
   llvm::Error writeJson(const std::string &path) const;
   /// A result that no machine can have: the benchmark is wrong, not fast.
   llvm::Error checkBounds() const;
