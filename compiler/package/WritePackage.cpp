@@ -34,10 +34,10 @@ uint64_t alignUp(uint64_t value) {
   return llvm::alignTo(value, HEADRACE_PACKAGE_ALIGNMENT);
 }
 
-std::string text(Type type) {
+template <typename T> std::string text(T value) {
   std::string out;
   llvm::raw_string_ostream stream(out);
-  stream << type;
+  stream << value;
   return out;
 }
 
@@ -154,6 +154,9 @@ private:
   llvm::Error collect();
   void addSlots(tier::WeightOp weight);
   llvm::Error checkSlots();
+  llvm::Error collectEndTokens();
+  /// An integer of `headrace.model`; 0 where it is silent.
+  int64_t modelNumber(StringRef name);
   llvm::Error packWeights(OutputFile &file, uint64_t &end);
   std::vector<uint8_t> manifest();
 
@@ -168,6 +171,7 @@ private:
   llvm::StringMap<uint32_t> weightNumber; ///< First slot.
   llvm::StringMap<uint32_t> bufferNumber, kernelNumber;
   std::vector<BlobRecord> blobs;
+  std::vector<int32_t> endTokens;
   uint64_t codeOffset = HEADRACE_PACKAGE_ALIGNMENT, totalPacked = 0;
 };
 
@@ -221,6 +225,8 @@ llvm::Error PackageWriter::collect() {
       buffers.push_back(buffer);
     }
   }
+  if (llvm::Error error = collectEndTokens())
+    return error;
   return checkSlots();
 }
 
@@ -255,6 +261,31 @@ llvm::Error PackageWriter::checkSlots() {
     return WalkResult::advance();
   });
   return error;
+}
+
+llvm::Error PackageWriter::collectEndTokens() {
+  ArrayAttr ends;
+  if (auto model = module->getAttrOfType<DictionaryAttr>("headrace.model"))
+    ends = model.getAs<ArrayAttr>("eos");
+  if (!ends)
+    return llvm::Error::success();
+  for (Attribute id : ends) {
+    auto number = dyn_cast<IntegerAttr>(id);
+    int64_t token = number ? number.getInt() : -1;
+    if (token < 0 || token >= modelNumber("vocabulary"))
+      return llvm::createStringError(
+          "the module's 'headrace.model': expected 'eos' to hold token ids "
+          "below the vocabulary of %lld, but got %s",
+          (long long)modelNumber("vocabulary"), text(id).c_str());
+    endTokens.push_back(int32_t(token));
+  }
+  return llvm::Error::success();
+}
+
+int64_t PackageWriter::modelNumber(StringRef name) {
+  auto model = module->getAttrOfType<DictionaryAttr>("headrace.model");
+  auto attr = model ? model.getAs<IntegerAttr>(name) : IntegerAttr();
+  return attr ? attr.getInt() : 0;
 }
 
 llvm::Error PackageWriter::packWeights(OutputFile &file, uint64_t &end) {
@@ -351,12 +382,6 @@ llvm::Error PackageWriter::packWeights(OutputFile &file, uint64_t &end) {
 std::vector<uint8_t> PackageWriter::manifest() {
   flatbuffers::FlatBufferBuilder b(1 << 16);
   auto model = module->getAttrOfType<DictionaryAttr>("headrace.model");
-  auto number = [&](StringRef name) -> int64_t {
-    if (model)
-      if (auto attr = model.getAs<IntegerAttr>(name))
-        return attr.getInt();
-    return 0;
-  };
   auto machine = module->getAttrOfType<tier::MachineAttr>("tier.machine");
   std::vector<flatbuffers::Offset<abi::Level>> levels;
   llvm::StringMap<uint32_t> levelNumber;
@@ -473,20 +498,23 @@ std::vector<uint8_t> PackageWriter::manifest() {
   }
   auto bounds = abi::CreateLimits(
       b, uint32_t(limits.maxTokens), uint32_t(limits.maxSequences),
-      uint32_t(limits.maxContext), uint32_t(number("vocabulary")));
+      uint32_t(limits.maxContext), uint32_t(modelNumber("vocabulary")));
   std::vector<flatbuffers::Offset<abi::Peak>> peaks{
       abi::CreatePeak(b, levelNumber.lookup("dram"), arena)};
   StringRef name = "model";
   if (model)
     if (auto attr = model.getAs<StringAttr>("name"))
       name = attr.getValue();
+  flatbuffers::Offset<flatbuffers::Vector<int32_t>> ends = 0;
+  if (!endTokens.empty())
+    ends = b.CreateVector(endTokens);
   auto root = abi::CreateManifest(
       b, b.CreateString("headrace " HEADRACE_VERSION),
       b.CreateString(name.str()), b.CreateVector(levels),
       b.CreateVector(blobList), b.CreateVector(weightList),
       b.CreateVector(bufferList), b.CreateVector(kernelList),
       b.CreateVector(entries), b.CreateVector(code), cache, bounds,
-      b.CreateVector(peaks), HEADRACE_PACKAGE_CHUNK_BYTES);
+      b.CreateVector(peaks), HEADRACE_PACKAGE_CHUNK_BYTES, /*plan=*/0, ends);
   abi::FinishManifestBuffer(b, root);
   return {b.GetBufferPointer(), b.GetBufferPointer() + b.GetSize()};
 }

@@ -39,6 +39,11 @@ static headrace_status_t run(const char *path, const int32_t *prompt,
   if (!status)
     status = headrace_package_open(instance, path, NULL, &package);
 
+  /* Where a text of this model ends. */
+  headrace_package_info_t info = {.struct_size = sizeof(info)};
+  if (!status)
+    status = headrace_package_info(package, &info);
+
   if (!status) {
     headrace_session_options_t options = {.struct_size = sizeof(options),
                                           .max_sequences = 1};
@@ -51,6 +56,9 @@ static headrace_status_t run(const char *path, const int32_t *prompt,
     int printed = 0;
     headrace_generate_options_t options = {.struct_size = sizeof(options),
                                            .max_new_tokens = MAX_NEW_TOKENS,
+                                           .end_tokens = info.end_tokens,
+                                           .end_token_count =
+                                               info.end_token_count,
                                            .on_token = print_token,
                                            .user_data = &printed};
     status = headrace_sequence_generate(sequence, prompt, prompt_count,

@@ -110,6 +110,14 @@ private:
       return DAMAGED("manifest: expected max_context and vocabulary of 31 "
                      "bits, but got %u and %u",
                      limits.max_context(), limits.vocabulary());
+    if (const auto *end_tokens = manifest.end_tokens()) {
+      HEADRACE_RETURN_IF_ERROR(Spend(uint64_t(end_tokens->size()) * 4));
+      for (uint32_t i = 0; i < end_tokens->size(); ++i)
+        if (end_tokens->Get(i) < 0 ||
+            uint32_t(end_tokens->Get(i)) >= limits.vocabulary())
+          return DAMAGED("manifest: end token #%u: %d in a vocabulary of %u", i,
+                         end_tokens->Get(i), limits.vocabulary());
+    }
     uint32_t levels = manifest.levels()->size();
     summary->arena_bytes.assign(levels, 0);
     summary->peak_bytes.assign(levels, 0);

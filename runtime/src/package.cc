@@ -440,6 +440,11 @@ headrace_status_t headrace_package_info(const headrace_package_t *package,
       value.has_plan = 1;
       value.fast_level = plan->fast_level();
     }
+    if (const auto *end_tokens = manifest.end_tokens();
+        end_tokens && end_tokens->size()) {
+      value.end_tokens = end_tokens->data();
+      value.end_token_count = end_tokens->size();
+    }
   });
 }
 

@@ -211,6 +211,9 @@ TEST(PackageQueries, DescribeTheToy) {
   EXPECT_STREQ(info.model, "toy model");
   EXPECT_STREQ(info.target, "cpu");
   EXPECT_EQ(info.vocabulary, uint32_t(TOY_VOCABULARY));
+  ASSERT_EQ(info.end_token_count, 2u);
+  EXPECT_EQ(info.end_tokens[0], TOY_VOCABULARY - 1);
+  EXPECT_EQ(info.end_tokens[1], 2);
   EXPECT_EQ(info.kv_max_pages, uint32_t(TOY_MAX_PAGES));
   EXPECT_EQ(info.entry_count, 8u);
   EXPECT_EQ(info.blob_bytes, TOY_VOCABULARY * 4u + 4196u);

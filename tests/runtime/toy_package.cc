@@ -112,6 +112,7 @@ std::unique_ptr<abi::ManifestT> ToyManifest() {
   manifest->limits->max_sequences = kToyMaxSequences;
   manifest->limits->max_context = TOY_CONTEXT;
   manifest->limits->vocabulary = TOY_VOCABULARY;
+  manifest->end_tokens = {TOY_VOCABULARY - 1, 2};
   manifest->kv = std::make_unique<abi::KvCacheT>();
   manifest->kv->layers = 1;
   manifest->kv->heads = 1;

@@ -206,6 +206,10 @@ void Inspector::summary() const {
                      number(info.max_sequences) + " sequences a step, " +
                      number(info.max_context) + " positions a sequence");
   line("vocabulary", info.vocabulary ? number(info.vocabulary) : "none");
+  std::string ends;
+  for (size_t i = 0; i < info.end_token_count; ++i)
+    ends += (i ? ", " : "") + number(info.end_tokens[i]);
+  line("end tokens", ends.empty() ? "none" : ends);
   line("key-value cache",
        info.kv_layers
            ? number(info.kv_layers) + " layers, " + number(info.kv_heads) +

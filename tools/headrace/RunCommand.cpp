@@ -23,7 +23,7 @@ constexpr int64_t kUsualNewTokens = 128;
 
 struct RunOptions {
   Prompt prompt;
-  std::vector<int32_t> endTokens;
+  std::vector<int32_t> endTokens; ///< Empty: the package's.
   /// Absent: as many as are usual, as far as the context reaches.
   std::optional<int64_t> maxNewTokens;
   std::unique_ptr<NpyWriter> logits; ///< Null: not asked for.
@@ -167,8 +167,14 @@ llvm::Error Generation::generate(const int32_t *ids, size_t count,
                                  int64_t most) {
   auto generate = sized<headrace_generate_options_t>();
   generate.max_new_tokens = size_t(most);
-  generate.end_tokens = options.endTokens.data();
-  generate.end_token_count = options.endTokens.size();
+  std::vector<int32_t> ends = options.endTokens;
+  if (ends.empty())
+    ends.assign(info.end_tokens, info.end_tokens + info.end_token_count);
+  const tokenizers::Tokenizer *tokenizer = options.prompt.tokenizer.get();
+  if (ends.empty() && tokenizer && tokenizer->eosId() >= 0)
+    ends.push_back(tokenizer->eosId());
+  generate.end_tokens = ends.data();
+  generate.end_token_count = ends.size();
   generate.temperature = float(options.temperature);
   generate.top_p = float(options.topP);
   generate.seed = options.seed;
@@ -350,8 +356,9 @@ int tools::runCommand(int argc, char **argv) {
   std::string texts = line.text("--tokenizer", checkpoint ? input : "");
   if (int code = readPrompt(line, texts, options.prompt); code >= 0)
     return code;
-  if (std::string from = checkpoint ? input : texts; !from.empty()) {
-    auto ends = readEndTokens(from, options.prompt.tokenizer.get());
+  // The package knows those of its checkpoint.
+  if (line.has("--tokenizer")) {
+    auto ends = readEndTokens(texts);
     if (!ends)
       return fail(llvm::toString(ends.takeError()));
     options.endTokens = std::move(*ends);

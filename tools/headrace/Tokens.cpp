@@ -3,6 +3,7 @@
 #include "tools/headrace/Tokens.h"
 
 #include "compiler/import/Config.h"
+#include "compiler/import/Json.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include <cstdio>
@@ -37,14 +38,13 @@ int tools::readPrompt(CommandLine &line, const std::string &directory,
 }
 
 llvm::Expected<std::vector<int32_t>>
-tools::readEndTokens(const std::string &directory,
-                     const tokenizers::Tokenizer *tokenizer) {
+tools::readEndTokens(const std::string &directory) {
   std::vector<int64_t> ids;
   std::string generation = directory + "/generation_config.json";
   if (llvm::sys::fs::exists(directory + "/config.json")) {
     auto config = readModelConfig(directory);
     if (!config)
-      return config.takeError();
+      return inDirectory(directory, config.takeError());
     ids = config->eos;
   } else if (auto file = llvm::MemoryBuffer::getFile(generation)) {
     auto config = parseGenerationConfig((*file)->getBuffer(), generation);
@@ -52,8 +52,6 @@ tools::readEndTokens(const std::string &directory,
       return config.takeError();
     ids = config->eos;
   }
-  if (ids.empty() && tokenizer && tokenizer->eosId() >= 0)
-    ids.push_back(tokenizer->eosId());
   return std::vector<int32_t>(ids.begin(), ids.end());
 }
 

@@ -26,11 +26,9 @@ struct Prompt {
 int readPrompt(CommandLine &line, const std::string &directory, Prompt &prompt);
 
 /// The end tokens that generation_config.json or else config.json in
-/// `directory` names, or else `tokenizer`, which may be null. Files that are
-/// not there name none.
+/// `directory` names. Files that are not there name none.
 llvm::Expected<std::vector<int32_t>>
-readEndTokens(const std::string &directory,
-              const tokenizers::Tokenizer *tokenizer);
+readEndTokens(const std::string &directory);
 
 /// Prints new tokens on stdout as they come: as text with a tokenizer, as ids
 /// with commas between without one.

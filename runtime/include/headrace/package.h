@@ -106,6 +106,10 @@ typedef struct headrace_package_info_t {
   uint64_t chunk_bytes; /* the unit of blob digests */
   uint32_t has_plan;    /* 1: the loader `arena` can run it */
   uint32_t fast_level;  /* that a budget bounds */
+  /* Tokens at which a text ends, for headrace_generate_options_t; each is in
+   * the vocabulary. NULL and 0 where the model names none. */
+  const int32_t *end_tokens;
+  size_t end_token_count;
 } headrace_package_info_t;
 
 /* One level of the machine the package was compiled for. */

@@ -65,6 +65,7 @@ typedef struct headrace_token_event_t {
 typedef struct headrace_generate_options_t {
   size_t struct_size;
   size_t max_new_tokens; /* 0: until an end token or a full context */
+  /* Where to stop; see headrace_package_info_t. NULL: nowhere. */
   const int32_t *end_tokens;
   size_t end_token_count;
   /* 0: greedy, ties to the lower id. Above: tokens are drawn from the softmax
