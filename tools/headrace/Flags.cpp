@@ -100,6 +100,26 @@ int64_t CommandLine::number(const char *name, int64_t otherwise, int64_t least,
   return out;
 }
 
+uint64_t CommandLine::bytes(const char *name, uint64_t otherwise) {
+  const std::string *value = find(name);
+  if (!value)
+    return otherwise;
+  size_t digits = value->find_first_not_of("0123456789");
+  std::string unit = digits == std::string::npos ? "B" : value->substr(digits);
+  static const char *const kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  for (int i = 0; i < 5; ++i) {
+    int64_t count = 0;
+    if (unit == kUnits[i] &&
+        readNumber(value->substr(0, digits), 1, INT64_MAX >> (10 * i), count))
+      return uint64_t(count) << (10 * i);
+  }
+  usageError("flag '" + std::string(name) +
+             "' expects a size such as 512MiB or 8GiB, but got '" + *value +
+             "'");
+  failed = true;
+  return otherwise;
+}
+
 double CommandLine::real(const char *name, double otherwise, double least,
                          double most) {
   const std::string *value = find(name);

@@ -37,6 +37,8 @@ public:
   /// otherwise.
   int64_t number(const char *name, int64_t otherwise, int64_t least,
                  int64_t most);
+  /// A size from 1 byte on: a whole number with B, KiB, MiB, GiB or TiB.
+  uint64_t bytes(const char *name, uint64_t otherwise);
   double real(const char *name, double otherwise, double least, double most);
   /// Comma-separated whole numbers; none is an error.
   std::vector<int64_t> numbers(const char *name, int64_t least, int64_t most);

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // headrace run.
+#include "compiler/machine/LoadMachine.h"
 #include "tools/headrace/Commands.h"
 #include "tools/headrace/Flags.h"
 #include "tools/headrace/Npy.h"
 #include "tools/headrace/PackageCache.h"
 #include "tools/headrace/Runtime.h"
 #include "tools/headrace/Tokens.h"
+#include "tools/headrace/TraceFile.h"
+#include "tools/headrace/timeline/SimulateStep.h"
 #include "llvm/Support/FileSystem.h"
 #include <algorithm>
 #include <chrono>
@@ -31,6 +34,10 @@ struct RunOptions {
   uint64_t seed = 0;
   uint32_t threads = 0;
   Device device;
+  bool onCpu = true;
+  uint64_t fastMemory = 0; ///< 0: as planned.
+  std::string trace;       ///< Empty: none.
+  std::optional<Machine> machine;
 };
 
 // A signal handler reaches only what is global.
@@ -82,10 +89,12 @@ public:
   void report(const char *remark) const;
 
 private:
+  void reportUsage() const;
   llvm::Error create(headrace_package_t *package);
   llvm::Error feed(const int32_t *ids, size_t count);
   llvm::Error generate(const int32_t *ids, size_t count, int64_t most);
   bool take(const headrace_token_event_t &event);
+  llvm::Error writeTrace() const;
   llvm::Error failed(headrace_status_t status) const {
     return toError(status, file);
   }
@@ -97,8 +106,10 @@ private:
   Sequence sequence;
   NpyWriter *logits;
   TokenPrinter printer;
+  TraceFile trace;
   /// Why `take` stopped the generation; empty where it did not.
   std::string stopped;
+  bool tiered = false;
   int64_t newTokens = 0;
   int32_t lastToken = 0;
   Clock::time_point begin, firstTime, lastTime;
@@ -110,6 +121,21 @@ llvm::Error Generation::create(headrace_package_t *package) {
     return failed(status);
   auto one = sized<headrace_session_options_t>();
   one.max_sequences = 1;
+  tiered = info.has_plan && options.onCpu;
+  if (tiered)
+    one.weights = HEADRACE_WEIGHTS_ARENA;
+  else if (options.fastMemory)
+    return llvm::createStringError(
+        info.has_plan
+            ? "%s: a budget of fast memory needs the device 'cpu'"
+            : "%s: has no plan for a budget of fast memory; compile it with "
+              "--fast-memory",
+        file.c_str());
+  one.fast_memory_bytes = options.fastMemory;
+  if (!options.trace.empty()) {
+    one.on_trace = TraceFile::take;
+    one.trace_user_data = &trace;
+  }
   if (auto status = make(session, [&](headrace_session_t **out) {
         return headrace_session_create(options.device.get(), package, &one,
                                        out);
@@ -235,7 +261,49 @@ llvm::Error Generation::run(headrace_package_t *package) {
       if (auto error = feed(&lastToken, 1))
         return error;
   }
+  if (!options.trace.empty())
+    if (auto error = writeTrace())
+      return error;
   return logits ? logits->keep() : llvm::Error::success();
+}
+
+/// Writes the trace, with the last step as predicted for the machine, if one
+/// was named.
+llvm::Error Generation::writeTrace() const {
+  if (!options.machine)
+    return trace.write(options.trace, nullptr);
+  StepRequest request;
+  request.shape.context = headrace_sequence_length(sequence.get());
+  auto predicted = simulateStep(file, *options.machine, request);
+  if (!predicted)
+    return predicted.takeError();
+  return trace.write(options.trace, &*predicted);
+}
+
+/// Prints what moved, where weights move.
+void Generation::reportUsage() const {
+  auto link = sized<headrace_link_usage_t>();
+  if (auto status = headrace_session_link(session.get(), 0, &link)) {
+    headrace_status_free(status); // it was never made
+    return;
+  }
+  fprintf(stderr, "%s: %.3g MB in %llu transfers, waited %.3g s\n", link.name,
+          double(link.bytes) * 1e-6, (unsigned long long)link.transfers,
+          double(link.wait_ns) * 1e-9);
+  auto pool = sized<headrace_pool_usage_t>();
+  for (uint32_t i = 0;; ++i) {
+    auto status = headrace_session_pool(session.get(), i, &pool);
+    if (status) {
+      headrace_status_free(status); // that was the last one
+      return;
+    }
+    fprintf(stderr, "%s: %u of %u in slots", pool.name,
+            std::min(pool.slots, pool.bundles), pool.bundles);
+    if (pool.is_cache)
+      fprintf(stderr, ", %llu hits, %llu misses", (unsigned long long)pool.hits,
+              (unsigned long long)pool.misses);
+    fprintf(stderr, "\n");
+  }
 }
 
 void Generation::report(const char *remark) const {
@@ -251,6 +319,8 @@ void Generation::report(const char *remark) const {
   line("prefill", int64_t(options.prompt.ids.size()), firstTime - begin);
   if (newTokens > 1)
     line("decode", newTokens - 1, lastTime - firstTime);
+  if (tiered && session)
+    reportUsage();
 }
 
 /// Opens what the cache has for `request`, which it may have to compile.
@@ -307,6 +377,13 @@ int tools::runCommand(int argc, char **argv) {
        {"--tokenizer", "DIR", "tokenizer and end tokens (default: DIR)"},
        {"--device", "NAME", "cpu or cuda:N (default: cpu)"},
        {"--threads", "N", "threads; 0: one for each processor (default: 0)"},
+       {"--fast-memory", "SIZE",
+        "most bytes of fast memory, such as 8GiB; needs a package with a plan "
+        "(default: as planned)"},
+       {"--trace", "FILE.json",
+        "write what ran when, for Perfetto or chrome://tracing"},
+       {"--machine", "NAME|FILE",
+        "with --trace: draw the last step as predicted for it, too"},
        {"--cpu", "NAME",
         "compile for native, x86-64-v3, ... (default: native)"},
        {"--max-context", "N",
@@ -335,12 +412,23 @@ int tools::runCommand(int argc, char **argv) {
   options.topP = line.real("--top-p", 1, 0, 1);
   options.seed = uint64_t(line.number("--seed", 0, 0, INT64_MAX));
   options.threads = uint32_t(line.number("--threads", 0, 0, 1024));
+  options.fastMemory = line.bytes("--fast-memory", 0);
+  options.trace = line.text("--trace", "");
   CompileRequest request;
   request.cpu = line.text("--cpu", "native");
   request.maxContext = line.number("--max-context", 0, 1, 1 << 24);
   double limit = line.real("--cache-limit", 64, 0, 1 << 30) * (1 << 30);
   if (line.failed)
     return kUsage;
+
+  if (line.has("--machine")) {
+    if (!line.has("--trace"))
+      return line.usageError("flag '--machine' needs --trace");
+    auto machine = loadMachine(line.text("--machine", ""));
+    if (!machine)
+      return fail(llvm::toString(machine.takeError()));
+    options.machine = std::move(*machine);
+  }
 
   const std::string &input = line.positional()[0];
   llvm::sys::fs::file_status status;
@@ -368,6 +456,7 @@ int tools::runCommand(int argc, char **argv) {
   Instance instance;
   if (auto error = makeInstance(instance))
     return fail(llvm::toString(std::move(error)));
+  options.onCpu = !deviceName->gpu;
   if (auto error = openDevice(instance.get(), *deviceName, options.threads,
                               options.device))
     return fail(llvm::toString(std::move(error)));
