@@ -9,15 +9,23 @@ using namespace headrace::tools::bench;
 
 int headrace::tools::benchCommand(int argc, char **argv) {
   CommandLine line(
-      "headrace bench --shape=NAME|H=N,I=N,E=N,k=N | --model=DIR|PACKAGE",
+      "headrace bench --shape=NAME|H=N,I=N,E=N,k=N | --model=DIR|PACKAGE | "
+      "--tiers=PACKAGE",
       {{"--shape", "SHAPE",
         "one layer: olmoe, qwen3-30b-a3b, mixtral, "
         "gpt-oss-20b or H=..,I=..,E=..,k=.."},
        {"--tokens", "LIST",
         "rows of a call of the layer (default: 1,8,64,512)"},
        {"--model", "PATH", "a whole model: checkpoint directory or package"},
+       {"--tiers", "PACKAGE",
+        "a package with a plan, at several sizes of its fast memory"},
+       {"--prompt-ids", "LIST", "of --tiers: what is continued (default: 1)"},
+       {"--page-cache", nullptr,
+        "of --tiers: weights come out of the page cache"},
+       {"--against-mmap", nullptr,
+        "of --tiers: and with mapped weights in a control group"},
        {"--context", "LIST", "contexts to decode at (default: 512)"},
-       {"--decode-tokens", "N", "steps at each context (default: 32)"},
+       {"--decode-tokens", "N", "steps at each context (default: 32; of --tiers: 64)"},
        {"--prefill", "N", "tokens of the prefill, 0: none (default: 512)"},
        {"--repeats", "N",
         "timed calls that count (default: 21; of a model's "
@@ -30,13 +38,39 @@ int headrace::tools::benchCommand(int argc, char **argv) {
     return code;
   if (!line.positional().empty())
     return line.usageError("unexpected '" + line.positional()[0] + "'");
-  if (line.has("--shape") == line.has("--model"))
-    return line.usageError("expected either --shape or --model");
+  if (line.has("--shape") + line.has("--model") + line.has("--tiers") != 1)
+    return line.usageError("expected one of --shape, --model and --tiers");
+  for (const char *flag : {"--prompt-ids", "--page-cache", "--against-mmap"})
+    if (line.has(flag) && !line.has("--tiers"))
+      return line.usageError("flag '" + std::string(flag) + "' needs --tiers");
 
   MachineInfo machine = MachineInfo::ofHost();
   auto threads =
       unsigned(line.number("--threads", int64_t(machine.cores), 1, 1024));
   auto seed = uint64_t(line.number("--seed", 0, 0, INT64_MAX));
+  if (line.has("--tiers")) {
+    for (const char *flag :
+         {"--tokens", "--context", "--prefill", "--repeats", "--cpu", "--json"})
+      if (line.has(flag))
+        return line.usageError("flag '" + std::string(flag) +
+                               "' is of no use with --tiers");
+    TierBenchOptions options;
+    options.package = line.text("--tiers", "");
+    if (line.has("--prompt-ids")) {
+      std::vector<int64_t> ids = line.numbers("--prompt-ids", 0, INT32_MAX);
+      options.prompt.assign(ids.begin(), ids.end());
+    }
+    options.decodeTokens = line.number("--decode-tokens", 64, 1, 1 << 16);
+    options.threads = threads;
+    options.pageCache = line.has("--page-cache");
+    options.againstMmap = line.has("--against-mmap");
+    options.seed = seed;
+    if (line.failed)
+      return kUsage;
+    if (llvm::Error error = benchTiers(options))
+      return fail(llvm::toString(std::move(error)));
+    return kSuccess;
+  }
   Report report(machine, threads);
   auto finish = [&](llvm::Error error) -> int {
     if (error)

@@ -104,20 +104,25 @@ uint64_t CommandLine::bytes(const char *name, uint64_t otherwise) {
   const std::string *value = find(name);
   if (!value)
     return otherwise;
-  size_t digits = value->find_first_not_of("0123456789");
-  std::string unit = digits == std::string::npos ? "B" : value->substr(digits);
-  static const char *const kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  for (int i = 0; i < 5; ++i) {
-    int64_t count = 0;
-    if (unit == kUnits[i] &&
-        readNumber(value->substr(0, digits), 1, INT64_MAX >> (10 * i), count))
-      return uint64_t(count) << (10 * i);
+  std::string digits = *value;
+  int64_t unit = 1, scale = 1, out = 0;
+  for (const char *suffix : {"KiB", "MiB", "GiB", "TiB"}) {
+    scale *= 1024;
+    size_t length = digits.size();
+    if (length > 3 && digits.compare(length - 3, 3, suffix) == 0) {
+      digits.resize(length - 3);
+      unit = scale;
+      break;
+    }
   }
-  usageError("flag '" + std::string(name) +
-             "' expects a size such as 512MiB or 8GiB, but got '" + *value +
-             "'");
-  failed = true;
-  return otherwise;
+  if (!readNumber(digits, 1, INT64_MAX / unit, out)) {
+    usageError("flag '" + std::string(name) +
+               "' expects a number of bytes, as in 8GiB, but got '" + *value +
+               "'");
+    failed = true;
+    return otherwise;
+  }
+  return uint64_t(out * unit);
 }
 
 double CommandLine::real(const char *name, double otherwise, double least,

@@ -37,7 +37,7 @@ public:
   /// otherwise.
   int64_t number(const char *name, int64_t otherwise, int64_t least,
                  int64_t most);
-  /// A size from 1 byte on: a whole number with B, KiB, MiB, GiB or TiB.
+  /// A positive number of bytes, perhaps with KiB, MiB, GiB or TiB behind it.
   uint64_t bytes(const char *name, uint64_t otherwise);
   double real(const char *name, double otherwise, double least, double most);
   /// Comma-separated whole numbers; none is an error.

@@ -38,6 +38,20 @@ struct ModelBenchOptions {
 /// Times a whole model: its start, its prefill, and decode steps at contexts.
 llvm::Error benchModel(const ModelBenchOptions &options, Report &report);
 
+struct TierBenchOptions {
+  std::string package; ///< With a plan.
+  std::vector<int32_t> prompt = {1};
+  int64_t decodeTokens = 64;
+  unsigned threads = 1;
+  bool pageCache = false; ///< Weights come out of the page cache.
+  bool againstMmap = false;
+  uint64_t seed = 0;
+};
+
+/// Decodes with all weights in fast memory, with half of that, a quarter and
+/// the least that will do, and prints what moved and how long it took.
+llvm::Error benchTiers(const TierBenchOptions &options);
+
 } // namespace headrace::tools::bench
 
 #endif // HEADRACE_TOOLS_HEADRACE_BENCH_BENCHES_H

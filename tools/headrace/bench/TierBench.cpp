@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// A package with a plan at several sizes of its fast memory, against what its
+// link and the best replacement allow.
+#include "tools/headrace/Runtime.h"
+#include "tools/headrace/TraceFile.h"
+#include "tools/headrace/bench/Belady.h"
+#include "tools/headrace/bench/Benches.h"
+#include "tools/headrace/bench/MappedChild.h"
+#include "llvm/ADT/ScopeExit.h"
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cinttypes>
+#include <cmath>
+#include <cstring>
+#include <fcntl.h>
+#include <map>
+#include <sys/stat.h>
+#include <thread>
+#include <unistd.h>
+
+using namespace headrace::tools;
+using namespace headrace::tools::bench;
+
+namespace {
+
+/// Beyond the arenas a process needs code, tables and stacks.
+constexpr uint64_t kProcessBytes = uint64_t(64) << 20;
+constexpr size_t kBlock = size_t(4) << 20;
+constexpr unsigned kReaders = 4;
+/// Read to learn the link's bandwidth, at most.
+constexpr uint64_t kProbeBytes = uint64_t(1) << 30;
+
+/// Bytes a second at which a file is read by several threads, around the page
+/// cache or, if its pages are there, out of it.
+llvm::Expected<double> readRate(const std::string &path, bool direct) {
+  int file =
+      open(path.c_str(), O_RDONLY | O_CLOEXEC | (direct ? O_DIRECT : 0));
+  if (file < 0)
+    return llvm::createStringError(path + ": " + strerror(errno));
+  auto closer = llvm::make_scope_exit([&] { close(file); });
+  struct stat attributes;
+  if (fstat(file, &attributes) != 0)
+    return llvm::createStringError(path + ": " + strerror(errno));
+  uint64_t bytes = std::min<uint64_t>(uint64_t(attributes.st_size), kProbeBytes);
+  std::atomic<uint64_t> next{0}, done{0};
+  std::atomic<int> error{0};
+  double begin = now();
+  std::vector<std::thread> readers;
+  for (unsigned i = 0; i < kReaders; ++i)
+    readers.emplace_back([&] {
+      std::unique_ptr<void, decltype(&free)> memory(
+          std::aligned_alloc(4096, kBlock), &free);
+      for (uint64_t at; (at = next.fetch_add(kBlock)) < bytes;) {
+        ssize_t got = pread(file, memory.get(), kBlock, off_t(at));
+        if (got < 0)
+          error.store(errno);
+        else
+          done.fetch_add(uint64_t(got));
+      }
+    });
+  for (std::thread &reader : readers)
+    reader.join();
+  if (error)
+    return llvm::createStringError(path + ": " + strerror(error));
+  return double(done) / (now() - begin);
+}
+
+/// What a session has moved so far.
+struct Usage {
+  uint64_t bytes = 0, hits = 0, misses = 0, busyNs = 0, waitNs = 0;
+  uint64_t prefetches = 0;
+
+  Usage operator-(const Usage &before) const {
+    return {bytes - before.bytes,   hits - before.hits,
+            misses - before.misses, busyNs - before.busyNs,
+            waitNs - before.waitNs, prefetches - before.prefetches};
+  }
+};
+
+/// One pool of a session.
+struct Pool {
+  std::string name;
+  uint64_t slotBytes = 0;
+  uint32_t slots = 0, minSlots = 0, bundles = 0;
+  bool isCache = false;
+};
+
+/// A package on a device, decoding.
+class Decoder {
+public:
+  Decoder(const TierBenchOptions &options, headrace_device_t *device,
+          headrace_package_t *package)
+      : options(options), device(device), package(package) {}
+
+  llvm::Error open(headrace_session_options_t wanted) {
+    wanted.max_sequences = 1;
+    if (auto status = make(session, [&](headrace_session_t **out) {
+          return headrace_session_create(device, package, &wanted, out);
+        }))
+      return toError(status, options.package);
+    auto pool = sized<headrace_pool_usage_t>();
+    for (uint32_t i = 0;; ++i) {
+      if (auto status = headrace_session_pool(session.get(), i, &pool)) {
+        headrace_status_free(status); // that was the last one
+        break;
+      }
+      pools.push_back({pool.name, pool.slot_bytes, pool.slots, pool.min_slots,
+                       pool.bundles, pool.is_cache != 0});
+    }
+    return llvm::Error::success();
+  }
+
+  /// Draws tokens after the prompt; returns seconds. What was drawn and the
+  /// logits go into `digest`.
+  llvm::Expected<double> decode(uint64_t seed) {
+    Sequence sequence;
+    if (auto status = make(sequence, [&](headrace_sequence_t **out) {
+          return headrace_sequence_create(session.get(), out);
+        }))
+      return toError(status, options.package);
+    auto generate = sized<headrace_generate_options_t>();
+    generate.max_new_tokens = size_t(options.decodeTokens);
+    generate.temperature = 1;
+    generate.seed = seed;
+    generate.on_token = [](void *self, const headrace_token_event_t *event) {
+      static_cast<Decoder *>(self)->take(*event);
+      return 0;
+    };
+    generate.user_data = this;
+    double begin = now();
+    if (auto status = headrace_sequence_generate(
+            sequence.get(), options.prompt.data(), options.prompt.size(),
+            &generate, nullptr, 0, nullptr))
+      return toError(status, options.package);
+    return now() - begin;
+  }
+
+  llvm::Expected<Usage> usage() {
+    Usage sum;
+    auto link = sized<headrace_link_usage_t>();
+    if (auto status = headrace_session_link(session.get(), 0, &link))
+      return toError(status, options.package);
+    sum.bytes = link.bytes;
+    sum.busyNs = link.busy_ns;
+    sum.waitNs = link.wait_ns;
+    auto pool = sized<headrace_pool_usage_t>();
+    for (uint32_t i = 0; i < pools.size(); ++i) {
+      if (auto status = headrace_session_pool(session.get(), i, &pool))
+        return toError(status, options.package);
+      sum.hits += pool.hits;
+      sum.misses += pool.misses;
+      sum.prefetches += pool.prefetches;
+    }
+    return sum;
+  }
+
+  llvm::Expected<headrace_level_usage_t> level(uint32_t index) {
+    auto level = sized<headrace_level_usage_t>();
+    if (auto status = headrace_session_level(session.get(), index, &level))
+      return toError(status, options.package);
+    return level;
+  }
+
+  std::vector<Pool> pools;
+  uint64_t digest = 14695981039346656037u; // FNV-1a
+  bool finite = true, varied = false;
+
+private:
+  void take(const headrace_token_event_t &event) {
+    auto mix = [&](uint32_t word) {
+      digest = (digest ^ word) * 1099511628211u;
+    };
+    mix(uint32_t(event.token));
+    for (uint32_t i = 0; i < vocabulary(); ++i) {
+      uint32_t word;
+      std::memcpy(&word, &event.logits[i], sizeof(word));
+      mix(word);
+      finite &= std::isfinite(event.logits[i]);
+      varied |= event.logits[i] != event.logits[0];
+    }
+  }
+  uint32_t vocabulary() {
+    if (!words) {
+      auto info = sized<headrace_package_info_t>();
+      headrace_status_free(headrace_package_info(package, &info));
+      words = info.vocabulary;
+    }
+    return words;
+  }
+
+  const TierBenchOptions &options;
+  headrace_device_t *const device;
+  headrace_package_t *const package;
+  Session session;
+  uint32_t words = 0;
+};
+
+/// The experts of all routed parts as one reference string a pool; `second` is
+/// where the second decoding begins.
+struct RoutingTrace {
+  std::map<std::string, std::vector<uint64_t>> references;
+  std::map<std::string, size_t> second;
+
+  void add(const TraceFile &trace, size_t from) {
+    for (size_t i = from; i < trace.events().size(); ++i) {
+      const TraceFile::Event &event = trace.events()[i];
+      if (event.kind == HEADRACE_TRACE_ROUTED)
+        for (int32_t expert : event.active)
+          references[event.name].push_back(uint64_t(event.index) << 32 |
+                                           uint32_t(expert));
+    }
+  }
+};
+
+class TierBench {
+public:
+  explicit TierBench(const TierBenchOptions &options) : options(options) {}
+  llvm::Error run();
+
+private:
+  headrace_session_options_t arena(uint64_t budget) const {
+    auto wanted = sized<headrace_session_options_t>();
+    wanted.weights = HEADRACE_WEIGHTS_ARENA;
+    wanted.weight_source = options.pageCache ? HEADRACE_SOURCE_PAGE_CACHE
+                                             : HEADRACE_SOURCE_DISK;
+    wanted.fast_memory_bytes = budget;
+    return wanted;
+  }
+  llvm::Error learn();
+  llvm::Error measure(const char *share, uint64_t budget);
+  llvm::Error compareWithMapped();
+
+  const TierBenchOptions &options;
+  Instance instance;
+  Device device;
+  Package package;
+  std::unique_ptr<MappedChild> child;
+  uint32_t fastLevel = 0;
+  uint64_t least = 0, whole = 0; ///< Budgets.
+  uint64_t digest = 0;           ///< Of the mapped session's logits.
+  RoutingTrace routing;
+  double compute = 0; ///< Seconds with all weights in fast memory.
+  double halfSeconds = 0;
+  uint64_t halfBytes = 0;
+};
+
+/// Opens a device and the package.
+llvm::Error openAll(const TierBenchOptions &options, Instance &instance,
+                    Device &device, Package &package) {
+  if (llvm::Error error = makeInstance(instance))
+    return error;
+  auto cpu = sized<headrace_cpu_device_options_t>();
+  cpu.thread_count = options.threads;
+  if (auto status = make(device, [&](headrace_device_t **out) {
+        return headrace_device_create_cpu(instance.get(), &cpu, out);
+      }))
+    return toError(status, "device 'cpu'");
+  return toError(make(package,
+                      [&](headrace_package_t **out) {
+                        return headrace_package_open(instance.get(),
+                                                     options.package.c_str(),
+                                                     nullptr, out);
+                      }),
+                 options.package);
+}
+
+/// Decodes twice with mapped weights, as a host without a budget would.
+llvm::Expected<double> decodeMapped(const TierBenchOptions &options,
+                                    uint64_t *digest) {
+  Instance instance;
+  Device device;
+  Package package;
+  if (llvm::Error error = openAll(options, instance, device, package))
+    return std::move(error);
+  Decoder decoder(options, device.get(), package.get());
+  if (llvm::Error error = decoder.open(sized<headrace_session_options_t>()))
+    return std::move(error);
+  auto first = decoder.decode(options.seed);
+  if (!first)
+    return first;
+  auto second = decoder.decode(options.seed + 1);
+  if (second && (!decoder.finite || !decoder.varied))
+    return llvm::createStringError(options.package +
+                                   ": logits are not finite or all the same");
+  if (digest)
+    *digest = decoder.digest;
+  return second;
+}
+
+/// Finds out the sizes that can be and records the routing.
+llvm::Error TierBench::learn() {
+  auto info = sized<headrace_package_info_t>();
+  if (auto status = headrace_package_info(package.get(), &info))
+    return toError(status, options.package);
+  if (!info.has_plan)
+    return llvm::createStringError(
+        options.package + ": has no plan; compile it with --fast-memory");
+  fastLevel = info.fast_level;
+  uint64_t planned, slots = 0, all = 0;
+  {
+    Decoder decoder(options, device.get(), package.get());
+    if (llvm::Error error = decoder.open(arena(0)))
+      return error;
+    auto level = decoder.level(fastLevel);
+    if (!level)
+      return level.takeError();
+    planned = least = level->certified_bytes;
+    for (const Pool &pool : decoder.pools) {
+      least -= (pool.slots - pool.minSlots) * pool.slotBytes;
+      slots += pool.slots * pool.slotBytes;
+      all += std::max(pool.slots, pool.bundles) * pool.slotBytes;
+    }
+  }
+  whole = planned - slots + all;
+  auto mapped = decodeMapped(options, &digest);
+  if (!mapped)
+    return mapped.takeError();
+  TraceFile trace;
+  auto wanted = arena(whole);
+  wanted.on_trace = TraceFile::take;
+  wanted.trace_user_data = &trace;
+  Decoder decoder(options, device.get(), package.get());
+  if (llvm::Error error = decoder.open(wanted))
+    return error;
+  size_t seen = 0;
+  for (uint64_t i : {0, 1}) {
+    auto seconds = decoder.decode(options.seed + i);
+    if (!seconds)
+      return seconds.takeError();
+    for (auto &[pool, references] : routing.references)
+      routing.second[pool] = references.size();
+    routing.add(trace, seen);
+    seen = trace.events().size();
+  }
+  return llvm::Error::success();
+}
+
+/// Decodes under a budget, once to warm up and once for the figures.
+llvm::Error TierBench::measure(const char *share, uint64_t budget) {
+  Decoder decoder(options, device.get(), package.get());
+  if (llvm::Error error = decoder.open(arena(budget)))
+    return error;
+  auto first = decoder.decode(options.seed);
+  if (!first)
+    return first.takeError();
+  auto before = decoder.usage();
+  if (!before)
+    return before.takeError();
+  auto rate = readRate(options.package, !options.pageCache);
+  if (!rate)
+    return rate.takeError();
+  auto seconds = decoder.decode(options.seed + 1);
+  if (!seconds)
+    return seconds.takeError();
+  auto after = decoder.usage();
+  if (!after)
+    return after.takeError();
+  auto level = decoder.level(fastLevel);
+  if (!level)
+    return level.takeError();
+  if (decoder.digest != digest)
+    return llvm::createStringError(
+        "%s: with %" PRIu64 " bytes of fast memory the logits differ",
+        options.package.c_str(), budget);
+  Usage moved = *after - *before;
+  if (compute == 0)
+    compute = *seconds;
+
+  // What no schedule can do without: the best replacement's misses, and what
+  // streams.
+  uint64_t bestMisses = 0, references = 0, bestBytes = moved.bytes;
+  for (const Pool &pool : decoder.pools)
+    if (pool.isCache) {
+      const auto &all = routing.references[pool.name];
+      size_t from = routing.second[pool.name];
+      uint64_t misses = optimalMisses(all, pool.slots, from);
+      bestMisses += misses;
+      references += all.size() - from;
+      uint64_t mine = moved.misses + moved.prefetches;
+      bestBytes -= std::min(bestBytes, (mine - std::min(mine, misses)) *
+                                           pool.slotBytes);
+    }
+  double tokens = double(options.decodeTokens);
+  double bound = std::max(compute, double(bestBytes) / *rate);
+  printf("%5s %12" PRIu64 " %9.3f %9.3f", share, budget,
+         *seconds / tokens * 1e3, double(moved.bytes) / tokens * 1e-6);
+  if (references)
+    printf(" %6.1f %6.1f", 100.0 * double(moved.hits) / double(references),
+           100.0 - 100.0 * double(bestMisses) / double(references));
+  else
+    printf(" %6s %6s", "-", "-");
+  printf(" %8.2f %8.2f %9.3f %6.2f %8.3f\n",
+         moved.busyNs ? double(moved.bytes) / double(moved.busyNs) : 0.0,
+         *rate * 1e-9, bound / tokens * 1e3, *seconds / bound,
+         double(level->peak_bytes) / double(level->certified_bytes));
+  if (!strcmp(share, "50%")) {
+    halfSeconds = *seconds;
+    halfBytes = budget;
+  }
+  return llvm::Error::success();
+}
+
+llvm::Error TierBench::compareWithMapped() {
+  if (!child || !halfBytes)
+    return llvm::Error::success();
+  auto mapped = child->run(halfBytes + kProcessBytes);
+  if (!mapped) {
+    printf("plain mmap: not measured: %s\n",
+           llvm::toString(mapped.takeError()).c_str());
+    return llvm::Error::success();
+  }
+  printf("plain mmap in a control group of the 50%% budget and %" PRIu64
+         " MiB: %.3f ms a token, %.2f times as long\n",
+         kProcessBytes >> 20, *mapped / double(options.decodeTokens) * 1e3,
+         *mapped / halfSeconds);
+  return llvm::Error::success();
+}
+
+llvm::Error TierBench::run() {
+  // Before there are threads.
+  if (options.againstMmap) {
+    auto made = MappedChild::fork(
+        options.package, [&] { return decodeMapped(options, nullptr); });
+    if (!made)
+      return made.takeError();
+    child = std::move(*made);
+  }
+  if (llvm::Error error = openAll(options, instance, device, package))
+    return error;
+  if (llvm::Error error = learn())
+    return error;
+  printf("%s: %" PRIu64 " tokens drawn after %zu, %u threads, weights from %s\n",
+         options.package.c_str(), uint64_t(options.decodeTokens),
+         options.prompt.size(), headrace_device_thread_count(device.get()),
+         options.pageCache ? "the page cache" : "the disk");
+  printf("share        bytes  ms/token  MB/token  hits%%  best%%     GB/s "
+         "    link  bound ms  ratio  peak/certified\n");
+  const std::pair<const char *, uint64_t> budgets[] = {
+      {"100%", whole},
+      {"50%", std::max(least, whole / 2)},
+      {"25%", std::max(least, whole / 4)},
+      {"least", least}};
+  for (auto [share, budget] : budgets)
+    if (llvm::Error error = measure(share, budget))
+      return error;
+  return compareWithMapped();
+}
+
+} // namespace
+
+llvm::Error bench::benchTiers(const TierBenchOptions &options) {
+  return TierBench(options).run();
+}
