@@ -341,6 +341,21 @@ TEST(TieredSession, StepsDoNotAllocate) {
   EXPECT_EQ(allocator.calls, before);
 }
 
+TEST(TieredSession, TakesLittleBesideTheArena) {
+  FaultyAllocator allocator;
+  TemporaryFile file(PlannedFile());
+  auto instance_options = Sized<headrace_instance_options_t>();
+  instance_options.allocator = allocator.Interface();
+  Instance instance = MakeInstance(&instance_options);
+  Device device = MakeCpu(instance.get());
+  Package package = OpenFile(instance.get(), file.Path());
+  const int64_t before = allocator.live_bytes;
+  auto options = ArenaOptions();
+  Session session = MakeSession(device.get(), package.get(), &options);
+  // docs/runtime-api.md states this number.
+  EXPECT_LT(allocator.live_bytes - before, 256 << 10);
+}
+
 TEST(TieredSession, TellsWhatItDoes) {
   struct Event {
     uint32_t kind;

@@ -25,7 +25,8 @@ int headrace::tools::benchCommand(int argc, char **argv) {
        {"--against-mmap", nullptr,
         "of --tiers: and with mapped weights in a control group"},
        {"--context", "LIST", "contexts to decode at (default: 512)"},
-       {"--decode-tokens", "N", "steps at each context (default: 32; of --tiers: 64)"},
+       {"--decode-tokens", "N",
+        "steps at each context (default: 32; of --tiers: 64)"},
        {"--prefill", "N", "tokens of the prefill, 0: none (default: 512)"},
        {"--repeats", "N",
         "timed calls that count (default: 21; of a model's "

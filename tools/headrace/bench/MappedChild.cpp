@@ -17,8 +17,8 @@ namespace {
 
 llvm::Error writeText(const std::string &path, const std::string &text) {
   int file = open(path.c_str(), O_WRONLY | O_CLOEXEC);
-  bool written =
-      file >= 0 && write(file, text.data(), text.size()) == ssize_t(text.size());
+  bool written = file >= 0 &&
+                 write(file, text.data(), text.size()) == ssize_t(text.size());
   int error = errno;
   if (file >= 0)
     close(file);
@@ -103,8 +103,7 @@ llvm::Expected<double> MappedChild::run(uint64_t bytes) {
   if (mkdir(directory.c_str(), 0755) != 0)
     return llvm::createStringError(directory + ": " + strerror(errno));
   group = directory;
-  if (llvm::Error error =
-          writeText(group + "/" + limit, std::to_string(bytes)))
+  if (llvm::Error error = writeText(group + "/" + limit, std::to_string(bytes)))
     return std::move(error);
   if (llvm::Error error =
           writeText(group + "/cgroup.procs", std::to_string(pid)))

@@ -34,15 +34,15 @@ constexpr uint64_t kProbeBytes = uint64_t(1) << 30;
 /// Bytes a second at which a file is read by several threads, around the page
 /// cache or, if its pages are there, out of it.
 llvm::Expected<double> readRate(const std::string &path, bool direct) {
-  int file =
-      open(path.c_str(), O_RDONLY | O_CLOEXEC | (direct ? O_DIRECT : 0));
+  int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | (direct ? O_DIRECT : 0));
   if (file < 0)
     return llvm::createStringError(path + ": " + strerror(errno));
   auto closer = llvm::make_scope_exit([&] { close(file); });
   struct stat attributes;
   if (fstat(file, &attributes) != 0)
     return llvm::createStringError(path + ": " + strerror(errno));
-  uint64_t bytes = std::min<uint64_t>(uint64_t(attributes.st_size), kProbeBytes);
+  uint64_t bytes =
+      std::min<uint64_t>(uint64_t(attributes.st_size), kProbeBytes);
   std::atomic<uint64_t> next{0}, done{0};
   std::atomic<int> error{0};
   double begin = now();
@@ -222,8 +222,8 @@ private:
   headrace_session_options_t arena(uint64_t budget) const {
     auto wanted = sized<headrace_session_options_t>();
     wanted.weights = HEADRACE_WEIGHTS_ARENA;
-    wanted.weight_source = options.pageCache ? HEADRACE_SOURCE_PAGE_CACHE
-                                             : HEADRACE_SOURCE_DISK;
+    wanted.weight_source =
+        options.pageCache ? HEADRACE_SOURCE_PAGE_CACHE : HEADRACE_SOURCE_DISK;
     wanted.fast_memory_bytes = budget;
     return wanted;
   }
@@ -360,9 +360,9 @@ llvm::Error TierBench::measure(const char *share, uint64_t budget) {
   if (!level)
     return level.takeError();
   if (decoder.digest != digest)
-    return llvm::createStringError(
-        "%s: with %" PRIu64 " bytes of fast memory the logits differ",
-        options.package.c_str(), budget);
+    return llvm::createStringError("%s: with %" PRIu64
+                                   " bytes of fast memory the logits differ",
+                                   options.package.c_str(), budget);
   Usage moved = *after - *before;
   if (compute == 0)
     compute = *seconds;
@@ -378,8 +378,8 @@ llvm::Error TierBench::measure(const char *share, uint64_t budget) {
       bestMisses += misses;
       references += all.size() - from;
       uint64_t mine = moved.misses + moved.prefetches;
-      bestBytes -= std::min(bestBytes, (mine - std::min(mine, misses)) *
-                                           pool.slotBytes);
+      bestBytes -=
+          std::min(bestBytes, (mine - std::min(mine, misses)) * pool.slotBytes);
     }
   double tokens = double(options.decodeTokens);
   double bound = std::max(compute, double(bestBytes) / *rate);
@@ -430,7 +430,8 @@ llvm::Error TierBench::run() {
     return error;
   if (llvm::Error error = learn())
     return error;
-  printf("%s: %" PRIu64 " tokens drawn after %zu, %u threads, weights from %s\n",
+  printf("%s: %" PRIu64
+         " tokens drawn after %zu, %u threads, weights from %s\n",
          options.package.c_str(), uint64_t(options.decodeTokens),
          options.prompt.size(), headrace_device_thread_count(device.get()),
          options.pageCache ? "the page cache" : "the disk");
