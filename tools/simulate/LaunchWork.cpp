@@ -72,16 +72,31 @@ LaunchWork::LaunchWork(const abi::Manifest &manifest) : manifest(manifest) {
     }
     weights.push_back(size);
   }
-  for (const abi::Entry *entry : *manifest.entries())
-    for (const abi::Launch *launch : *entry->launches())
+  auto findRouted = [&](const auto &launches) {
+    for (const abi::Launch *launch : launches)
       if (launch->grid_kind() == abi::GridKind::per_routed) {
         routedPicks = launch->grid_block();
         routedExperts = launch->grid_limit();
       }
+  };
+  for (const abi::Entry *entry : *manifest.entries()) {
+    findRouted(*entry->launches());
+    if (entry->classes())
+      for (const abi::StepClass *one : *entry->classes())
+        findRouted(*one->launches());
+  }
+}
+
+std::string LaunchWork::nameOf(const abi::Launch &launch) const {
+  return launch.kind() == abi::LaunchKind::matmul
+             ? "matmul"
+             : manifest.kernels()->Get(launch.kernel())->name()->str();
 }
 
 uint32_t LaunchWork::slotsOf(const abi::Launch &launch,
                              uint32_t operand) const {
+  if (launch.kind() == abi::LaunchKind::matmul)
+    return 1;
   const auto *slots = manifest.kernels()->Get(launch.kernel())->weight_slots();
   return slots && operand < slots->size() ? slots->Get(operand) : 1;
 }
@@ -106,11 +121,12 @@ bool LaunchWork::hasRole(const abi::Launch &launch, const char *role) const {
 
 KernelWork LaunchWork::of(const abi::Launch &launch, const StepShape &shape,
                           double active, double share) const {
-  const abi::Kernel *kernel = manifest.kernels()->Get(launch.kernel());
   KernelWork work;
-  work.name = kernel->name()->str();
-  work.level = "dram";
-  const bool embeds = kernel->family()->string_view() == "embed";
+  work.name = nameOf(launch);
+  const bool embeds =
+      launch.kind() == abi::LaunchKind::kernel &&
+      manifest.kernels()->Get(launch.kernel())->family()->string_view() ==
+          "embed";
   const double rows = double(
       hasRole(launch, HEADRACE_ROLE_LOGITS) ? shape.outputs : shape.tokens);
   for (uint32_t i = 0; i < launch.weights()->size(); ++i) {

@@ -47,9 +47,12 @@ public:
   /// the share of the rows' picks that fell on them; neither is looked at for
   /// other launches. Bytes are those of weights and of the cache, each
   /// read once; activations stay in the processor's caches and are not counted.
+  /// The level is the caller's to fill in.
   KernelWork of(const abi::Launch &launch, const StepShape &shape,
                 double active, double share = 1) const;
 
+  /// The kernel's name; a product of the driver's library has none of ours.
+  std::string nameOf(const abi::Launch &launch) const;
   /// Whether a launch reads experts that the step's routing chooses.
   bool isRouted(const abi::Launch &launch) const;
   /// Consecutive slots of the launch's weight operand `operand`.

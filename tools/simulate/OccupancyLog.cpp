@@ -20,9 +20,7 @@ uint64_t Occupancy::peak() const {
   return most;
 }
 
-OccupancyLog::OccupancyLog(const abi::Manifest &manifest,
-                           const abi::Entry &entry)
-    : manifest(manifest) {
+OccupancyLog::OccupancyLog(const abi::Manifest &manifest) : manifest(manifest) {
   const abi::Plan *plan = manifest.plan();
   empty.parts = {"resident weights", "activations",  "key-value cache",
                  "scratch",          "slots in use", "slots arriving"};
@@ -36,19 +34,28 @@ OccupancyLog::OccupancyLog(const abi::Manifest &manifest,
     empty.capacity = plan->budget() ? plan->budget() : level.arena_bytes();
     scratchBytes = uint64_t(plan->workers()) * plan->worker_bytes();
   }
+}
+
+void OccupancyLog::findLives(const Launches &launches) {
+  if (known == &launches)
+    return;
+  known = &launches;
+  weightBytes = 0;
   // A buffer lives from the first launch that names it to the last.
   const size_t buffers = manifest.buffers()->size();
   first.assign(buffers, UINT32_MAX);
   last.assign(buffers, 0);
   std::set<uint32_t> blobs;
-  for (uint32_t i = 0; i < entry.launches()->size(); ++i) {
-    const abi::Launch &launch = *entry.launches()->Get(i);
+  for (uint32_t i = 0; i < launches.size(); ++i) {
+    const abi::Launch &launch = *launches.Get(i);
     for (uint32_t buffer : *launch.buffers()) {
       first[buffer] = std::min(first[buffer], i);
       last[buffer] = std::max(last[buffer], i);
     }
     const auto *slots =
-        manifest.kernels()->Get(launch.kernel())->weight_slots();
+        launch.kind() == abi::LaunchKind::matmul
+            ? nullptr
+            : manifest.kernels()->Get(launch.kernel())->weight_slots();
     for (uint32_t j = 0; j < launch.weights()->size(); ++j)
       for (uint32_t k = 0; k < (slots && j < slots->size() ? slots->Get(j) : 1);
            ++k) {
@@ -72,9 +79,11 @@ uint64_t OccupancyLog::liveBytes(uint32_t launch) const {
   return sum;
 }
 
-void OccupancyLog::begin(double time, const StepShape &shape) {
+void OccupancyLog::begin(double time, const StepShape &shape,
+                         const Launches &launches) {
+  findLives(launches);
   start = time;
-  launches.clear();
+  uses.clear();
   cacheBytes = 0;
   if (const abi::KvCache *kv = manifest.kv()) {
     const uint64_t positions = shape.context + shape.tokens / shape.sequences;
@@ -85,7 +94,7 @@ void OccupancyLog::begin(double time, const StepShape &shape) {
 }
 
 void OccupancyLog::launch(double time, uint32_t launch) {
-  launches.push_back({time, liveBytes(launch)});
+  uses.push_back({time, liveBytes(launch)});
 }
 
 void OccupancyLog::fetch(size_t transfer, uint32_t pool, bool wasFull) {
@@ -105,7 +114,7 @@ std::vector<Occupancy> OccupancyLog::end(const Engine &engine) {
   change(start, kScratch, int64_t(scratchBytes));
   change(start, kUsed, usedBytes);
   int64_t live = 0;
-  for (const Launch &one : launches) {
+  for (const Use &one : uses) {
     change(one.time, kActivations, int64_t(one.bytes) - live);
     live = int64_t(one.bytes);
   }

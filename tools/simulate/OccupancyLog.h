@@ -14,9 +14,12 @@ namespace headrace::simulate {
 /// those of the engine.
 class OccupancyLog {
 public:
-  OccupancyLog(const abi::Manifest &manifest, const abi::Entry &entry);
+  using Launches = flatbuffers::Vector<flatbuffers::Offset<abi::Launch>>;
 
-  void begin(double time, const StepShape &shape);
+  explicit OccupancyLog(const abi::Manifest &manifest);
+
+  /// A step that runs these launches begins.
+  void begin(double time, const StepShape &shape, const Launches &launches);
   /// A launch begins: the buffers in use are those that live through it.
   void launch(double time, uint32_t launch);
   /// A transfer to a slot of `pool` was queued; the slot held another bundle
@@ -35,7 +38,7 @@ private:
     kArriving,
     kParts
   };
-  struct Launch {
+  struct Use {
     double time;
     uint64_t bytes;
   };
@@ -45,15 +48,17 @@ private:
     bool wasFull;
   };
   uint64_t liveBytes(uint32_t launch) const;
+  void findLives(const Launches &launches);
 
   const abi::Manifest &manifest;
+  const Launches *known = nullptr;   ///< Whose lives these are:
   std::vector<uint32_t> first, last; ///< By buffer: its launches.
   Occupancy empty;                   ///< Level, capacity, parts.
   uint64_t weightBytes = 0, scratchBytes = 0;
   int64_t usedBytes = 0; ///< Of slots, but for what `fetches` does to them.
   double start = 0;
   uint64_t cacheBytes = 0;
-  std::vector<Launch> launches;
+  std::vector<Use> uses;      ///< Of buffers, by launch.
   std::vector<Fetch> fetches; ///< Of this step, and under way before it.
 };
 

@@ -61,23 +61,46 @@ struct PackageSimulator::State {
         uint32_t entryIndex, std::string source, Routing routing)
       : manifest(manifest), plan(manifest.plan()), machine(machine),
         entry(*manifest.entries()->Get(entryIndex)), work(manifest),
-        engine(machine), log(manifest, entry), source(std::move(source)),
+        engine(machine), log(manifest), source(std::move(source)),
         routing(std::move(routing)) {
-    level = plan ? manifest.levels()->Get(plan->fast_level())->name()->str()
-                 : "dram";
-    if (!plan)
+    if (!plan) {
+      // Mapped weights are where kernels read from: a processor's memory, or
+      // that of an accelerator.
+      const std::string &fastest = machine.levels.front().name;
+      level = "dram";
+      for (const Machine::Level &one : machine.levels)
+        if (!machine.link(level, fastest) && machine.link(one.name, fastest))
+          level = one.name;
       return;
+    }
+    level = manifest.levels()->Get(plan->fast_level())->name()->str();
     for (const abi::Pool *pool : *plan->pools()) {
       pools.emplace_back();
       pools.back().slots.resize(pool->slots());
     }
-    if (entry.steps())
+  }
+
+  /// Takes the launches for a step of that shape: those of a processor, or of
+  /// the smallest class of a GPU's that has room for it.
+  void select(const StepShape &shape) {
+    launches = entry.launches();
+    schedule = entry.steps();
+    if (launches->size() == 0 && entry.classes())
+      for (const abi::StepClass *one : *entry.classes()) {
+        launches = one->launches();
+        schedule = one->steps();
+        if (shape.tokens <= one->max_tokens() &&
+            shape.sequences <= one->max_sequences())
+          break;
+      }
+    if (schedule && !haveCaches)
       makeCaches();
   }
 
   void makeCaches() {
+    haveCaches = true;
     std::vector<std::vector<uint32_t>> experts(pools.size());
-    for (const abi::Step *step : *entry.steps())
+    for (const abi::Step *step : *schedule)
       if (step->kind() == abi::StepKind::routed) {
         const uint32_t pool = plan->bundles()->Get(step->bundle())->pool();
         pools[pool].groups.push_back(step->bundle());
@@ -134,8 +157,7 @@ struct PackageSimulator::State {
 
   void run(uint32_t launch, const StepShape &shape, double active,
            double share) {
-    KernelWork kernel =
-        work.of(*entry.launches()->Get(launch), shape, active, share);
+    KernelWork kernel = work.of(*launches->Get(launch), shape, active, share);
     kernel.level = level;
     log.launch(engine.now(), launch);
     engine.run(kernel);
@@ -185,12 +207,8 @@ struct PackageSimulator::State {
         fetch(bundleOf(decisions[issued], next), decisions[issued].slot);
       uint32_t end = computed;
       if (computed < count) {
-        const std::string who =
-            manifest.kernels()
-                ->Get(entry.launches()->Get(step.launch())->kernel())
-                ->name()
-                ->str();
-        wait(pool.slots[decisions[computed].slot], who);
+        wait(pool.slots[decisions[computed].slot],
+             work.nameOf(*launches->Get(step.launch())));
         for (end = computed + 1; end < std::min(issued, count) &&
                                  arrived(pool.slots[decisions[end].slot]);)
           ++end;
@@ -204,15 +222,15 @@ struct PackageSimulator::State {
   }
 
   void runSchedule(const StepShape &shape) {
-    if (!entry.steps()) {
+    if (!schedule) {
       const uint64_t active =
           expectedDistinct(shape.tokens, work.picks(), work.experts());
-      for (uint32_t i = 0; i < entry.launches()->size(); ++i)
+      for (uint32_t i = 0; i < launches->size(); ++i)
         run(i, shape, double(active), 1);
       return;
     }
     uint32_t layer = 0;
-    for (const abi::Step *step : *entry.steps())
+    for (const abi::Step *step : *schedule)
       switch (step->kind()) {
       case abi::StepKind::launch:
         run(step->launch(), shape, double(work.experts()), 1);
@@ -235,6 +253,10 @@ struct PackageSimulator::State {
   const abi::Plan *const plan;
   const Machine &machine;
   const abi::Entry &entry;
+  /// Of the step that runs.
+  const OccupancyLog::Launches *launches = nullptr;
+  const flatbuffers::Vector<flatbuffers::Offset<abi::Step>> *schedule = nullptr;
+  bool haveCaches = false;
   LaunchWork work;
   Engine engine;
   OccupancyLog log;
@@ -266,7 +288,8 @@ Simulation PackageSimulator::step(const StepShape &shape) {
       hits += pool.cache->Count().hits;
       misses += pool.cache->Count().misses;
     }
-  s.log.begin(begin, shape);
+  s.select(shape);
+  s.log.begin(begin, shape, *s.launches);
   s.runSchedule(shape);
   ++s.steps;
 
