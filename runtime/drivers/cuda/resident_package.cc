@@ -150,8 +150,8 @@ Status ResidentPackage::FindKernel(uint32_t index, Kernel *out) {
   HEADRACE_RETURN_IF_ERROR(device->Check(result, "finding a kernel"));
   out->threads = needs->threads();
   out->shared_bytes = needs->shared_bytes();
-  if (!needs->shared_bytes())
-    return Status();
+  // Also for none: it makes the driver load the function now, and not in the
+  // middle of a capture.
   return device->Check(device->Api().cuFuncSetAttribute(
                            out->function, kCuFunctionMaxDynamicSharedSizeBytes,
                            static_cast<int>(needs->shared_bytes())),

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Materialise: from a weight's type and sources to the bytes of its blob.
+#include "tools/gpu-suite/materialize.h"
+
+#include "compiler/package/PackWeight.h"
+#include "runtime/abi/package_format.h"
+#include "runtime/abi/package_generated.h"
+
+#include <atomic>
+#include <cstring>
+#include <fcntl.h>
+#include <fstream>
+#include <functional>
+#include <mutex>
+#include <sys/mman.h>
+#include <thread>
+#include <unistd.h>
+
+namespace headrace::suite {
+namespace {
+
+/// A file of a known size, mapped for writing.
+class MappedFile {
+public:
+  ~MappedFile() {
+    if (data)
+      munmap(data, bytes);
+    if (descriptor >= 0)
+      close(descriptor);
+  }
+  Failure Create(const std::string &path, uint64_t size) {
+    bytes = size;
+    descriptor = open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC, 0644);
+    if (descriptor < 0 || ftruncate(descriptor, static_cast<off_t>(size)) != 0)
+      return path + ": cannot be written: " + std::strerror(errno);
+    void *memory =
+        mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+    if (memory == MAP_FAILED)
+      return path + ": cannot be mapped: " + std::strerror(errno);
+    data = static_cast<uint8_t *>(memory);
+    return Failure();
+  }
+  uint8_t *data = nullptr;
+
+private:
+  uint64_t bytes = 0;
+  int descriptor = -1;
+};
+
+/// Runs `work` for 0 to `count` - 1 on some threads; the first failure.
+Failure ForEach(size_t count, unsigned threads,
+                const std::function<Failure(size_t)> &work) {
+  std::atomic<size_t> next{0};
+  std::mutex mutex;
+  Failure first;
+  auto run = [&] {
+    for (size_t i = next++; i < count; i = next++) {
+      Failure failure = work(i);
+      if (failure.empty())
+        continue;
+      std::lock_guard<std::mutex> lock(mutex);
+      if (first.empty())
+        first = failure;
+      next = count;
+    }
+  };
+  std::vector<std::thread> others;
+  for (unsigned i = 1; i < threads; ++i)
+    others.emplace_back(run);
+  run();
+  for (std::thread &other : others)
+    other.join();
+  return first;
+}
+
+/// tensor<8x64x32xbf16, #flow.panels<columns = 32, pack = 2, halves = 2>>
+struct WeightType {
+  std::vector<int64_t> shape;
+  std::string packing; // "panels" or empty
+  int64_t columns = 0, pack = 0, halves = 1;
+
+  int64_t Elements() const { // of one slot
+    int64_t count = 1;
+    for (size_t i = shape.size() > 2 ? 1 : 0; i < shape.size(); ++i)
+      count *= shape[i];
+    return count;
+  }
+};
+
+bool ParseType(const std::string &text, WeightType *out) {
+  const std::string prefix = "tensor<";
+  if (text.compare(0, prefix.size(), prefix) != 0)
+    return false;
+  const char *at = text.c_str() + prefix.size();
+  while (*at >= '0' && *at <= '9') {
+    char *end = nullptr;
+    out->shape.push_back(std::strtoll(at, &end, 10));
+    if (*end != 'x')
+      return false;
+    at = end + 1;
+  }
+  if (std::strncmp(at, "bf16", 4) != 0 || out->shape.empty())
+    return false;
+  auto field = [&](const char *name, int64_t *value) {
+    const size_t found = text.find(std::string(name) + " = ");
+    if (found != std::string::npos)
+      *value = std::atoll(text.c_str() + found + std::strlen(name) + 3);
+  };
+  if (text.find("#flow.panels") != std::string::npos)
+    out->packing = "panels";
+  field("columns", &out->columns);
+  field("pack", &out->pack);
+  field("halves", &out->halves);
+  return !out->packing.empty() || at[4] == '>';
+}
+
+/// Elements [begin, begin + count) of the tensors that a weight is made of.
+Failure Gather(const WeightPlan &plan, const SlotSource &source, uint64_t begin,
+               uint64_t count, uint16_t *out) {
+  uint64_t at = 0;
+  for (const SlotSource::Range &range : source.ranges) {
+    const uint64_t elements = range.bytes / 2;
+    const uint64_t from = std::max(at, begin);
+    const uint64_t to = std::min(at + elements, begin + count);
+    if (from < to) {
+      uint64_t offset = range.offset + (from - at) * 2;
+      uint64_t left = to - from;
+      uint16_t *target = out + (from - begin);
+      for (const SynthTensor &tensor : plan.tensors) {
+        if (tensor.file != range.file || offset < tensor.offset ||
+            offset >= tensor.offset + tensor.elements * 2 || left == 0)
+          continue;
+        const uint64_t first = (offset - tensor.offset) / 2;
+        const uint64_t here = std::min(left, tensor.elements - first);
+        FillSynth(tensor, first, here, target);
+        target += here;
+        offset += here * 2;
+        left -= here;
+      }
+      if (left)
+        return "weight '" + source.weight + "': no tensor at byte " +
+               std::to_string(offset) + " of " + range.file;
+    }
+    at += elements;
+  }
+  if (at < begin + count)
+    return "weight '" + source.weight + "': its sources hold " +
+           std::to_string(at) + " elements, expected " +
+           std::to_string(begin + count);
+  return Failure();
+}
+
+/// Writes the packed bytes of one slot.
+Failure Pack(const SlotSource &source, const WeightType &type,
+             const uint16_t *logical, uint8_t *out, uint64_t bytes) {
+  const auto *from = reinterpret_cast<const char *>(logical);
+  auto *to = reinterpret_cast<char *>(out);
+  const int64_t in = type.shape.back();
+  const int64_t rows = type.Elements() / in;
+  uint64_t written = 0;
+  if (type.packing == "panels") {
+    const PanelShape shape = {rows,         in,        2,
+                              type.columns, type.pack, type.halves};
+    written = static_cast<uint64_t>(shape.panels() * shape.panelBytes());
+    for (int64_t i = 0; i < shape.panels() && written <= bytes; ++i)
+      packPanel(shape, from, i, to + i * shape.panelBytes());
+  } else {
+    written = static_cast<uint64_t>(type.Elements()) * 2;
+    if (written <= bytes)
+      std::memcpy(to, from, written);
+  }
+  if (written != bytes)
+    return "weight '" + source.weight + "': " + std::to_string(written) +
+           " bytes of " + source.type + ", but the package has " +
+           std::to_string(bytes);
+  return Failure();
+}
+
+Failure ReadFile(const std::string &path, std::vector<char> *out) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file)
+    return path + ": cannot be read";
+  out->assign(std::istreambuf_iterator<char>(file),
+              std::istreambuf_iterator<char>());
+  return Failure();
+}
+
+} // namespace
+
+Failure Materialize(const std::string &skeleton, const WeightPlan &plan,
+                    unsigned threads, const std::string &path) {
+  std::vector<char> bytes;
+  if (Failure failure = ReadFile(skeleton, &bytes); !failure.empty())
+    return failure;
+  headrace_package_header_t header;
+  if (bytes.size() < sizeof(header))
+    return skeleton + ": is no package";
+  std::memcpy(&header, bytes.data(), sizeof(header));
+  const auto *at =
+      reinterpret_cast<const uint8_t *>(bytes.data()) + sizeof(header);
+  if (std::memcmp(header.magic, HEADRACE_PACKAGE_MAGIC, 8) != 0 ||
+      header.manifest_bytes > bytes.size() - sizeof(header))
+    return skeleton + ": is no package";
+  // In memory of its own, which is aligned.
+  std::vector<uint64_t> words((header.manifest_bytes + 7) / 8);
+  std::memcpy(words.data(), at, header.manifest_bytes);
+  flatbuffers::Verifier verifier(
+      reinterpret_cast<const uint8_t *>(words.data()), header.manifest_bytes);
+  if (!abi::VerifyManifestBuffer(verifier))
+    return skeleton + ": has no manifest";
+  const abi::Manifest &manifest = *abi::GetManifest(words.data());
+
+  MappedFile file;
+  if (Failure failure = file.Create(path, header.file_bytes); !failure.empty())
+    return failure;
+  std::memcpy(file.data, bytes.data(),
+              std::min<uint64_t>(bytes.size(), header.file_bytes));
+
+  return ForEach(manifest.weights()->size(), threads, [&](size_t index) {
+    const abi::Weight &weight =
+        *manifest.weights()->Get(static_cast<uint32_t>(index));
+    const std::string slot = weight.name()->str();
+    const size_t bracket = slot.rfind('[');
+    const std::string name = slot.substr(0, bracket);
+    const uint64_t expert =
+        bracket == std::string::npos
+            ? 0
+            : std::strtoull(slot.c_str() + bracket + 1, nullptr, 10);
+    const SlotSource *source = nullptr;
+    for (const SlotSource &one : plan.weights)
+      if (one.weight == name)
+        source = &one;
+    if (!source)
+      return skeleton + ": nothing is said of weight '" + name + "'";
+    WeightType type;
+    if (!ParseType(source->type, &type))
+      return skeleton + ": weight '" + name + "': unknown type " + source->type;
+    if (weight.blob() >= manifest.blobs()->size())
+      return skeleton + ": weight '" + name + "' has no blob";
+    const abi::Blob &blob = *manifest.blobs()->Get(weight.blob());
+    if (blob.offset() > header.file_bytes ||
+        blob.bytes() > header.file_bytes - blob.offset())
+      return skeleton + ": weight '" + name + "' lies outside of the file";
+    const auto elements = static_cast<uint64_t>(type.Elements());
+    std::vector<uint16_t> logical(elements);
+    if (Failure failure =
+            Gather(plan, *source, expert * elements, elements, logical.data());
+        !failure.empty())
+      return failure;
+    return Pack(*source, type, logical.data(), file.data + blob.offset(),
+                blob.bytes());
+  });
+}
+
+Failure WriteCheckpointFile(const WeightPlan &plan, const std::string &name,
+                            unsigned threads, const std::string &path) {
+  std::vector<const SynthTensor *> tensors;
+  uint64_t bytes = 0;
+  for (const SynthTensor &tensor : plan.tensors)
+    if (tensor.file == name) {
+      tensors.push_back(&tensor);
+      bytes = std::max(bytes, tensor.offset + tensor.elements * 2);
+    }
+  if (tensors.empty())
+    return name + ": the plan has no such file";
+  MappedFile file;
+  if (Failure failure = file.Create(path, bytes); !failure.empty())
+    return failure;
+  return ForEach(tensors.size(), threads, [&](size_t i) {
+    FillSynth(*tensors[i], 0, tensors[i]->elements,
+              reinterpret_cast<uint16_t *>(file.data + tensors[i]->offset));
+    return Failure();
+  });
+}
+
+} // namespace headrace::suite

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Model check: the decoder, block by block.
+#include "tools/gpu-suite/model_check.h"
+
+#include "compiler/reference/ops/Dense.h"
+#include "compiler/reference/ops/Rope.h"
+#include "compiler/reference/ops/Routing.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace headrace::suite {
+
+using reference::Element;
+using reference::Matrix;
+using reference::Rows;
+
+Failure ModelReference::Open(const SuiteEntry &described,
+                             const WeightPlan &weights) {
+  entry = described;
+  plan = &weights;
+  layers = entry.Number("layers");
+  hidden = entry.Number("hidden");
+  intermediate = entry.Number("intermediate");
+  heads = entry.Number("heads");
+  kv_heads = entry.Number("kv_heads");
+  head_dim = entry.Number("head_dim");
+  vocabulary = entry.Number("vocabulary");
+  experts = entry.Number("experts");
+  slots = entry.Number("slots");
+  tied = entry.Number("tied") != 0;
+  query_norm = entry.Number("query_norm") != 0;
+  eps = static_cast<float>(entry.Real("eps", 1e-5));
+  theta = entry.Real("theta", 1e4);
+  if (layers < 1 || hidden < 1 || heads < 1 || kv_heads < 1 || head_dim < 1 ||
+      vocabulary < 1)
+    return entry.Text("name") + ": sizes are missing";
+  Restart();
+  return Failure();
+}
+
+void ModelReference::Restart() {
+  cache =
+      reference::KvCache::empty(layers, kv_heads, head_dim, Element::BF16, 1);
+  length = 0;
+}
+
+std::vector<float> ModelReference::Values(const std::string &name) {
+  const SynthTensor *tensor = plan->Find(name);
+  if (!tensor) {
+    if (missing.empty())
+      missing = entry.Text("name") + ": no tensor '" + name + "'";
+    return std::vector<float>();
+  }
+  return SynthValues(*tensor, 0, tensor->elements);
+}
+
+/// Inputs of a product are rounded once, to the weights' type.
+Rows ModelReference::Product(Matrix x, const std::string &name, int64_t out) {
+  const std::vector<float> weight = Values(name + ".weight");
+  if (weight.size() != static_cast<size_t>(out * x.width)) {
+    if (missing.empty())
+      missing = entry.Text("name") + ": '" + name + "' has another size";
+    return Rows(x.rows, out);
+  }
+  return reference::linear(x, {weight.data(), out, x.width}, nullptr,
+                           Element::BF16);
+}
+
+Rows ModelReference::Norm(Matrix x, const std::string &name) {
+  const std::vector<float> weight = Values(name + ".weight");
+  if (weight.size() != static_cast<size_t>(x.width)) {
+    if (missing.empty())
+      missing = entry.Text("name") + ": '" + name + "' has another size";
+    return Rows(x.rows, x.width);
+  }
+  return reference::norm(reference::NormKind::Rms, x, weight.data(), nullptr,
+                         eps);
+}
+
+static void AddTo(Rows *sum, const Rows &addend) {
+  for (size_t i = 0; i < sum->values.size(); ++i)
+    sum->values[i] += addend.values[i];
+}
+
+Rows ModelReference::Attend(Matrix x, int64_t layer) {
+  const std::string prefix =
+      "model.layers." + std::to_string(layer) + ".self_attn.";
+  Rows q = Product(x, prefix + "q_proj", heads * head_dim);
+  Rows k = Product(x, prefix + "k_proj", kv_heads * head_dim);
+  const Rows v = Product(x, prefix + "v_proj", kv_heads * head_dim);
+  if (query_norm) {
+    q = Norm(q, prefix + "q_norm");
+    k = Norm(k, prefix + "k_norm");
+  }
+  reference::RopeTable rope;
+  rope.dim = head_dim;
+  rope.theta = theta;
+  q = reference::rope(q, positions, heads, rope);
+  k = reference::rope(k, positions, kv_heads, rope);
+  reference::AttentionOptions options;
+  options.layer = layer;
+  options.heads = heads;
+  options.scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
+  const Rows mixed =
+      reference::attention(q, k, v, cache, positions, sequences, options);
+  return Product(mixed, prefix + "o_proj", hidden);
+}
+
+Rows ModelReference::Network(Matrix x, const std::string &prefix,
+                             int64_t width) {
+  const Rows gate = Product(x, prefix + ".gate_proj", width);
+  const Rows up = Product(x, prefix + ".up_proj", width);
+  return Product(reference::glu(reference::Activation::Silu, gate, up),
+                 prefix + ".down_proj", hidden);
+}
+
+Rows ModelReference::Experts(Matrix x, const std::string &prefix,
+                             std::vector<float> *margins) {
+  const std::vector<float> router = Values(prefix + ".gate.weight");
+  if (router.size() != static_cast<size_t>(experts * hidden)) {
+    if (missing.empty())
+      missing = entry.Text("name") + ": no router " + prefix;
+    return Rows(x.rows, hidden);
+  }
+  const Rows scores = reference::squash(
+      reference::SquashKind::Softmax,
+      reference::linear(x, {router.data(), experts, hidden}, nullptr));
+  const std::vector<float> found = reference::selectionMargins(slots, scores);
+  for (size_t i = 0; i < found.size(); ++i)
+    (*margins)[i] = std::min((*margins)[i], found[i]);
+  const reference::Routing routing = reference::weigh(
+      reference::select(slots, scores), scores, reference::WeighNorm::None);
+  Rows sum(x.rows, hidden);
+  for (int64_t t = 0; t < x.rows; ++t)
+    for (int64_t slot = 0; slot < slots; ++slot) {
+      const auto at = static_cast<size_t>(t * slots + slot);
+      const Rows one = Network(
+          {x.row(t), 1, hidden},
+          prefix + ".experts." + std::to_string(routing.selection.experts[at]),
+          intermediate);
+      for (int64_t c = 0; c < hidden; ++c)
+        sum.row(t)[c] +=
+            routing.weights[at] * one.values[static_cast<size_t>(c)];
+    }
+  return sum;
+}
+
+Failure ModelReference::Step(const std::vector<int32_t> &tokens,
+                             std::vector<float> *logits,
+                             std::vector<float> *out_margins) {
+  const auto count = static_cast<int64_t>(tokens.size());
+  positions.clear();
+  for (int64_t i = 0; i < count; ++i)
+    positions.push_back(static_cast<int32_t>(length + i));
+  sequences = {0, static_cast<int32_t>(count)};
+  out_margins->assign(tokens.size(), INFINITY);
+
+  const std::vector<float> table = Values("model.embed_tokens.weight");
+  if (!missing.empty())
+    return missing;
+  Rows x = reference::embed(tokens, {table.data(), vocabulary, hidden});
+  for (int64_t layer = 0; layer < layers && missing.empty(); ++layer) {
+    const std::string prefix = "model.layers." + std::to_string(layer);
+    AddTo(&x, Attend(Norm(x, prefix + ".input_layernorm"), layer));
+    const Rows normed = Norm(x, prefix + ".post_attention_layernorm");
+    AddTo(&x, experts ? Experts(normed, prefix + ".mlp", out_margins)
+                      : Network(normed, prefix + ".mlp", intermediate));
+  }
+  const Rows last =
+      Product(Norm(x, "model.norm"), tied ? "model.embed_tokens" : "lm_head",
+              vocabulary);
+  if (!missing.empty())
+    return missing;
+  length += count;
+  *logits = last.values;
+  return Failure();
+}
+
+} // namespace headrace::suite

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Numerics: layers row by row, models token by token.
+#include "tools/gpu-suite/numerics.h"
+
+#include "tools/gpu-suite/layer_check.h"
+#include "tools/gpu-suite/model_check.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <random>
+
+namespace headrace::suite {
+namespace {
+
+/// Of the norm of a result; issue 3 asks for it of bfloat16 paths.
+constexpr double kMostError = 1e-2;
+/// Rows of a layer that the plain reference works out for each number of
+/// tokens.
+constexpr int64_t kCheckedRows = 3;
+/// Tokens whose experts are a matter of rounding are passed over, as long as
+/// they are few.
+constexpr float kLeastMargin = 1e-4f;
+constexpr double kMostPassedOver = 0.05;
+
+std::vector<float> RandomRows(std::mt19937_64 *random, int64_t count) {
+  std::normal_distribution<float> normal;
+  std::vector<float> rows(static_cast<size_t>(count));
+  for (float &value : rows)
+    value = normal(*random);
+  return rows;
+}
+
+std::vector<int32_t> RandomTokens(std::mt19937_64 *random, int64_t count,
+                                  int64_t vocabulary) {
+  std::vector<int32_t> tokens(static_cast<size_t>(count));
+  for (int32_t &token : tokens)
+    token =
+        static_cast<int32_t>((*random)() % static_cast<uint64_t>(vocabulary));
+  return tokens;
+}
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+Failure TooFar(int64_t tokens, double error) {
+  char text[120];
+  std::snprintf(text, sizeof(text),
+                "%lld tokens: relative error %.3g, at most %.3g is right",
+                static_cast<long long>(tokens), error, kMostError);
+  return text;
+}
+
+Failure CheckLayer(const SuiteEntry &entry, const WeightPlan &plan,
+                   Loaded &loaded, std::mt19937_64 *random) {
+  LayerReference reference;
+  if (Failure failure = reference.Open(entry, plan); !failure.empty())
+    return failure;
+  for (int64_t tokens : entry.Numbers("tokens")) {
+    const std::vector<float> x =
+        RandomRows(random, tokens * reference.Hidden());
+    std::vector<float> y(x.size());
+    double error = 0;
+    Failure failure =
+        loaded.Invoke("layer", static_cast<uint32_t>(tokens), x, &y);
+    if (failure.empty())
+      failure = reference.Compare(x, y, kCheckedRows, &error);
+    if (!failure.empty())
+      return std::to_string(tokens) + " tokens: " + failure;
+    if (!(error <= kMostError))
+      return TooFar(tokens, error);
+    std::printf("{\"name\": \"%s\", \"what\": \"layer\", \"tokens\": %lld, "
+                "\"error\": %.6g}\n",
+                entry.Text("name").c_str(), static_cast<long long>(tokens),
+                error);
+  }
+  return Failure();
+}
+
+/// A sequence of the session that is fed in parts.
+class Fed {
+public:
+  Failure Open(headrace_session_t *session) {
+    headrace_sequence_t *raw = nullptr;
+    Outcome outcome(headrace_sequence_create(session, &raw));
+    sequence.reset(raw);
+    return outcome.failure;
+  }
+  /// Rows of logits of all tokens, or of the last one.
+  Failure Feed(headrace_session_t *session, const int32_t *tokens, size_t count,
+               bool all, std::vector<float> *logits, int64_t vocabulary) {
+    headrace_step_item_t item = {};
+    item.sequence = sequence.get();
+    item.tokens = tokens;
+    item.token_count = count;
+    item.logits = all ? HEADRACE_LOGITS_ALL : HEADRACE_LOGITS_LAST;
+    headrace_step_options_t options = {};
+    options.struct_size = sizeof(options);
+    options.item_size = sizeof(item);
+    options.items = &item;
+    options.item_count = 1;
+    headrace_step_result_t result = {};
+    result.struct_size = sizeof(result);
+    Outcome outcome(headrace_session_step(session, &options, &result));
+    if (outcome.failure.empty() && logits)
+      logits->insert(logits->end(), result.logits,
+                     result.logits +
+                         result.row_count * static_cast<size_t>(vocabulary));
+    return outcome.failure;
+  }
+
+private:
+  Sequence sequence;
+};
+
+/// The same tokens in parts of each size, teacher-forced, against the
+/// reference.
+Failure CheckModel(const SuiteEntry &entry, const WeightPlan &plan,
+                   Loaded &loaded, std::mt19937_64 *random) {
+  ModelReference reference;
+  if (Failure failure = reference.Open(entry, plan); !failure.empty())
+    return failure;
+  const int64_t vocabulary = reference.Vocabulary();
+  const std::vector<int32_t> tokens =
+      RandomTokens(random, entry.Number("checked", 48), vocabulary);
+  std::vector<float> want, margins;
+  if (Failure failure = reference.Step(tokens, &want, &margins);
+      !failure.empty())
+    return failure;
+  for (int64_t part : entry.Numbers("tokens")) {
+    Fed fed;
+    if (Failure failure = fed.Open(loaded.session.get()); !failure.empty())
+      return failure;
+    std::vector<float> got;
+    for (size_t at = 0; at < tokens.size(); at += static_cast<size_t>(part)) {
+      const size_t count =
+          std::min(static_cast<size_t>(part), tokens.size() - at);
+      if (Failure failure = fed.Feed(loaded.session.get(), tokens.data() + at,
+                                     count, true, &got, vocabulary);
+          !failure.empty())
+        return failure;
+    }
+    double worst = 0;
+    size_t passed = 0;
+    for (size_t t = 0; t < tokens.size(); ++t) {
+      double difference = 0, size = 0;
+      for (size_t v = 0; v < static_cast<size_t>(vocabulary); ++v) {
+        const size_t at = t * static_cast<size_t>(vocabulary) + v;
+        if (std::isnan(got[at]))
+          return "logit " + std::to_string(v) + " of token " +
+                 std::to_string(t) + " was not written";
+        const double off =
+            static_cast<double>(got[at]) - static_cast<double>(want[at]);
+        difference += off * off;
+        size += static_cast<double>(want[at]) * static_cast<double>(want[at]);
+      }
+      // Another choice here may also change later tokens, a little.
+      if (margins[t] < kLeastMargin)
+        ++passed;
+      else
+        worst = std::max(worst, std::sqrt(difference / size));
+    }
+    if (static_cast<double>(passed) >
+        kMostPassedOver * static_cast<double>(tokens.size()))
+      return "the routing of " + std::to_string(passed) + " of " +
+             std::to_string(tokens.size()) + " tokens is a matter of rounding";
+    if (!(worst <= kMostError))
+      return TooFar(part, worst);
+    std::printf("{\"name\": \"%s\", \"what\": \"model\", \"tokens\": %lld, "
+                "\"error\": %.6g, \"passed_over\": %zu}\n",
+                entry.Text("name").c_str(), static_cast<long long>(part), worst,
+                passed);
+  }
+  return Failure();
+}
+
+Failure BenchLayer(const SuiteEntry &entry, const WeightPlan &plan,
+                   Loaded &loaded, std::mt19937_64 *random, int repeats) {
+  LayerReference reference;
+  if (Failure failure = reference.Open(entry, plan); !failure.empty())
+    return failure;
+  for (int64_t tokens : entry.Numbers("tokens")) {
+    std::vector<double> times, distinct;
+    for (int i = 0; i < repeats + 3; ++i) {
+      const std::vector<float> x =
+          RandomRows(random, tokens * reference.Hidden());
+      std::vector<float> y(x.size());
+      if (Failure failure =
+              loaded.Invoke("layer", static_cast<uint32_t>(tokens), x, &y);
+          !failure.empty())
+        return failure;
+      if (i < 3)
+        continue; // code is loaded and clocks rise
+      times.push_back(loaded.KernelSeconds());
+      // Of many tokens every expert is picked; counting it is slow.
+      distinct.push_back(tokens <= 64
+                             ? static_cast<double>(reference.DistinctExperts(x))
+                             : static_cast<double>(reference.Experts()));
+    }
+    std::printf("{\"name\": \"%s\", \"what\": \"layer\", \"tokens\": %lld, "
+                "\"seconds\": %.9g, \"least\": %.9g, \"experts\": %.6g, "
+                "\"bytes\": %.9g, \"operations\": %.9g, \"repeats\": %d}\n",
+                entry.Text("name").c_str(), static_cast<long long>(tokens),
+                Median(times), *std::min_element(times.begin(), times.end()),
+                Median(distinct), Median(distinct) * reference.ExpertBytes(),
+                reference.Operations(tokens), repeats);
+  }
+  return Failure();
+}
+
+/// Decode steps of one sequence: the whole step as the host sees it, and the
+/// kernels of it.
+Failure BenchModel(const SuiteEntry &entry, const WeightPlan &plan,
+                   Loaded &loaded, std::mt19937_64 *random, int repeats) {
+  const int64_t vocabulary = entry.Number("vocabulary");
+  uint64_t bytes = 0;
+  // What a step reads of a dense model; of experts only those it picks.
+  const double picked = entry.Number("experts")
+                            ? entry.Real("slots", 1) / entry.Real("experts", 1)
+                            : 1;
+  for (const SynthTensor &tensor : plan.tensors) {
+    const bool expert = tensor.name.find(".experts.") != std::string::npos;
+    const bool table =
+        tensor.name == "model.embed_tokens.weight" && entry.Number("tied") == 0;
+    if (!table)
+      bytes += static_cast<uint64_t>(static_cast<double>(tensor.elements) * 2 *
+                                     (expert ? picked : 1));
+  }
+  Fed fed;
+  if (Failure failure = fed.Open(loaded.session.get()); !failure.empty())
+    return failure;
+  const std::vector<int32_t> prompt = RandomTokens(random, 64, vocabulary);
+  if (Failure failure = fed.Feed(loaded.session.get(), prompt.data(),
+                                 prompt.size(), false, nullptr, vocabulary);
+      !failure.empty())
+    return failure;
+  std::vector<double> kernels, steps;
+  for (int i = 0; i < repeats + 3; ++i) {
+    const std::vector<int32_t> token = RandomTokens(random, 1, vocabulary);
+    const auto start = std::chrono::steady_clock::now();
+    if (Failure failure = fed.Feed(loaded.session.get(), token.data(), 1, false,
+                                   nullptr, vocabulary);
+        !failure.empty())
+      return failure;
+    const std::chrono::duration<double> taken =
+        std::chrono::steady_clock::now() - start;
+    if (i < 3)
+      continue;
+    steps.push_back(taken.count());
+    kernels.push_back(loaded.KernelSeconds());
+  }
+  std::printf("{\"name\": \"%s\", \"what\": \"decode step\", \"tokens\": 1, "
+              "\"seconds\": %.9g, \"kernel_seconds\": %.9g, \"bytes\": %llu, "
+              "\"repeats\": %d}\n",
+              entry.Text("name").c_str(), Median(steps), Median(kernels),
+              static_cast<unsigned long long>(bytes), repeats);
+  return Failure();
+}
+
+} // namespace
+
+Failure CheckNumerics(const SuiteEntry &entry, const WeightPlan &plan,
+                      Loaded &loaded, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  return entry.kind == "layer" ? CheckLayer(entry, plan, loaded, &random)
+         : entry.Number("checked", 48) == 0
+             ? Failure() // too large for the plain loops
+             : CheckModel(entry, plan, loaded, &random);
+}
+
+Failure Bench(const SuiteEntry &entry, const WeightPlan &plan, Loaded &loaded,
+              uint64_t seed, int repeats) {
+  std::mt19937_64 random(seed);
+  return entry.kind == "layer"
+             ? BenchLayer(entry, plan, loaded, &random, repeats)
+             : BenchModel(entry, plan, loaded, &random, repeats);
+}
+
+std::string Quoted(const std::string &text) {
+  std::string out = "\"";
+  for (char c : text) {
+    if (c == '"' || c == '\\')
+      out += '\\';
+    out += static_cast<unsigned char>(c) < ' ' ? ' ' : c;
+  }
+  return out + "\"";
+}
+
+} // namespace headrace::suite

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Runner: objects of the C interface, and failures as text.
+#include "tools/gpu-suite/runner.h"
+
+#include <cstdlib>
+#include <cstring>
+
+namespace headrace::suite {
+
+Outcome::Outcome(headrace_status_t status)
+    : code(headrace_status_code(status)) {
+  if (code != HEADRACE_STATUS_OK)
+    failure = headrace_status_message(status);
+  headrace_status_free(status);
+}
+
+namespace {
+
+template <typename T> T Sized() {
+  T value = {};
+  value.struct_size = sizeof(T);
+  return value;
+}
+
+/// Floats where the runtime takes them in place.
+class AlignedCopy {
+public:
+  explicit AlignedCopy(size_t count)
+      : bytes((count * sizeof(float) + 63) / 64 * 64),
+        data(static_cast<float *>(std::aligned_alloc(64, bytes))) {}
+  ~AlignedCopy() { std::free(data); }
+  AlignedCopy(const AlignedCopy &) = delete;
+  AlignedCopy &operator=(const AlignedCopy &) = delete;
+  const uint64_t bytes;
+  float *const data;
+};
+
+} // namespace
+
+Failure Machine::Open(const std::string &name, bool *unavailable) {
+  *unavailable = false;
+  headrace_instance_t *made = nullptr;
+  Outcome created(headrace_instance_create(nullptr, &made));
+  instance.reset(made);
+  if (!created.failure.empty())
+    return created.failure;
+  headrace_device_t *opened = nullptr;
+  headrace_status_t status = nullptr;
+  if (name == "cpu") {
+    status = headrace_device_create_cpu(instance.get(), nullptr, &opened);
+  } else if (name.compare(0, 5, "cuda:") == 0) {
+    auto options = Sized<headrace_cuda_device_options_t>();
+    options.ordinal =
+        static_cast<uint32_t>(std::strtoul(name.c_str() + 5, nullptr, 10));
+    status = headrace_device_create_cuda(instance.get(), &options, &opened);
+  } else {
+    return "unknown device '" + name + "'; expected cpu or cuda:N";
+  }
+  Outcome outcome(status);
+  device.reset(opened);
+  *unavailable = outcome.code == HEADRACE_STATUS_UNAVAILABLE;
+  if (!outcome.failure.empty())
+    return outcome.failure;
+  info = Sized<headrace_device_info_t>();
+  return Outcome(headrace_device_info(device.get(), &info)).failure;
+}
+
+Failure Loaded::Open(const Machine &machine, const std::string &path) {
+  headrace_package_t *opened = nullptr;
+  Outcome outcome(headrace_package_open(machine.instance.get(), path.c_str(),
+                                        nullptr, &opened));
+  package.reset(opened);
+  if (!outcome.failure.empty())
+    return outcome.failure;
+  info = Sized<headrace_package_info_t>();
+  if (Failure failure = Outcome(headrace_package_info(opened, &info)).failure;
+      !failure.empty())
+    return failure;
+  // The weights were made here, not carried: are they those of the compiler?
+  if (Failure failure =
+          Outcome(headrace_package_verify(opened, nullptr)).failure;
+      !failure.empty())
+    return failure;
+  auto options = Sized<headrace_session_options_t>();
+  options.timing = 1;
+  options.poison_outputs = 1;
+  options.timeout_ns = 60000000000;
+  headrace_session_t *made = nullptr;
+  Outcome created(
+      headrace_session_create(machine.device.get(), opened, &options, &made));
+  session.reset(made);
+  return created.failure;
+}
+
+Failure Loaded::Invoke(const std::string &name, uint32_t tokens,
+                       const std::vector<float> &x, std::vector<float> *y) {
+  uint32_t entry = 0;
+  if (Failure failure = Outcome(headrace_package_find_entry(
+                                    package.get(), name.c_str(), &entry))
+                            .failure;
+      !failure.empty())
+    return failure;
+  AlignedCopy in(x.size()), out(y->size());
+  std::memcpy(in.data, x.data(), x.size() * sizeof(float));
+  std::memset(out.data, 0xff, out.bytes);
+  const void *inputs[] = {in.data};
+  void *outputs[] = {out.data};
+  auto options = Sized<headrace_invoke_options_t>();
+  options.entry = entry;
+  options.tokens = tokens;
+  options.inputs = inputs;
+  options.input_bytes = &in.bytes;
+  options.input_count = 1;
+  options.outputs_data = outputs;
+  options.output_bytes = &out.bytes;
+  options.output_count = 1;
+  Outcome outcome(headrace_session_invoke(session.get(), &options));
+  std::memcpy(y->data(), out.data, y->size() * sizeof(float));
+  return outcome.failure;
+}
+
+double Loaded::KernelSeconds() const {
+  auto described = Sized<headrace_session_info_t>();
+  Outcome outcome(headrace_session_info(session.get(), &described));
+  return outcome.failure.empty()
+             ? static_cast<double>(described.kernel_ns) * 1e-9
+             : 0;
+}
+
+} // namespace headrace::suite

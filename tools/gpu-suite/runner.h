@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Runner: a package on a device, through the C interface.
+#ifndef HEADRACE_TOOLS_GPU_SUITE_RUNNER_H
+#define HEADRACE_TOOLS_GPU_SUITE_RUNNER_H
+
+#include "tools/gpu-suite/suite_file.h"
+
+#include <headrace/headrace.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace headrace::suite {
+
+template <typename T, void (*ReleaseFn)(T *)> struct Releaser {
+  void operator()(T *object) const { ReleaseFn(object); }
+};
+using Instance =
+    std::unique_ptr<headrace_instance_t,
+                    Releaser<headrace_instance_t, headrace_instance_release>>;
+using Device =
+    std::unique_ptr<headrace_device_t,
+                    Releaser<headrace_device_t, headrace_device_release>>;
+using Package =
+    std::unique_ptr<headrace_package_t,
+                    Releaser<headrace_package_t, headrace_package_release>>;
+using Session =
+    std::unique_ptr<headrace_session_t,
+                    Releaser<headrace_session_t, headrace_session_release>>;
+using Sequence =
+    std::unique_ptr<headrace_sequence_t,
+                    Releaser<headrace_sequence_t, headrace_sequence_release>>;
+
+/// Code and message of a status, which it frees.
+struct Outcome {
+  headrace_status_code_t code = HEADRACE_STATUS_OK;
+  Failure failure; // empty for success
+  explicit Outcome(headrace_status_t status);
+};
+
+/// A device by name: "cpu" or "cuda:N".
+struct Machine {
+  /// `unavailable` is set where there is no such device.
+  Failure Open(const std::string &name, bool *unavailable);
+
+  Instance instance;
+  Device device;
+  headrace_device_info_t info = {};
+};
+
+/// A package opened on a machine, timed and with poisoned outputs.
+struct Loaded {
+  Failure Open(const Machine &machine, const std::string &path);
+  /// Runs entry `name` with one input and one output of `tokens` rows.
+  Failure Invoke(const std::string &name, uint32_t tokens,
+                 const std::vector<float> &x, std::vector<float> *y);
+  /// Time of the kernels of the last run.
+  double KernelSeconds() const;
+
+  Package package;
+  Session session;
+  headrace_package_info_t info = {};
+};
+
+} // namespace headrace::suite
+
+#endif // HEADRACE_TOOLS_GPU_SUITE_RUNNER_H
