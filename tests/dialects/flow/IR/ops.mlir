@@ -107,12 +107,12 @@ func.func @counts() {
 
 // CHECK-LABEL: flow.program @experts
 flow.program @experts "routed_up" buffers 1 scratch 0 grid <per_routed, base = 1, block = 2, limit = 8> {
-// CHECK-NEXT: ^bb0(%[[TASK:.*]]: index, %{{.*}}: memref<64xi8>, %[[W:.*]]: memref<8x3x32x32x2xbf16>):
-^bb0(%task: index, %routing: memref<64xi8>, %w: memref<8x3x32x32x2xbf16>):
-  // CHECK: %[[ONE:.*]] = flow.expert %[[W]][%[[TASK]]] : memref<8x3x32x32x2xbf16> to memref<3x32x32x2xbf16>
-  %one = flow.expert %w[%task] : memref<8x3x32x32x2xbf16> to memref<3x32x32x2xbf16>
+// CHECK-NEXT: ^bb0(%[[TASK:.*]]: index, %{{.*}}: memref<64xi8>, %[[W:.*]]: memref<8x6x32x32x2xbf16>):
+^bb0(%e: index, %routing: memref<64xi8>, %w: memref<8x6x32x32x2xbf16>):
+  // CHECK: %[[ONE:.*]] = flow.expert %[[W]][%[[TASK]]] : memref<8x6x32x32x2xbf16> to memref<6x32x32x2xbf16>
+  %one = flow.expert %w[%e] : memref<8x6x32x32x2xbf16> to memref<6x32x32x2xbf16>
   // CHECK: flow.prefetch %[[ONE]][%[[TASK]]] bytes 4096
-  flow.prefetch %one[%task] bytes 4096 : memref<3x32x32x2xbf16>
+  flow.prefetch %one[%e] bytes 4096 : memref<6x32x32x2xbf16>
 }
 
 // CHECK-LABEL: func.func @load
