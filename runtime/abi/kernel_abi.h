@@ -79,8 +79,8 @@ typedef enum headrace_cpu_feature_e {
  *   page[layer][kv head]{ K block, V block }
  * K block: the panels of a product whose columns are the 32 positions:
  *   [head_dim / P][32][P]; V block: panels whose columns are channels in
- *   blocks of 32: [ceil(head_dim / 32)][32 / P][32][P]; P = 2 for 16-bit
- *   elements (pairs along the summed dimension, interleaved) and 1 for float32.
+ *   blocks of 32: [ceil(head_dim / 32)][32 / P][32][P]; P = 2 for bf16
+ *   (pairs along the summed dimension, interleaved), 1 for float32 and f16.
  * A page is zero-filled when it is handed to a sequence. Kernels find the page
  * of position p of the step's sequence slot s at
  *   pool + page_bytes * table[s * max_pages + p / 32]. */

@@ -17,7 +17,7 @@ execute_process(COMMAND "${TOY}" "${WORK}/toy.headrace"
 # What the page says to write is what was built.
 file(READ "${EXAMPLE}/../runtime-api.md" page)
 file(READ "${EXAMPLE}/CMakeLists.txt" lists)
-string(REGEX MATCH "```cmake\n([^`]*)```" block "${page}")
+string(REGEX MATCH "```cmake test\n([^`]*)```" block "${page}")
 string(STRIP "${CMAKE_MATCH_1}" block)
 string(REPLACE "\n" ";" block "${block}")
 if(NOT block)

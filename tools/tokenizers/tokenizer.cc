@@ -94,16 +94,21 @@ static Status checkSize(std::string_view bytes, size_t limit) {
                        " bytes, but got " + std::to_string(bytes.size()));
 }
 
+/// Reads the configuration beside a model that is not too large.
+static Status readConfig(std::string_view configJson, std::string_view model,
+                         TokenizerConfig &config) {
+  Status status = checkSize(configJson, kMaxConfigBytes);
+  if (status.ok())
+    status = parseTokenizerConfig(configJson, config);
+  return status.ok() ? checkSize(model, kMaxModelBytes) : status;
+}
+
 static LoadResult loadJson(std::string_view json, std::string_view configJson,
                            std::string_view name, bool &unsupported) {
   unsupported = false;
   return guardLoad(name, [&] {
     TokenizerConfig config;
-    Status status = checkSize(configJson, kMaxConfigBytes);
-    if (status.ok())
-      status = parseTokenizerConfig(configJson, config);
-    if (status.ok())
-      status = checkSize(json, kMaxModelBytes);
+    Status status = readConfig(configJson, json, config);
     ByteLevelModel model;
     if (status.ok())
       status = parseTokenizerJson(json, config, model, unsupported);
@@ -126,11 +131,7 @@ LoadResult loadSentencePiece(std::string_view model,
                              std::string_view name) {
   return guardLoad(name, [&] {
     TokenizerConfig config;
-    Status status = checkSize(configJson, kMaxConfigBytes);
-    if (status.ok())
-      status = parseTokenizerConfig(configJson, config);
-    if (status.ok())
-      status = checkSize(model, kMaxModelBytes);
+    Status status = readConfig(configJson, model, config);
     LoadResult result;
     if (status.ok())
       status = makeSentencePieceTokenizer(model, config, result.tokenizer);

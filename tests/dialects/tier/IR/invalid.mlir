@@ -191,3 +191,10 @@ tier.buffer @buffer_c2_negative : tensor<4xf32> level "dram" bytes 16 offset -64
 
 // expected-error @+1 {{'tier.buffer' op expected bytes not to be negative, but got -5}}
 tier.buffer @buffer_c3 : tensor<4xf32> level "dram" bytes -5 offset 64
+
+// -----
+
+module attributes {tier.machine = #tier.machine<"toy", levels = [<"sram", bytes = 1024>]>} {
+  // expected-error @+1 {{'tier.buffer' op expected level to be one of}}
+  tier.buffer @buffer_c4 : tensor<4xf32> level "dram" bytes 16 offset 64
+}
