@@ -24,8 +24,9 @@ using namespace headrace::tools::bench;
 
 namespace {
 
-/// Beyond the arenas a process needs code, tables and stacks.
-constexpr uint64_t kProcessBytes = uint64_t(64) << 20;
+/// What a run needs beside the budget: tables, stacks, page tables. The code is
+/// another group's already when the child joins its own.
+constexpr uint64_t kProcessBytes = uint64_t(1) << 20;
 constexpr size_t kBlock = size_t(4) << 20;
 constexpr unsigned kReaders = 4;
 /// Read to learn the link's bandwidth, at most.
@@ -37,7 +38,7 @@ llvm::Expected<double> readRate(const std::string &path, bool direct) {
   int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | (direct ? O_DIRECT : 0));
   if (file < 0)
     return llvm::createStringError(path + ": " + strerror(errno));
-  auto closer = llvm::make_scope_exit([&] { close(file); });
+  llvm::scope_exit closer([&] { close(file); });
   struct stat attributes;
   if (fstat(file, &attributes) != 0)
     return llvm::createStringError(path + ": " + strerror(errno));
