@@ -172,10 +172,14 @@ private:
           if (other->kind == TierStep::Kind::kRouted &&
               other->bundle == step.bundle)
             step.group = other->group;
-        if (step.group != kNoIndex)
+        const uint32_t experts = out.routings[step.routing].experts;
+        if (step.group != kNoIndex) {
+          uint32_t &shared = out.groups[cache.first_group + step.group].experts;
+          shared = std::max(shared, experts);
           continue;
+        }
         step.group = cache.group_count++;
-        out.groups.push_back({step.bundle, out.routings[step.routing].experts});
+        out.groups.push_back({step.bundle, experts});
       }
     }
   }
