@@ -5,6 +5,7 @@
 #include "compiler/codegen/BufferLayout.h"
 #include "compiler/codegen/cpu/EmitImage.h"
 #include "compiler/package/PackWeight.h"
+#include "compiler/package/WritePlan.h"
 #include "compiler/support/OutputFile.h"
 #include "dialects/flow/IR/Flow.h"
 #include "dialects/nn/IR/Nn.h"
@@ -172,6 +173,7 @@ private:
   llvm::StringMap<uint32_t> bufferNumber, kernelNumber;
   std::vector<BlobRecord> blobs;
   std::vector<int32_t> endTokens;
+  PlanRecord plan;
   uint64_t codeOffset = HEADRACE_PACKAGE_ALIGNMENT, totalPacked = 0;
 };
 
@@ -227,7 +229,17 @@ llvm::Error PackageWriter::collect() {
   }
   if (llvm::Error error = collectEndTokens())
     return error;
-  return checkSlots();
+  if (llvm::Error error = checkSlots())
+    return error;
+  ManifestNumbers numbers{weightNumber, bufferNumber, {}};
+  auto machine = module->getAttrOfType<tier::MachineAttr>("tier.machine");
+  for (auto [i, level] : llvm::enumerate(machine.getLevels()))
+    numbers.levels[level.getName()] = uint32_t(i);
+  SmallVector<uint64_t> slotBytes;
+  for (Slot &slot : slots)
+    slotBytes.push_back(slot.packedBytes);
+  plan = recordPlan(module, numbers, slotBytes, limits);
+  return llvm::Error::success();
 }
 
 /// A kernel reads as many slots behind an operand's first as the weight has.
@@ -383,12 +395,17 @@ std::vector<uint8_t> PackageWriter::manifest() {
   flatbuffers::FlatBufferBuilder b(1 << 16);
   auto model = module->getAttrOfType<DictionaryAttr>("headrace.model");
   auto machine = module->getAttrOfType<tier::MachineAttr>("tier.machine");
+  auto arenaBytes = [&](uint32_t level) -> uint64_t {
+    auto it = plan.arenas.find(level);
+    return it == plan.arenas.end() ? 0 : it->second;
+  };
   std::vector<flatbuffers::Offset<abi::Level>> levels;
   llvm::StringMap<uint32_t> levelNumber;
   for (tier::LevelAttr level : machine.getLevels()) {
     levelNumber[level.getName()] = uint32_t(levels.size());
     levels.push_back(abi::CreateLevel(b, b.CreateString(level.getName().str()),
-                                      level.getBytes() * level.getCount()));
+                                      level.getBytes() * level.getCount(),
+                                      arenaBytes(uint32_t(levels.size()))));
   }
   std::vector<flatbuffers::Offset<abi::Blob>> blobList;
   for (const BlobRecord &blob : blobs)
@@ -404,14 +421,19 @@ std::vector<uint8_t> PackageWriter::manifest() {
       type = RankedTensorType::get(type.getShape().drop_front(),
                                    type.getElementType(), type.getEncoding());
     }
+    const PlanRecord::Place &place = plan.slots[weightList.size()];
     weightList.push_back(abi::CreateWeight(
-        b, b.CreateString(name), b.CreateString(text(type)), slot.blob));
+        b, b.CreateString(name), b.CreateString(text(type)), slot.blob,
+        place.residency, place.level, place.offset));
   }
   std::vector<flatbuffers::Offset<abi::Buffer>> bufferList;
   uint64_t arena = 0;
   for (tier::BufferOp buffer : buffers) {
     bool scratch = !buffer.getRole();
     uint64_t offset = buffer.getOffset().value_or(0);
+    if (auto it = plan.buffers.find(uint32_t(bufferList.size()));
+        it != plan.buffers.end())
+      offset = it->second;
     if (scratch)
       arena = std::max<uint64_t>(arena, offset + buffer.getBytes());
     bool view = !scratch && buffer.getOffset();
@@ -453,7 +475,7 @@ std::vector<uint8_t> PackageWriter::manifest() {
       return out;
     };
     std::vector<flatbuffers::Offset<abi::Launch>> launches;
-    for (auto launch : schedule.getBody().getOps<flow::LaunchOp>()) {
+    schedule.walk([&](flow::LaunchOp launch) {
       std::vector<uint32_t> operands, firstSlots;
       for (auto symbol : launch.getInputs().getAsRange<FlatSymbolRefAttr>()) {
         auto it = weightNumber.find(symbol.getValue());
@@ -471,12 +493,20 @@ std::vector<uint8_t> PackageWriter::manifest() {
           b, kernel, b.CreateVector(operands), b.CreateVector(firstSlots),
           abi::GridKind(grid.getKind()), uint64_t(grid.getBase()),
           uint64_t(grid.getBlock()), uint64_t(grid.getLimit())));
+    });
+    flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<abi::Step>>>
+        stepList = 0;
+    if (plan.plan) {
+      std::vector<flatbuffers::Offset<abi::Step>> steps;
+      for (const auto &step : plan.steps[entries.size()])
+        steps.push_back(abi::CreateStep(b, step.get()));
+      stepList = b.CreateVector(steps);
     }
     entries.push_back(
         abi::CreateEntry(b, b.CreateString(schedule.getSymName().str()),
                          b.CreateVector(numbers(schedule.getInputs())),
                          b.CreateVector(numbers(schedule.getOutputs())),
-                         b.CreateVector(launches)));
+                         b.CreateVector(launches), /*classes=*/0, stepList));
   }
   std::vector<flatbuffers::Offset<abi::Code>> code{abi::CreateCode(
       b, b.CreateString("cpu"), b.CreateString(options.target.cpu),
@@ -499,8 +529,11 @@ std::vector<uint8_t> PackageWriter::manifest() {
   auto bounds = abi::CreateLimits(
       b, uint32_t(limits.maxTokens), uint32_t(limits.maxSequences),
       uint32_t(limits.maxContext), uint32_t(modelNumber("vocabulary")));
-  std::vector<flatbuffers::Offset<abi::Peak>> peaks{
-      abi::CreatePeak(b, levelNumber.lookup("dram"), arena)};
+  std::vector<flatbuffers::Offset<abi::Peak>> peaks;
+  for (const auto &peak : plan.certificate)
+    peaks.push_back(abi::CreatePeak(b, peak.get()));
+  if (!plan.plan)
+    peaks.push_back(abi::CreatePeak(b, levelNumber.lookup("dram"), arena));
   StringRef name = "model";
   if (model)
     if (auto attr = model.getAs<StringAttr>("name"))
@@ -514,7 +547,8 @@ std::vector<uint8_t> PackageWriter::manifest() {
       b.CreateVector(blobList), b.CreateVector(weightList),
       b.CreateVector(bufferList), b.CreateVector(kernelList),
       b.CreateVector(entries), b.CreateVector(code), cache, bounds,
-      b.CreateVector(peaks), HEADRACE_PACKAGE_CHUNK_BYTES, /*plan=*/0, ends);
+      b.CreateVector(peaks), HEADRACE_PACKAGE_CHUNK_BYTES,
+      plan.plan ? abi::CreatePlan(b, plan.plan.get()) : 0, ends);
   abi::FinishManifestBuffer(b, root);
   return {b.GetBufferPointer(), b.GetBufferPointer() + b.GetSize()};
 }
@@ -543,6 +577,10 @@ llvm::Error PackageWriter::run() {
   else // The last blob ends the file, without padding.
     end = blobs.back().offset + blobs.back().bytes;
   std::vector<uint8_t> bytes = manifest();
+  if (plan.plan) {
+    plan.setDigest(scheduleDigest(bytes.data()));
+    bytes = manifest();
+  }
   if (bytes.size() > room)
     return llvm::createStringError("%s: the manifest outgrew its room",
                                    path.str().c_str());

@@ -91,6 +91,26 @@ llvm::Error headrace::verifyPhase(ModuleOp module, Phase phase) {
                                  why, phaseName(phase).str().c_str());
 }
 
+static EmitOptions emitOptions(const PhaseOptions &options) {
+  EmitOptions emit;
+  emit.rowLimit = options.target.rowLimit(32);
+  emit.attentionRowLimit = std::min<int64_t>(emit.rowLimit, 4);
+  return emit;
+}
+
+/// Plans fast memory. How much scratch the kernels take is known when their
+/// programs are written, so a copy of the module is taken that far.
+static LogicalResult plan(ModuleOp module, const PhaseOptions &options) {
+  MemoryPlanOptions memory = *options.plan;
+  OwningOpRef<ModuleOp> copy = module.clone();
+  if (failed(emitTilePrograms(*copy, emitOptions(options))))
+    return failure();
+  for (auto program : copy->getOps<flow::ProgramOp>())
+    memory.scratchBytes =
+        std::max<uint64_t>(memory.scratchBytes, program.getScratch());
+  return planMemory(module, memory);
+}
+
 /// Runs the step that leads into `phase`.
 static LogicalResult enter(ModuleOp module, Phase phase,
                            const PhaseOptions &options) {
@@ -109,12 +129,14 @@ static LogicalResult enter(ModuleOp module, Phase phase,
     pm.addPass(createCutTasksPass());
     return pm.run(module);
   case Phase::tiered:
-    pm.addPass(createPlaceBuffersPass());
-    return pm.run(module);
+    if (options.plan)
+      pm.addPass(createJoinRoutedPass());
+    pm.addPass(createPlaceBuffersPass(/*planned=*/bool(options.plan)));
+    if (failed(pm.run(module)))
+      return failure();
+    return options.plan ? plan(module, options) : success();
   case Phase::kernels: {
-    EmitOptions emit;
-    emit.rowLimit = options.target.rowLimit(32);
-    emit.attentionRowLimit = std::min<int64_t>(emit.rowLimit, 4);
+    EmitOptions emit = emitOptions(options);
     if (failed(emitTilePrograms(module, emit)) || failed(verify(module)) ||
         failed(lowerTilesToVectors(module, options.target)))
       return failure();
@@ -148,6 +170,13 @@ llvm::Error headrace::runPhases(ModuleOp module, const PhaseOptions &options) {
   if (options.to < options.from)
     return llvm::createStringError(
         "the module is in phase '%s', which lies behind '%s'",
+        phaseName(options.from).str().c_str(),
+        phaseName(options.to).str().c_str());
+  if (options.plan &&
+      (options.from >= Phase::tiered || options.to < Phase::tiered))
+    return llvm::createStringError(
+        "fast memory is planned in phase 'tiered', which is not between '%s' "
+        "and '%s'",
         phaseName(options.from).str().c_str(),
         phaseName(options.to).str().c_str());
   for (int i = int(options.from); i <= int(options.to); ++i) {

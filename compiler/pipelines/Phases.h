@@ -6,10 +6,12 @@
 
 #include "compiler/codegen/BufferLayout.h"
 #include "compiler/codegen/cpu/CpuTarget.h"
+#include "compiler/transforms/PlanMemory.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
 #include <functional>
+#include <optional>
 #include <string>
 
 namespace headrace {
@@ -27,6 +29,8 @@ struct PhaseOptions {
   Phase from = Phase::model; ///< The phase the module is already in.
   Phase to = Phase::kernels; ///< The phase to stop at.
   bool verify = true;        ///< Check each phase's rules at its end.
+  /// Phase `tiered` plans fast memory where this is given.
+  std::optional<MemoryPlanOptions> plan;
   std::string dumpDirectory; ///< Where each phase is printed; empty: nowhere.
   std::function<void(llvm::StringRef)> progress; ///< Called with each name.
 };

@@ -22,8 +22,10 @@ std::unique_ptr<mlir::Pass> createPackWeightsPass();
 std::unique_ptr<mlir::Pass> createFormKernelsPass();
 std::unique_ptr<mlir::Pass> createCutTasksPass();
 
-// Phase `tiered`: every buffer has its bytes.
-std::unique_ptr<mlir::Pass> createPlaceBuffersPass();
+// Phase `tiered`: every buffer has its bytes. Where a plan follows, weights
+// need not fit on the level of the buffers.
+std::unique_ptr<mlir::Pass> createJoinRoutedPass();
+std::unique_ptr<mlir::Pass> createPlaceBuffersPass(bool planned = false);
 
 /// Registers all of them with headrace-opt.
 void registerTransformPasses();

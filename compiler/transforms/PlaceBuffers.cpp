@@ -39,8 +39,10 @@ bool mayTakePlace(flow::KernelOp kernel, unsigned argument, unsigned result) {
 
 class Placer {
 public:
-  Placer(func::FuncOp function, const StepLimits &limits, StringRef level)
-      : function(function), limits(limits), level(level), b(function) {}
+  Placer(func::FuncOp function, const StepLimits &limits, StringRef level,
+         bool planned)
+      : function(function), limits(limits), level(level), planned(planned),
+        b(function) {}
 
   /// Returns the bytes of the arena, or failure.
   FailureOr<int64_t> run() {
@@ -49,6 +51,7 @@ public:
         calls.push_back(call);
       else if (!isa<tier::UseOp, func::ReturnOp>(op))
         return op.emitOpError("is outside of every kernel");
+    formUnits();
     if (failed(nameArguments()))
       return failure();
     nameResults();
@@ -62,6 +65,42 @@ private:
     return function.getSymName() == "forward"
                ? ""
                : function.getSymName().str() + ".";
+  }
+
+  /// The routing by which a call reads stacked weights, or null.
+  static Value routingOf(flow::CallOp call) {
+    Value routing;
+    bool stacked = false;
+    for (Value operand : call.getOperands()) {
+      if (isa<moe::RoutingType>(operand.getType()))
+        routing = operand;
+      auto use = operand.getDefiningOp<tier::UseOp>();
+      stacked |= use && use.getType().getRank() >= 3;
+    }
+    return stacked ? routing : Value();
+  }
+
+  /// Calls that run together: with a plan, those of a routed layer run once for
+  /// each wave of experts, so nothing that one of them reads may be written
+  /// over by another.
+  void formUnits() {
+    for (int i = 0; i < int(calls.size()); ++i)
+      units.push_back({i, i});
+    for (int i = 1; planned && i < int(calls.size()); ++i) {
+      Value routing = routingOf(calls[i]);
+      if (!routing || routing != routingOf(calls[i - 1]))
+        continue;
+      units[i].first = units[i - 1].first;
+      for (int j = units[i].first; j <= i; ++j)
+        units[j].second = i;
+    }
+  }
+  /// Whether only `call` of its unit reads `value`.
+  bool readsAlone(int call, Value value) {
+    for (int j = units[call].first; j <= units[call].second; ++j)
+      if (j != call && llvm::is_contained(calls[j].getOperands(), value))
+        return false;
+    return true;
   }
 
   LogicalResult nameArguments() {
@@ -142,7 +181,7 @@ private:
       int last = -1;
       for (auto [i, call] : llvm::enumerate(calls))
         if (llvm::is_contained(call.getOperands(), value))
-          last = int(i);
+          last = units[i].second;
       return last;
     };
     SymbolTableCollection tables;
@@ -156,13 +195,14 @@ private:
         }
         if (names.count(result))
           continue; // The host's.
-        int last = std::max(lastUse(result), int(i));
+        int last = std::max(lastUse(result), units[i].second);
         // Over an operand that ends here, when the kernel allows.
         bool found = false;
         for (auto [a, operand] : llvm::enumerate(call.getOperands())) {
           auto it = number.find(operand);
           if (it == number.end() || placed[it->second].last != int(i) ||
-              !mayTakePlace(kernel, unsigned(a), unsigned(r)))
+              !mayTakePlace(kernel, unsigned(a), unsigned(r)) ||
+              !readsAlone(int(i), operand))
             continue;
           placed[it->second].last = last;
           number[result] = it->second;
@@ -175,7 +215,7 @@ private:
         Placed entry;
         entry.type = result.getType();
         entry.bytes = bufferBytes(result.getType(), limits);
-        entry.first = int(i);
+        entry.first = units[i].first;
         entry.last = last;
         entry.routing = isa<moe::RoutingType>(result.getType());
         number[result] = placed.size();
@@ -271,8 +311,10 @@ private:
   func::FuncOp function;
   const StepLimits &limits;
   StringRef level;
+  bool planned;
   OpBuilder b;
   SmallVector<flow::CallOp> calls;
+  SmallVector<std::pair<int, int>> units; ///< First and last call, by call.
   DenseMap<Value, std::string> names, roots;
   SmallVector<std::string> inputs, outputs;
   int64_t arena = 0;
@@ -280,6 +322,8 @@ private:
 
 struct PlaceBuffersPass : public ModulePass<PlaceBuffersPass> {
   HEADRACE_PASS("headrace-place-buffers", "places buffers and orders launches")
+
+  explicit PlaceBuffersPass(bool planned) : planned(planned) {}
 
   void runOnOperation() override {
     ModuleOp module = getOperation();
@@ -306,7 +350,7 @@ struct PlaceBuffersPass : public ModulePass<PlaceBuffersPass> {
     int64_t arena = 0;
     for (auto function :
          llvm::make_early_inc_range(module.getOps<func::FuncOp>())) {
-      auto bytes = Placer(function, limits, level).run();
+      auto bytes = Placer(function, limits, level, planned).run();
       if (failed(bytes))
         return signalPassFailure();
       arena = std::max(arena, *bytes);
@@ -320,7 +364,7 @@ struct PlaceBuffersPass : public ModulePass<PlaceBuffersPass> {
     }
     uint64_t need = weights + uint64_t(arena);
     uint64_t have = home.getBytes() * home.getCount();
-    if (need > have) {
+    if (need > have && !planned) {
       module.emitError("the program needs ")
           << need << " bytes of level '" << level << "' (" << weights
           << " of weights, " << arena << " of activations), but machine '"
@@ -338,9 +382,11 @@ struct PlaceBuffersPass : public ModulePass<PlaceBuffersPass> {
                  b.getNamedAttr("weights",
                                 b.getI64IntegerAttr(int64_t(weights)))}))}));
   }
+
+  bool planned;
 };
 } // namespace
 
-std::unique_ptr<Pass> headrace::createPlaceBuffersPass() {
-  return std::make_unique<PlaceBuffersPass>();
+std::unique_ptr<Pass> headrace::createPlaceBuffersPass(bool planned) {
+  return std::make_unique<PlaceBuffersPass>(planned);
 }

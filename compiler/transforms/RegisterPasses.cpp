@@ -12,5 +12,6 @@ void headrace::registerTransformPasses() {
   mlir::registerPass(createPackWeightsPass);
   mlir::registerPass(createFormKernelsPass);
   mlir::registerPass(createCutTasksPass);
-  mlir::registerPass(createPlaceBuffersPass);
+  mlir::registerPass(createJoinRoutedPass);
+  mlir::registerPass([] { return createPlaceBuffersPass(); });
 }

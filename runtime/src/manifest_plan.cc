@@ -277,10 +277,18 @@ private:
 
   /// Buffers share bytes with other buffers only, all else with nothing.
   Status CheckRanges() {
+    // Of what a host gives, the session keeps its own for steps only.
+    Vector<bool> placed(manifest.buffers()->size(), false,
+                        StdAllocator<bool>(allocator));
+    if (summary->model.entry != kNoIndex) {
+      const abi::Entry &steps = *manifest.entries()->Get(summary->model.entry);
+      for (const auto *list : {steps.inputs(), steps.outputs()})
+        for (uint32_t buffer : *list)
+          placed[buffer] = buffer != summary->model.kv_pool;
+    }
     for (uint32_t i = 0; i < manifest.buffers()->size(); ++i) {
       const abi::Buffer &buffer = *manifest.buffers()->Get(i);
-      if (buffer.kind() == abi::BufferKind::view ||
-          (manifest.kv() && i == summary->model.kv_pool))
+      if (buffer.kind() != abi::BufferKind::scratch && !placed[i])
         continue;
       if (buffer.offset() % kCacheLine ||
           !Fits(buffer.offset(), buffer.bytes(), ArenaBytes(buffer.level())))

@@ -88,6 +88,16 @@ llvm::Error tools::compile(const CompileRequest &request) {
   options.target = *target;
   options.verify = request.verifyPhases;
   options.dumpDirectory = request.dumpDirectory;
+  if (request.fastMemory) {
+    auto strategy = tiering::parseStrategy(request.strategy);
+    if (!strategy)
+      return llvm::createStringError(
+          "unknown strategy '%s'; expected joint or smallest-traffic",
+          request.strategy.c_str());
+    options.plan.emplace();
+    options.plan->fastMemory = request.fastMemory;
+    options.plan->strategy = *strategy;
+  }
 
   Session session;
   OwningOpRef<ModuleOp> module;

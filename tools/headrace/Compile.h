@@ -21,8 +21,10 @@ struct CompileRequest {
   std::string dumpDirectory;
   bool verifyPhases = true;
   int64_t maxTokens = 512, maxSequences = 16;
-  int64_t maxContext = 0; ///< 0: the model's, at most 4096.
-  bool quiet = false;     ///< No progress.
+  int64_t maxContext = 0;         ///< 0: the model's, at most 4096.
+  uint64_t fastMemory = 0;        ///< Bytes to plan for; 0: no plan.
+  std::string strategy = "joint"; ///< Of the plan.
+  bool quiet = false;             ///< No progress.
 };
 
 /// Runs the phases of `request` and writes its output; "-" is stdout for a

@@ -84,7 +84,11 @@ int tools::compileCommand(int argc, char **argv) {
        {"--max-sequences", "N", "sequences of one step (default: 16)"},
        {"--max-context", "N",
         "positions of a sequence (default: the model's, "
-        "at most 4096)"}});
+        "at most 4096)"},
+       {"--fast-memory", "BYTES",
+        "plan for this much memory, as in 8GiB (default: no plan)"},
+       {"--strategy", "NAME",
+        "what stays in it: joint, smallest-traffic (default: joint)"}});
   if (int code = line.parse(argc, argv); code >= 0)
     return code;
   if (line.positional().size() != 1 || !line.has("-o"))
@@ -112,6 +116,10 @@ int tools::compileCommand(int argc, char **argv) {
   request.maxTokens = line.number("--max-tokens", 512, 1, 1 << 16);
   request.maxSequences = line.number("--max-sequences", 16, 1, 4096);
   request.maxContext = line.number("--max-context", 0, 1, 1 << 24);
+  request.fastMemory = line.bytes("--fast-memory", 0);
+  request.strategy = line.text("--strategy", "joint");
+  if (line.has("--strategy") && !line.has("--fast-memory"))
+    return line.usageError("'--strategy' is of use with '--fast-memory' only");
   if (line.failed)
     return kUsage;
   return report(tools::compile(request));

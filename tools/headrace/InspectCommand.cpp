@@ -4,8 +4,10 @@
 #include "runtime/abi/kernel_abi.h"
 #include "tools/headrace/Commands.h"
 #include "tools/headrace/Flags.h"
+#include "tools/headrace/InspectPlan.h"
 #include "tools/headrace/Progress.h"
 #include "tools/headrace/Runtime.h"
+#include "tools/headrace/Table.h"
 #include "tools/headrace/timeline/SimulateStep.h"
 #include "tools/headrace/timeline/Timeline.h"
 #include "tools/plan-check/PackageReader.h"
@@ -19,42 +21,6 @@ using namespace headrace;
 using namespace headrace::tools;
 
 namespace {
-
-/// Rows of cells, printed in columns as wide as they need to be.
-class Table {
-public:
-  Table(const char *title, std::vector<std::string> head) : title(title) {
-    rows.push_back(std::move(head));
-  }
-  void add(std::vector<std::string> cells) { rows.push_back(std::move(cells)); }
-  void print() const;
-
-private:
-  std::string title;
-  std::vector<std::vector<std::string>> rows;
-};
-
-void Table::print() const {
-  printf("\n%s (%zu)\n", title.c_str(), rows.size() - 1);
-  if (rows.size() == 1)
-    return;
-  std::vector<size_t> widths(rows[0].size());
-  for (const auto &row : rows)
-    for (size_t i = 0; i < row.size(); ++i)
-      widths[i] = std::max(widths[i], row[i].size());
-  for (const auto &row : rows) {
-    std::string line;
-    for (size_t i = 0; i < row.size(); ++i) {
-      // Numbers have their last digits below each other.
-      bool number = !row[i].empty() && &row != &rows[0] &&
-                    row[i].find_first_not_of("0123456789") == std::string::npos;
-      std::string space(widths[i] - row[i].size(), ' ');
-      line += "  " + (number ? space + row[i] : row[i] + space);
-    }
-    line.erase(line.find_last_not_of(' ') + 1);
-    printf("%s\n", line.c_str());
-  }
-}
 
 /// A package opened for queries only, and what it says. A query can fail only
 /// for an index that is out of range, which none of these is.
@@ -359,6 +325,8 @@ int tools::inspectCommand(int argc, char **argv) {
        {"--weights", nullptr,
         "the weights and their blobs "
         "(default: all of these)"},
+       {"--plan", nullptr,
+        "what lives where in fast memory, and why; no other table"},
        {"--timeline", "FILE",
         "write a simulated decode step as a page, no table"},
        {"--machine", "NAME|FILE", "that it runs on"},
@@ -369,6 +337,8 @@ int tools::inspectCommand(int argc, char **argv) {
     return line.usageError("expected one package");
   if (line.has("--timeline"))
     return timeline(line);
+  if (line.has("--plan"))
+    return inspectPlan(line.positional()[0]);
   Inspector inspector(line.positional()[0]);
   if (auto error = inspector.open())
     return fail(llvm::toString(std::move(error)));

@@ -62,6 +62,24 @@ LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &tables) {
                  succeeded(check(getResults(), false)));
 }
 
+LogicalResult RoutedOp::verifySymbolUses(SymbolTableCollection &tables) {
+  auto buffer =
+      tables.lookupNearestSymbolFrom<tier::BufferOp>(*this, getRoutingAttr());
+  if (!buffer || buffer.getRole()) // flow.routed C1
+    return emitOpError("expected '@")
+           << getRouting() << "' to name the buffer of a routing";
+  auto bundle =
+      tables.lookupNearestSymbolFrom<tier::BundleOp>(*this, getBundlesAttr());
+  auto pool = bundle ? tables.lookupNearestSymbolFrom<tier::PoolOp>(
+                           bundle, bundle.getPoolAttr())
+                     : tier::PoolOp();
+  if (!pool || pool.getKind() != tier::PoolKind::cache ||
+      !bundle.getExperts()) // flow.routed C2
+    return emitOpError("expected '@")
+           << getBundles() << "' to name the bundles of experts in a cache";
+  return success();
+}
+
 LogicalResult ProgramOp::verifyRegions() {
   Block &block = getBody().front();
   if (block.getNumArguments() == 0 || !block.getArgument(0).getType().isIndex())

@@ -79,7 +79,9 @@ def Flow_ScheduleOp : Flow_Op<"schedule", [Symbol, NoTerminator, SingleBlock,
   let summary = "the static order of launches of one entry point";
   let description = [{
     A launch starts when the one before it has ended. `inputs` and `outputs` are
-    `tier.buffer`s with a role, in the order in which the host gives them.
+    `tier.buffer`s with a role, in the order in which the host gives them. With a
+    plan the transfers stand between the launches: `tier.prefetch`, `tier.wait`
+    and `tier.evict`, and `flow.routed` around launches that read routed weights.
 
     Example:
     ```mlir
@@ -96,7 +98,33 @@ def Flow_ScheduleOp : Flow_Op<"schedule", [Symbol, NoTerminator, SingleBlock,
       "$sym_name `inputs` $inputs `outputs` $outputs attr-dict-with-keyword $body";
 }
 
-def Flow_LaunchOp : Flow_Op<"launch", [HasParent<"ScheduleOp">,
+def Flow_RoutedOp : Flow_Op<"routed", [HasParent<"ScheduleOp">, NoTerminator,
+    SingleBlock, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "runs launches in waves of active experts";
+  let description = [{
+    The launches inside run once for each wave: a run of experts of `routing`'s
+    list of active ones, ascending, for which the pool of `bundles` has slots.
+    The experts of a wave have arrived when its launches start.
+
+    - (C1) `routing` names a placed `tier.buffer`.
+    - (C2) `bundles` names a `tier.bundle` of a cache that has experts.
+
+    Example:
+    ```mlir
+    flow.routed routing @routing0 bundles @layer0.experts {
+      flow.launch @routed_up_0 operands [@x, @routing0, @up] results [@h]
+      flow.launch @routed_down_0 operands [@h, @routing0, @down] results [@x]
+    }
+    ```
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$routing, FlatSymbolRefAttr:$bundles);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat =
+      "`routing` $routing `bundles` $bundles attr-dict-with-keyword $body";
+}
+
+def Flow_LaunchOp : Flow_Op<"launch", [
+    ParentOneOf<["ScheduleOp", "RoutedOp"]>,
     DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "runs a kernel on placed buffers and weights";
   let description = [{

@@ -18,6 +18,8 @@
 
 #include "dialects/tier/IR/TierDialect.h.inc"
 
+#include "dialects/tier/IR/TierEnums.h.inc"
+
 #define GET_ATTRDEF_CLASSES
 #include "dialects/tier/IR/TierAttrs.h.inc"
 

@@ -4,6 +4,7 @@
 
 include "dialects/tier/IR/TierDialect.td"
 include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/EnumAttr.td"
 
 class Tier_Attr<string name, string mnemonicValue>
     : AttrDef<Tier_Dialect, name> {
@@ -134,5 +135,25 @@ def Tier_RangeAttr : Tier_Attr<"Range", "range"> {
   let genVerifyDecl = 1;
 }
 def Tier_RangeArrayAttr : TypedArrayAttrBase<Tier_RangeAttr, "byte ranges">;
+
+class Tier_I32Enum<string name, string summary, list<I32EnumAttrCase> cases>
+    : I32EnumAttr<name, summary, cases> {
+  let cppNamespace = "::headrace::tier";
+  let genSpecializedAttr = 0;
+}
+def Tier_PoolKind : Tier_I32Enum<"PoolKind", "who chooses the slots", [
+    I32EnumAttrCase<"ring", 0>, I32EnumAttrCase<"cache", 1>]>;
+def Tier_PoolKindAttr : EnumAttr<Tier_Dialect, Tier_PoolKind, "pool_kind">;
+def Tier_CachePolicy : Tier_I32Enum<"CachePolicy", "which bundle leaves", [
+    I32EnumAttrCase<"lru", 0>, I32EnumAttrCase<"lfu", 1>,
+    I32EnumAttrCase<"pinned", 2>, I32EnumAttrCase<"predict", 3>]>;
+def Tier_CachePolicyAttr
+    : EnumAttr<Tier_Dialect, Tier_CachePolicy, "cache_policy">;
+
+def Tier_TokenType : TypeDef<Tier_Dialect, "Token"> {
+  let mnemonic = "token";
+  let summary = "a transfer that has begun";
+  let description = "What `tier.wait` and `tier.evict` refer to.";
+}
 
 #endif // HEADRACE_TIER_ATTRS

@@ -12,13 +12,23 @@ using namespace headrace::tier;
 
 #include "dialects/tier/IR/TierDialect.cpp.inc"
 
+#include "dialects/tier/IR/TierEnums.cpp.inc"
+
 #define GET_ATTRDEF_CLASSES
 #include "dialects/tier/IR/TierAttrs.cpp.inc"
+
+#define GET_TYPEDEF_CLASSES
+#include "dialects/tier/IR/TierTypes.cpp.inc"
 
 void headrace::tier::TierDialect::initialize() {
   addAttributes<
 #define GET_ATTRDEF_LIST
 #include "dialects/tier/IR/TierAttrs.cpp.inc"
+      >();
+
+  addTypes<
+#define GET_TYPEDEF_LIST
+#include "dialects/tier/IR/TierTypes.cpp.inc"
       >();
 
   addOperations<

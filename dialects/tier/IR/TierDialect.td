@@ -15,6 +15,7 @@ def Tier_Dialect : Dialect {
     read-only by definition, so nothing that moves it ever writes it back.
   }];
   let useDefaultAttributePrinterParser = 1;
+  let useDefaultTypePrinterParser = 1;
 }
 
 #endif // HEADRACE_TIER_DIALECT

@@ -54,6 +54,106 @@ LogicalResult UseOp::verifySymbolUses(SymbolTableCollection &tables) {
   return success();
 }
 
+LogicalResult PlanOp::verify() {
+  auto above = [](uint64_t a, uint64_t b) { return int64_t(a) > int64_t(b); };
+  if (above(getMinimum(), getArena()) ||
+      (getBudget() && above(getArena(), getBudget()))) // tier.plan C1
+    return emitOpError("expected minimum, arena and budget to ascend, but got ")
+           << int64_t(getMinimum()) << ", " << int64_t(getArena()) << ", "
+           << int64_t(getBudget());
+  for (uint64_t value : {getWorkerBytes(), getScratch(), getKv()})
+    if (value % 4096) // tier.plan C2
+      return emitOpError("expected multiples of 4096, but got ")
+             << int64_t(value);
+  return success();
+}
+
+/// Matrices that a weight stands for: one slot of the binding table each.
+static int64_t partsOf(WeightOp weight) {
+  auto type = cast<RankedTensorType>(weight.getType());
+  return type.getRank() >= 3 ? type.getDimSize(0) : 1;
+}
+
+LogicalResult PinOp::verifySymbolUses(SymbolTableCollection &tables) {
+  Operation *what = tables.lookupNearestSymbolFrom(*this, getWhatAttr());
+  auto weight = dyn_cast_or_null<WeightOp>(what);
+  auto buffer = dyn_cast_or_null<BufferOp>(what);
+  if (!weight && !(buffer && buffer.getRole())) // tier.pin C1
+    return emitOpError("expected '@")
+           << getWhat() << "' to name a weight or a buffer with a role";
+  int64_t parts = weight ? partsOf(weight) : 1;
+  if (int64_t(getOffsets().size()) != parts) // tier.pin C2
+    return emitOpError("expected ")
+           << parts << " offsets, but got " << getOffsets().size();
+  int64_t unit = weight ? 4096 : 64;
+  for (int64_t offset : getOffsets())
+    if (offset < 0 || offset % unit) // tier.pin C3
+      return emitOpError("expected offsets that are multiples of ")
+             << unit << ", but got " << offset;
+  return success();
+}
+
+LogicalResult PoolOp::verify() {
+  if (int64_t(getMinSlots()) <= 0 ||
+      int64_t(getSlots()) < int64_t(getMinSlots())) // tier.pool C1
+    return emitOpError("expected at least one slot and no fewer than 'least', "
+                       "but got ")
+           << int64_t(getSlots()) << " and " << int64_t(getMinSlots());
+  if (int64_t(getSlotBytes()) <= 0 || getSlotBytes() % 4096 ||
+      int64_t(getOffset()) < 0 || getOffset() % 4096) // tier.pool C2
+    return emitOpError("expected slots of whole pages at a page, but got ")
+           << int64_t(getSlotBytes()) << " bytes at " << int64_t(getOffset());
+  if (bool(getPolicy()) != (getKind() == PoolKind::cache)) // tier.pool C3
+    return emitOpError("expected a policy for a cache and for nothing else");
+  return success();
+}
+
+LogicalResult BundleOp::verifySymbolUses(SymbolTableCollection &tables) {
+  auto pool = tables.lookupNearestSymbolFrom<PoolOp>(*this, getPoolAttr());
+  if (!pool || int64_t(getBytes()) < 0 ||
+      int64_t(getBytes()) > int64_t(pool.getSlotBytes())) // tier.bundle C1
+    return emitOpError("expected '@")
+           << getPool() << "' to name a pool with slots of "
+           << int64_t(getBytes()) << " bytes";
+  for (auto symbol : getWeights().getAsRange<FlatSymbolRefAttr>()) {
+    auto weight = tables.lookupNearestSymbolFrom<WeightOp>(*this, symbol);
+    int64_t parts = weight ? partsOf(weight) : 0;
+    if (parts != int64_t(getExperts().value_or(1))) // tier.bundle C2
+      return emitOpError("expected ")
+             << symbol << " to name a weight of " << getExperts().value_or(1)
+             << " matrices, but got " << parts;
+  }
+  if (getOffsets().size() != getWeights().size()) // tier.bundle C3
+    return emitOpError("expected one offset a weight, but got ")
+           << getOffsets().size() << " for " << getWeights().size();
+  int64_t last = -1;
+  for (int64_t offset : getOffsets()) {
+    if (offset <= last || offset % 4096) // tier.bundle C3
+      return emitOpError("expected ascending multiples of 4096, but got ")
+             << offset;
+    last = offset;
+  }
+  return success();
+}
+
+LogicalResult PrefetchOp::verifySymbolUses(SymbolTableCollection &tables) {
+  auto bundle =
+      tables.lookupNearestSymbolFrom<BundleOp>(*this, getBundleAttr());
+  auto pool =
+      bundle
+          ? tables.lookupNearestSymbolFrom<PoolOp>(bundle, bundle.getPoolAttr())
+          : PoolOp();
+  if (!pool || pool.getKind() != PoolKind::ring ||
+      bundle.getExperts()) // tier.prefetch C1
+    return emitOpError("expected '@")
+           << getBundle() << "' to name a bundle of a ring";
+  if (int64_t(getSlot()) < 0 ||
+      int64_t(getSlot()) >= int64_t(pool.getSlots())) // tier.prefetch C2
+    return emitOpError("expected one of ")
+           << pool.getSlots() << " slots, but got " << int64_t(getSlot());
+  return success();
+}
+
 LogicalResult BufferOp::verify() {
   if (!getOffset() && !getRole()) // tier.buffer C1
     return emitOpError("expected an offset or a role, but got neither");

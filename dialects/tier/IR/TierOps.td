@@ -79,4 +79,137 @@ def Tier_BufferOp : Tier_Op<"buffer", [Symbol]> {
   let hasVerifier = 1;
 }
 
+def Tier_PlanOp : Tier_Op<"plan"> {
+  let summary = "what a plan bounds, and with what";
+  let description = [{
+    The program takes `arena` bytes of `level`, of which there may be at most
+    `budget` (0: as many as the level has); with fewer than `minimum` bytes no
+    plan exists. `workers` pieces of `worker_bytes` bytes from offset `scratch`
+    on are the threads' scratch; `kv_pages` pages of the key-value cache start
+    at `kv`. `strategy` chose what stays.
+
+    - (C1) `minimum` is at most `arena`, and `arena` at most a `budget` that is
+      not 0.
+    - (C2) offsets and `worker_bytes` are multiples of 4096.
+
+    Example:
+    ```mlir
+    tier.plan "joint" level "dram" arena 1048576 budget 1050000 minimum 65536 workers 2 of 8192 at 16384 kv 8 at 32768
+    ```
+  }];
+  let arguments = (ins StrAttr:$strategy, StrAttr:$level, I64Attr:$arena,
+      I64Attr:$budget, I64Attr:$minimum, I64Attr:$workers,
+      I64Attr:$worker_bytes, I64Attr:$scratch, I64Attr:$kv_pages, I64Attr:$kv);
+  let assemblyFormat = [{
+    $strategy `level` $level `arena` $arena `budget` $budget `minimum` $minimum
+    `workers` $workers `of` $worker_bytes `at` $scratch
+    `kv` $kv_pages `at` $kv attr-dict
+  }];
+  let hasVerifier = 1;
+}
+
+def Tier_PinOp : Tier_Op<"pin", [
+    DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "gives bytes that stay to a weight or a host's buffer";
+  let description = [{
+    From the start on `what` is at `offsets` of the arena of `level`: one offset
+    for a buffer or a weight, one an expert for a stacked weight [E, N, K].
+
+    - (C1) `what` names a `tier.weight` or a `tier.buffer` with a role.
+    - (C2) there are as many offsets as `what` has parts.
+    - (C3) offsets are multiples of 64 for a buffer, of 4096 for a weight.
+
+    Example: `tier.pin @head level "dram" offsets [8192]`
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$what, StrAttr:$level,
+                       DenseI64ArrayAttr:$offsets);
+  let assemblyFormat = "$what `level` $level `offsets` $offsets attr-dict";
+}
+
+def Tier_PoolOp : Tier_Op<"pool", [Symbol]> {
+  let summary = "equal slots that bundles take turns in";
+  let description = [{
+    `slots` slots of `slot_bytes` bytes from `offset` of the arena of `level` on.
+    In a ring the schedule says which slot a bundle takes; in a cache the runtime
+    does, by `policy`. With fewer than `min_slots` the schedule cannot run.
+
+    - (C1) `slots` is at least `min_slots`, which is positive.
+    - (C2) `slot_bytes` is a positive multiple of 4096, `offset` a multiple.
+    - (C3) a cache has a policy, a ring has none.
+
+    Example: `tier.pool @ring ring level "dram" offset 65536 slots 2 of 16384 least 1`
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, Tier_PoolKindAttr:$kind,
+      OptionalAttr<Tier_CachePolicyAttr>:$policy, StrAttr:$level,
+      I64Attr:$offset, I64Attr:$slots, I64Attr:$slot_bytes, I64Attr:$min_slots);
+  let assemblyFormat = [{
+    $sym_name $kind (`policy` $policy^)? `level` $level `offset` $offset
+    `slots` $slots `of` $slot_bytes `least` $min_slots attr-dict
+  }];
+  let hasVerifier = 1;
+}
+
+def Tier_BundleOp : Tier_Op<"bundle", [Symbol,
+    DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "weights that move together";
+  let description = [{
+    The `weights` lie at `offsets` of a slot of `pool` while they are there, and
+    take `bytes` bytes of it. With `experts` it stands for that many bundles:
+    number e holds matrix e of each of the weights, which are stacked.
+
+    - (C1) `pool` names a `tier.pool` whose slots hold `bytes`.
+    - (C2) `weights` name `tier.weight`s, stacked ones of `experts` matrices
+      where `experts` is given and only there.
+    - (C3) there is one offset a weight, ascending multiples of 4096.
+
+    Example:
+    ```mlir
+    tier.bundle @layer0 in @ring weights [@q, @o] offsets [0, 8192] bytes 16384
+    tier.bundle @layer0.experts in @cache weights [@up, @down] offsets [0, 4096] bytes 8192 experts 8
+    ```
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, FlatSymbolRefAttr:$pool,
+      TypedArrayAttrBase<FlatSymbolRefAttr, "weights">:$weights,
+      DenseI64ArrayAttr:$offsets, I64Attr:$bytes, OptionalAttr<I64Attr>:$experts);
+  let assemblyFormat = [{
+    $sym_name `in` $pool `weights` $weights `offsets` $offsets `bytes` $bytes
+    (`experts` $experts^)? attr-dict
+  }];
+}
+
+def Tier_PrefetchOp : Tier_Op<"prefetch", [
+    DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "begins to read a bundle into a slot";
+  let description = [{
+    The slot is free: whatever it held was evicted.
+
+    - (C1) `bundle` names a `tier.bundle` of a ring, without experts.
+    - (C2) `slot` is one of the pool's.
+
+    Example: `%t = tier.prefetch @layer0 slot 0`
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$bundle, I64Attr:$slot);
+  let results = (outs Tier_TokenType:$token);
+  let assemblyFormat = "$bundle `slot` $slot attr-dict";
+}
+
+def Tier_WaitOp : Tier_Op<"wait"> {
+  let summary = "goes on when a bundle has arrived";
+  let description = "Example: `tier.wait %t`";
+  let arguments = (ins Tier_TokenType:$token);
+  let assemblyFormat = "$token attr-dict";
+}
+
+def Tier_EvictOp : Tier_Op<"evict"> {
+  let summary = "frees the slot of a bundle";
+  let description = [{
+    Free it is when all launches before have ended. Weights are read-only, so
+    nothing is written back.
+
+    Example: `tier.evict %t`
+  }];
+  let arguments = (ins Tier_TokenType:$token);
+  let assemblyFormat = "$token attr-dict";
+}
+
 #endif // HEADRACE_TIER_OPS

@@ -400,3 +400,24 @@ func.func @expert_c2(%w: memref<8x3x32x32x2xbf16>, %e: index) {
   %one = flow.expert %w[%e] : memref<8x3x32x32x2xbf16> to memref<8x32x32x2xbf16>
   return
 }
+
+// -----
+
+tier.buffer @tokens : tensor<?xi32> level "dram" bytes 64 role "tokens"
+flow.schedule @routed_c1 inputs [@tokens] outputs [] {
+  // expected-error @+1 {{'flow.routed' op expected '@tokens' to name the buffer of a routing}}
+  flow.routed routing @tokens bundles @experts {
+  }
+}
+
+// -----
+
+tier.buffer @routing : tensor<?xi32> level "dram" bytes 64 offset 0
+tier.pool @ring ring level "dram" offset 0 slots 1 of 4096 least 1
+tier.weight @w : tensor<4x4xf32> from [#tier.range<"f" at 0 bytes 64>]
+tier.bundle @bundle in @ring weights [@w] offsets [0] bytes 4096
+flow.schedule @routed_c2 inputs [] outputs [] {
+  // expected-error @+1 {{'flow.routed' op expected '@bundle' to name the bundles of experts in a cache}}
+  flow.routed routing @routing bundles @bundle {
+  }
+}

@@ -61,6 +61,31 @@ flow.schedule @forward inputs [@tokens] outputs [@logits] {
   flow.launch @linear_0_code operands [@tokens, @w] results [@logits]
 }
 
+tier.buffer @x : tensor<?x64xf32> level "dram" bytes 2048 offset 0
+tier.buffer @h : tensor<?x32xf32> level "dram" bytes 2048 offset 2048
+tier.buffer @routing0 : tensor<?xi32> level "dram" bytes 64 offset 4096
+tier.weight @up : tensor<8x32x64xbf16> from [#tier.range<"f" at 0 bytes 32768>]
+tier.weight @down : tensor<8x64x32xbf16> from [#tier.range<"f" at 0 bytes 32768>]
+tier.pool @cache cache policy lru level "dram" offset 8192 slots 1 of 8192 least 1
+tier.bundle @layer0.experts in @cache weights [@up, @down] offsets [0, 4096] bytes 8192 experts 8
+flow.kernel @routed_up_0 "routed_up" : () -> () {
+  flow.yield
+}
+flow.kernel @routed_down_0 "routed_down" : () -> () {
+  flow.yield
+}
+
+// CHECK-LABEL: flow.schedule @planned
+flow.schedule @planned inputs [@tokens] outputs [@logits] {
+  // CHECK-NEXT: flow.routed routing @routing0 bundles @layer0.experts {
+  flow.routed routing @routing0 bundles @layer0.experts {
+    // CHECK-NEXT: flow.launch @routed_up_0 operands [@x, @routing0, @up] results [@h]
+    flow.launch @routed_up_0 operands [@x, @routing0, @up] results [@h]
+    // CHECK-NEXT: flow.launch @routed_down_0 operands [@h, @routing0, @down] results [@x]
+    flow.launch @routed_down_0 operands [@h, @routing0, @down] results [@x]
+  }
+}
+
 // CHECK-LABEL: flow.program @linear_0_code "linear" buffers 2 scratch 3072 grid <fixed, base = 3> {
 flow.program @linear_0_code "linear" buffers 2 scratch 3072 grid <fixed, base = 3> {
 // CHECK-NEXT: ^bb0(%[[TASK:.*]]: index, %[[X:.*]]: memref<?x64xf32>, %[[Y:.*]]: memref<?x96xf32>, %[[W:.*]]: memref<3x32x32x2xbf16>):

@@ -198,3 +198,106 @@ module attributes {tier.machine = #tier.machine<"toy", levels = [<"sram", bytes 
   // expected-error @+1 {{'tier.buffer' op expected level to be one of}}
   tier.buffer @buffer_c4 : tensor<4xf32> level "dram" bytes 16 offset 64
 }
+
+// -----
+
+module @plan_c1 {
+  // expected-error @+1 {{'tier.plan' op expected minimum, arena and budget to ascend, but got 4096, 8192, 4096}}
+  tier.plan "joint" level "dram" arena 8192 budget 4096 minimum 4096 workers 1 of 4096 at 0 kv 0 at 0
+}
+
+// -----
+
+module @plan_c2 {
+  // expected-error @+1 {{'tier.plan' op expected multiples of 4096, but got 64}}
+  tier.plan "joint" level "dram" arena 8192 budget 0 minimum 4096 workers 1 of 4096 at 64 kv 0 at 0
+}
+
+// -----
+
+module @pin_c1 {
+  tier.buffer @scratch : tensor<?xi32> level "dram" bytes 64 offset 0
+  // expected-error @+1 {{'tier.pin' op expected '@scratch' to name a weight or a buffer with a role}}
+  tier.pin @scratch level "dram" offsets [0]
+}
+
+// -----
+
+module @pin_c2 {
+  tier.weight @w : tensor<2x4x4xf32> from [#tier.range<"f" at 0 bytes 128>]
+  // expected-error @+1 {{'tier.pin' op expected 2 offsets, but got 1}}
+  tier.pin @w level "dram" offsets [0]
+}
+
+// -----
+
+module @pin_c3 {
+  tier.weight @w : tensor<4x4xf32> from [#tier.range<"f" at 0 bytes 64>]
+  // expected-error @+1 {{'tier.pin' op expected offsets that are multiples of 4096, but got 64}}
+  tier.pin @w level "dram" offsets [64]
+}
+
+// -----
+
+// expected-error @+1 {{'tier.pool' op expected at least one slot and no fewer than 'least', but got 1 and 2}}
+tier.pool @pool_c1 ring level "dram" offset 0 slots 1 of 4096 least 2
+
+// -----
+
+// expected-error @+1 {{'tier.pool' op expected slots of whole pages at a page, but got 100 bytes at 0}}
+tier.pool @pool_c2 ring level "dram" offset 0 slots 1 of 100 least 1
+
+// -----
+
+// expected-error @+1 {{'tier.pool' op expected a policy for a cache and for nothing else}}
+tier.pool @pool_c3 cache level "dram" offset 0 slots 1 of 4096 least 1
+
+// -----
+
+tier.pool @pool ring level "dram" offset 0 slots 1 of 4096 least 1
+tier.weight @w : tensor<4x4xf32> from [#tier.range<"f" at 0 bytes 64>]
+// expected-error @+1 {{'tier.bundle' op expected '@pool' to name a pool with slots of 8192 bytes}}
+tier.bundle @bundle_c1 in @pool weights [@w] offsets [0] bytes 8192
+
+// -----
+
+tier.pool @pool ring level "dram" offset 0 slots 1 of 4096 least 1
+tier.weight @w : tensor<2x4x4xf32> from [#tier.range<"f" at 0 bytes 128>]
+// expected-error @+1 {{'tier.bundle' op expected @w to name a weight of 1 matrices, but got 2}}
+tier.bundle @bundle_c2 in @pool weights [@w] offsets [0] bytes 4096
+
+// -----
+
+tier.pool @pool ring level "dram" offset 0 slots 1 of 4096 least 1
+tier.weight @w : tensor<4x4xf32> from [#tier.range<"f" at 0 bytes 64>]
+// expected-error @+1 {{'tier.bundle' op expected one offset a weight, but got 2 for 1}}
+tier.bundle @bundle_c3 in @pool weights [@w] offsets [0, 4096] bytes 4096
+
+// -----
+
+tier.pool @pool ring level "dram" offset 0 slots 1 of 4096 least 1
+tier.weight @w : tensor<4x4xf32> from [#tier.range<"f" at 0 bytes 64>]
+// expected-error @+1 {{'tier.bundle' op expected ascending multiples of 4096, but got 64}}
+tier.bundle @bundle_c3_ascending in @pool weights [@w] offsets [64] bytes 4096
+
+// -----
+
+tier.pool @pool cache policy lru level "dram" offset 0 slots 1 of 4096 least 1
+tier.weight @w : tensor<4x4xf32> from [#tier.range<"f" at 0 bytes 64>]
+tier.bundle @bundle in @pool weights [@w] offsets [0] bytes 4096
+func.func @prefetch_c1() {
+  // expected-error @+1 {{'tier.prefetch' op expected '@bundle' to name a bundle of a ring}}
+  %t = tier.prefetch @bundle slot 0
+  return
+}
+
+// -----
+
+tier.pool @pool ring level "dram" offset 0 slots 1 of 4096 least 1
+tier.weight @w : tensor<4x4xf32> from [#tier.range<"f" at 0 bytes 64>]
+tier.bundle @bundle in @pool weights [@w] offsets [0] bytes 4096
+func.func @prefetch_c2() {
+  // expected-error @+1 {{'tier.prefetch' op expected one of 1 slots, but got 1}}
+  %t = tier.prefetch @bundle slot 1
+  return
+}

@@ -79,3 +79,35 @@ module @example attributes {test.compute = #tier.compute<"bf16", operations = 98
     return
   }
 }
+
+// What a plan adds.
+module {
+  tier.weight @q : tensor<64x64xbf16> from [#tier.range<"f" at 0 bytes 8192>]
+  tier.weight @o : tensor<64x64xbf16> from [#tier.range<"f" at 0 bytes 8192>]
+  tier.weight @head : tensor<64x64xbf16> from [#tier.range<"f" at 0 bytes 8192>]
+  tier.weight @up : tensor<8x64x32xbf16> from [#tier.range<"f" at 8192 bytes 32768>]
+  tier.weight @down : tensor<8x32x64xbf16> from [#tier.range<"f" at 8192 bytes 32768>]
+  // CHECK: tier.plan "joint" level "dram" arena 1048576 budget 1050000 minimum 65536 workers 2 of 8192 at 16384 kv 8 at 32768
+  tier.plan "joint" level "dram" arena 1048576 budget 1050000 minimum 65536 workers 2 of 8192 at 16384 kv 8 at 32768
+  // CHECK: tier.pin @head level "dram" offsets [8192]
+  tier.pin @head level "dram" offsets [8192]
+  // CHECK: tier.pool @ring ring level "dram" offset 65536 slots 2 of 16384 least 1
+  tier.pool @ring ring level "dram" offset 65536 slots 2 of 16384 least 1
+  // CHECK: tier.pool @cache cache policy lru level "dram" offset 98304 slots 1 of 8192 least 1
+  tier.pool @cache cache policy lru level "dram" offset 98304 slots 1 of 8192 least 1
+  // CHECK: tier.bundle @layer0 in @ring weights [@q, @o] offsets [0, 8192] bytes 16384
+  tier.bundle @layer0 in @ring weights [@q, @o] offsets [0, 8192] bytes 16384
+  // CHECK: tier.bundle @layer0.experts in @cache weights [@up, @down] offsets [0, 4096] bytes 8192 experts 8
+  tier.bundle @layer0.experts in @cache weights [@up, @down] offsets [0, 4096] bytes 8192 experts 8
+  func.func @transfers() {
+    // CHECK: %[[T:.*]] = tier.prefetch @layer0 slot 0
+    %t = tier.prefetch @layer0 slot 0
+    // CHECK: tier.wait %[[T]]
+    tier.wait %t
+    // CHECK: tier.evict %[[T]]
+    tier.evict %t
+    return
+  }
+  // CHECK: func.func private @token(!tier.token)
+  func.func private @token(!tier.token)
+}

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Turns a plan's ops into the manifest's tables, and certifies the peak.
+#include "compiler/package/WritePlan.h"
+
+#include "dialects/flow/IR/Flow.h"
+#include "dialects/moe/IR/Moe.h"
+#include "dialects/nn/IR/Nn.h"
+#include "dialects/tier/IR/Tier.h"
+#include "runtime/abi/kernel_abi.h"
+#include "runtime/abi/schedule_digest.h"
+#include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/xxhash.h"
+
+using namespace mlir;
+using namespace headrace;
+
+namespace {
+
+class PlanReader {
+public:
+  PlanReader(ModuleOp module, const ManifestNumbers &numbers,
+             ArrayRef<uint64_t> slotBytes, const StepLimits &limits)
+      : module(module), numbers(numbers), slotBytes(slotBytes), limits(limits) {
+  }
+
+  PlanRecord run() {
+    record.slots.resize(slotBytes.size());
+    auto plans = module.getOps<tier::PlanOp>();
+    if (plans.begin() == plans.end())
+      return std::move(record);
+    tier::PlanOp op = *plans.begin();
+    record.plan = std::make_unique<abi::PlanT>();
+    abi::PlanT &plan = *record.plan;
+    plan.strategy = op.getStrategy().str();
+    plan.fast_level = plan.kv_level = numbers.levels.lookup(op.getLevel());
+    plan.budget = op.getBudget();
+    plan.minimum_bytes = op.getMinimum();
+    plan.workers = uint32_t(op.getWorkers());
+    plan.worker_bytes = op.getWorkerBytes();
+    plan.scratch_offset = op.getScratch();
+    plan.kv_offset = op.getKv();
+    plan.kv_pages = uint32_t(op.getKvPages());
+    record.arenas[plan.fast_level] = op.getArena();
+    auto peak = std::make_unique<abi::PeakT>();
+    peak->level = plan.fast_level;
+    record.certificate.push_back(std::move(peak));
+
+    for (auto pin : module.getOps<tier::PinOp>())
+      readPin(pin);
+    for (auto pool : module.getOps<tier::PoolOp>())
+      readPool(pool);
+    for (auto bundle : module.getOps<tier::BundleOp>())
+      readBundle(bundle);
+    for (auto schedule : module.getOps<flow::ScheduleOp>())
+      readSchedule(schedule);
+    certify();
+    record.setDigest(1);
+    return std::move(record);
+  }
+
+private:
+  void readPin(tier::PinOp pin) {
+    uint32_t level = numbers.levels.lookup(pin.getLevel());
+    auto weight = numbers.weights.find(pin.getWhat());
+    if (weight == numbers.weights.end()) {
+      record.buffers[numbers.buffers.lookup(pin.getWhat())] =
+          uint64_t(pin.getOffsets()[0]);
+      return;
+    }
+    for (auto [i, offset] : llvm::enumerate(pin.getOffsets()))
+      record.slots[weight->second + i] = {abi::Residency::resident, level,
+                                          uint64_t(offset)};
+  }
+
+  void readPool(tier::PoolOp op) {
+    auto pool = std::make_unique<abi::PoolT>();
+    poolNumber[op.getSymName()] = uint32_t(record.plan->pools.size());
+    pool->name = op.getSymName().str();
+    pool->kind = abi::PoolKind(op.getKind());
+    if (auto policy = op.getPolicy())
+      pool->policy = abi::CachePolicy(*policy);
+    pool->level = numbers.levels.lookup(op.getLevel());
+    pool->offset = op.getOffset();
+    pool->slot_bytes = op.getSlotBytes();
+    pool->min_slots = uint32_t(op.getMinSlots());
+    pool->slots = uint32_t(op.getSlots());
+    record.plan->pools.push_back(std::move(pool));
+  }
+
+  void readBundle(tier::BundleOp op) {
+    bundleNumber[op.getSymName()] = uint32_t(record.plan->bundles.size());
+    for (uint32_t e = 0; e < uint32_t(op.getExperts().value_or(1)); ++e) {
+      auto bundle = std::make_unique<abi::BundleT>();
+      bundle->pool = poolNumber.lookup(op.getPool());
+      bundle->bytes = op.getBytes();
+      for (auto symbol : op.getWeights().getAsRange<FlatSymbolRefAttr>()) {
+        uint32_t slot = numbers.weights.lookup(symbol.getValue()) + e;
+        bundle->weights.push_back(slot);
+        record.slots[slot].residency =
+            op.getExperts() ? abi::Residency::routed : abi::Residency::streamed;
+      }
+      for (int64_t offset : op.getOffsets())
+        bundle->offsets.push_back(uint64_t(offset));
+      record.plan->bundles.push_back(std::move(bundle));
+    }
+  }
+
+  uint32_t routingNumber(StringRef name) {
+    auto [it, fresh] =
+        routings.try_emplace(name, uint32_t(record.plan->routings.size()));
+    if (fresh) {
+      auto buffer = module.lookupSymbol<tier::BufferOp>(name);
+      auto type = cast<moe::RoutingType>(buffer.getType());
+      RoutingLayout layout(type, limits);
+      auto routing = std::make_unique<abi::RoutingT>();
+      routing->buffer = numbers.buffers.lookup(name);
+      routing->active_count_offset = uint64_t(layout.activeCount);
+      routing->active_offset = uint64_t(layout.active);
+      routing->experts = uint32_t(type.getExperts());
+      record.plan->routings.push_back(std::move(routing));
+      activeExperts = std::max<int64_t>(
+          activeExperts, std::min<int64_t>(type.getExperts(),
+                                           limits.maxTokens * type.getSlots()));
+    }
+    return it->second;
+  }
+
+  /// Steps of an entry, and at which of them its buffers are in use.
+  void readSchedule(flow::ScheduleOp schedule) {
+    record.steps.emplace_back();
+    auto &steps = record.steps.back();
+    uint32_t entry = uint32_t(record.steps.size()) - 1, launches = 0;
+    auto add = [&](abi::StepKind kind) -> abi::StepT & {
+      steps.push_back(std::make_unique<abi::StepT>());
+      steps.back()->kind = kind;
+      return *steps.back();
+    };
+    auto use = [&](flow::LaunchOp launch) {
+      uint32_t step = uint32_t(steps.size()) - 1;
+      for (ArrayAttr list : {launch.getInputs(), launch.getResults()})
+        for (auto symbol : list.getAsRange<FlatSymbolRefAttr>()) {
+          auto it = numbers.buffers.find(symbol.getValue());
+          if (it == numbers.buffers.end())
+            continue;
+          auto [life, fresh] =
+              lives.try_emplace({entry, it->second}, std::pair(step, step));
+          if (!fresh)
+            life->second.second = step;
+        }
+      ++launches;
+    };
+    auto transfer = [&](abi::StepKind kind, Value token) {
+      auto prefetch = token.getDefiningOp<tier::PrefetchOp>();
+      abi::StepT &step = add(kind);
+      step.bundle = bundleNumber.lookup(prefetch.getBundle());
+      step.slot = uint32_t(prefetch.getSlot());
+    };
+    for (Operation &one : schedule.getBody().front()) {
+      llvm::TypeSwitch<Operation *>(&one)
+          .Case([&](tier::PrefetchOp op) {
+            transfer(abi::StepKind::fetch, op.getToken());
+          })
+          .Case([&](tier::WaitOp op) {
+            transfer(abi::StepKind::wait, op.getToken());
+          })
+          .Case([&](tier::EvictOp op) {
+            transfer(abi::StepKind::release, op.getToken());
+          })
+          .Case([&](flow::LaunchOp op) {
+            add(abi::StepKind::launch).launch = launches;
+            use(op);
+          })
+          .Case([&](flow::RoutedOp op) {
+            abi::StepT &step = add(abi::StepKind::routed);
+            step.launch = launches;
+            step.routing = routingNumber(op.getRouting());
+            step.bundle = bundleNumber.lookup(op.getBundles());
+            for (auto launch : op.getBody().getOps<flow::LaunchOp>())
+              use(launch);
+            step.launch_count = launches - step.launch;
+          });
+    }
+  }
+
+  //===--------------------------------------------------------------------===//
+  // Certificate
+  //===--------------------------------------------------------------------===//
+
+  abi::PartT &addPart(abi::PartKind kind, uint32_t index, uint64_t offset,
+                      uint64_t bytes) {
+    auto part = std::make_unique<abi::PartT>();
+    part->kind = kind;
+    part->index = index;
+    part->offset = offset;
+    part->bytes = bytes;
+    auto &parts = record.certificate[0]->parts;
+    parts.push_back(std::move(part));
+    return *parts.back();
+  }
+
+  /// Lists what is in fast memory and when, and finds the fullest step.
+  void certify() {
+    const abi::PlanT &plan = *record.plan;
+    uint64_t always = 0;
+    auto stay = [&](abi::PartKind kind, uint32_t index, uint64_t offset,
+                    uint64_t bytes) {
+      addPart(kind, index, offset, bytes);
+      always += bytes;
+    };
+    stay(abi::PartKind::scratch, 0, plan.scratch_offset,
+         plan.workers * plan.worker_bytes);
+    if (plan.kv_pages)
+      stay(abi::PartKind::kv, 0, plan.kv_offset, plan.kv_pages * kvPageBytes());
+    for (auto [i, place] : llvm::enumerate(record.slots))
+      if (place.residency == abi::Residency::resident)
+        stay(abi::PartKind::weight, uint32_t(i), place.offset, slotBytes[i]);
+    for (auto [i, pool] : llvm::enumerate(plan.pools))
+      stay(abi::PartKind::slot, uint32_t(i), pool->offset,
+           pool->slots * pool->slot_bytes);
+
+    std::vector<std::vector<uint64_t>> alive;
+    for (auto &steps : record.steps)
+      alive.emplace_back(steps.size() + 1, 0);
+    for (auto buffer : module.getOps<tier::BufferOp>()) {
+      uint32_t number = numbers.buffers.lookup(buffer.getSymName());
+      auto host = record.buffers.find(number);
+      bool isHost = host != record.buffers.end();
+      if (buffer.getRole() && !isHost)
+        continue; // Pages of the key-value cache, or of the host.
+      for (uint32_t entry = 0; entry < record.steps.size(); ++entry) {
+        auto it = lives.find({entry, number});
+        if (it == lives.end())
+          continue;
+        abi::PartT &part = addPart(abi::PartKind::buffer, number,
+                                   isHost ? host->second : *buffer.getOffset(),
+                                   buffer.getBytes());
+        part.entry = entry;
+        part.first_step = it->second.first;
+        part.last_step = it->second.second;
+        // The host writes before the first step and reads after the last.
+        if (isHost && !buffer.getOutput())
+          part.first_step = 0;
+        if (isHost && buffer.getOutput())
+          part.last_step = uint32_t(record.steps[entry].size()) - 1;
+        for (uint32_t s = part.first_step; s <= part.last_step; ++s)
+          alive[entry][s] += buffer.getBytes();
+      }
+    }
+    abi::PeakT &peak = *record.certificate[0];
+    peak.witness = std::make_unique<abi::WitnessT>();
+    peak.bytes = always;
+    for (uint32_t entry = 0; entry < alive.size(); ++entry)
+      for (uint32_t s = 0; s < alive[entry].size(); ++s)
+        if (always + alive[entry][s] > peak.bytes) {
+          peak.bytes = always + alive[entry][s];
+          peak.witness->entry = entry;
+          peak.witness->step = s;
+        }
+    peak.witness->tokens = uint32_t(std::min<int64_t>(
+        limits.maxTokens, limits.maxSequences * limits.maxContext));
+    peak.witness->sequences = uint32_t(limits.maxSequences);
+    peak.witness->outputs = peak.witness->tokens;
+    peak.witness->context = uint32_t(limits.maxContext);
+    peak.witness->experts = uint32_t(activeExperts);
+  }
+
+  uint64_t kvPageBytes() {
+    auto type = module->getAttrOfType<TypeAttr>("headrace.kv_cache");
+    auto cache = cast<nn::KvCacheType>(type.getValue());
+    return uint64_t(KvLayout(cache).pageElements) *
+           (cache.getElement().getIntOrFloatBitWidth() / 8);
+  }
+
+  ModuleOp module;
+  const ManifestNumbers &numbers;
+  ArrayRef<uint64_t> slotBytes;
+  const StepLimits &limits;
+  PlanRecord record;
+  llvm::StringMap<uint32_t> poolNumber, bundleNumber, routings;
+  /// First and last step of a buffer in an entry.
+  std::map<std::pair<uint32_t, uint32_t>, std::pair<uint32_t, uint32_t>> lives;
+  int64_t activeExperts = 0;
+};
+
+} // namespace
+
+void PlanRecord::setDigest(uint64_t digest) {
+  plan->digest = digest;
+  for (auto &peak : certificate)
+    peak->digest = digest;
+}
+
+PlanRecord headrace::recordPlan(ModuleOp module, const ManifestNumbers &numbers,
+                                ArrayRef<uint64_t> slotBytes,
+                                const StepLimits &limits) {
+  return PlanReader(module, numbers, slotBytes, limits).run();
+}
+
+uint64_t headrace::scheduleDigest(const uint8_t *manifest) {
+  std::vector<uint64_t> words;
+  abi::ForEachScheduleWord(*abi::GetManifest(manifest),
+                           [&](uint64_t word) { words.push_back(word); });
+  return llvm::xxh3_64bits(
+      ArrayRef<uint8_t>(reinterpret_cast<const uint8_t *>(words.data()),
+                        words.size() * sizeof(uint64_t)));
+}

@@ -1,0 +1,541 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// plan-memory: gives every byte of a placed program its address in fast memory
+// of a given size, and every other byte its time to come.
+//
+// What stays is the business of compiler/tiering; this pass states the problem
+// (bundles of weights, routed layers, what is there in any case), and turns the
+// answer into pins, pools, bundles and transfers between launches.
+#include "compiler/transforms/PlanMemory.h"
+#include "compiler/codegen/BufferLayout.h"
+#include "compiler/tiering/Placement.h"
+#include "compiler/transforms/PassesDetail.h"
+#include "dialects/moe/IR/Moe.h"
+#include "dialects/nn/IR/Nn.h"
+#include "runtime/abi/kernel_abi.h"
+#include "llvm/ADT/StringMap.h"
+#include "llvm/ADT/StringSet.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace headrace;
+using tiering::alignToPage;
+using tiering::kPage;
+
+namespace {
+
+/// Launches that a transfer may stand between: one, or those of a routed layer,
+/// which run together wave by wave.
+struct Unit {
+  SmallVector<flow::LaunchOp> launches;
+  std::string routing; ///< Buffer of the routing, for a routed layer.
+};
+
+/// A weight and the units that read it, ascending, by entry.
+struct WeightUse {
+  tier::WeightOp op;
+  uint64_t bytes = 0; ///< Of one slot of the binding table, in whole pages.
+  int64_t slots = 1;
+  bool routed = false;
+  SmallVector<SmallVector<int>> units;
+};
+
+/// A run of units of one entry during which a bundle must be there.
+struct Span {
+  int first, last;
+};
+
+struct Bundle {
+  SmallVector<WeightUse *> weights;
+  uint64_t bytes = 0;
+  SmallVector<SmallVector<Span>> spans; ///< By entry.
+  uint32_t fetches = 0;                 ///< In the main entry.
+};
+
+/// A routed layer: unit `unit` of entry `entry` and what it reads.
+struct Group {
+  int entry, unit;
+  SmallVector<WeightUse *> weights;
+  int64_t experts = 0, slots = 1;
+  uint64_t bytes = 0; ///< Of one expert.
+};
+
+/// Uses no further apart than this many units are one span.
+constexpr int kNear = 4;
+/// A weight that is read in more spans of a run than this one stays.
+constexpr uint32_t kMostFetches = 2;
+
+class Planner {
+public:
+  Planner(ModuleOp module, const MemoryPlanOptions &options)
+      : module(module), options(options), limits(StepLimits::of(module)),
+        b(module.getContext()) {}
+
+  LogicalResult run() {
+    auto machine = module->getAttrOfType<tier::MachineAttr>("tier.machine");
+    tier::LevelAttr level =
+        machine ? machine.lookupLevel("dram") : tier::LevelAttr();
+    if (!level)
+      return module.emitError("expected a machine with a level 'dram'");
+    workers = std::max<uint64_t>(machine.getLevels()[0].getCount(), 1);
+    readProgram();
+    if (failed(formGroups()))
+      return failure();
+    formBundles();
+    measureFixed();
+    uint64_t have = level.getBytes() * level.getCount();
+    problem.capacity =
+        options.fastMemory ? std::min(options.fastMemory, have) : have;
+    minimum = tiering::smallestPlacement(problem).bytes(problem);
+    auto found = tiering::choosePlacement(problem, options.strategy);
+    if (!found)
+      return module.emitError("expected at least ")
+             << minimum << " bytes of fast memory for a plan, but got "
+             << problem.capacity << ": " << minimum - problem.capacity
+             << " too few";
+    placement = *found;
+    place();
+    schedule();
+    return success();
+  }
+
+private:
+  void readProgram() {
+    for (auto weight : module.getOps<tier::WeightOp>()) {
+      auto use = std::make_unique<WeightUse>();
+      auto type = cast<RankedTensorType>(weight.getType());
+      MemRefType memory = memoryType(type, limits);
+      use->op = weight;
+      use->slots = weightSlots(type);
+      use->routed = type.getRank() >= 3;
+      use->bytes = alignToPage(uint64_t(memory.getNumElements() / use->slots) *
+                               (memory.getElementTypeBitWidth() / 8));
+      byName[weight.getSymName()] = use.get();
+      uses.push_back(std::move(use));
+    }
+    for (auto entry : module.getOps<flow::ScheduleOp>())
+      entries.push_back(entry);
+    units.resize(entries.size());
+    for (auto &use : uses)
+      use->units.resize(entries.size());
+    main = 0;
+    for (auto [e, entry] : llvm::enumerate(entries)) {
+      if (entry.getSymName() == "forward")
+        main = e;
+      for (auto launch : entry.getBody().getOps<flow::LaunchOp>()) {
+        std::string routing = routingOf(launch);
+        auto &list = units[e];
+        if (routing.empty() || list.empty() || list.back().routing != routing)
+          list.push_back({{}, routing});
+        list.back().launches.push_back(launch);
+        int unit = int(list.size()) - 1;
+        for (WeightUse *use : weightsOf(launch))
+          if (use->units[e].empty() || use->units[e].back() != unit)
+            use->units[e].push_back(unit);
+      }
+    }
+  }
+
+  SmallVector<WeightUse *> weightsOf(flow::LaunchOp launch) {
+    SmallVector<WeightUse *> out;
+    for (auto symbol : launch.getInputs().getAsRange<FlatSymbolRefAttr>())
+      if (WeightUse *use = byName.lookup(symbol.getValue()))
+        out.push_back(use);
+    return out;
+  }
+
+  /// The routing by which `launch` reads stacked weights; empty if it reads
+  /// none.
+  std::string routingOf(flow::LaunchOp launch) {
+    if (llvm::none_of(weightsOf(launch),
+                      [](WeightUse *use) { return use->routed; }))
+      return "";
+    for (auto symbol : launch.getInputs().getAsRange<FlatSymbolRefAttr>()) {
+      auto buffer = module.lookupSymbol<tier::BufferOp>(symbol.getValue());
+      if (buffer && isa<moe::RoutingType>(buffer.getType()))
+        return symbol.getValue().str();
+    }
+    return "";
+  }
+
+  LogicalResult formGroups() {
+    llvm::DenseSet<WeightUse *> taken;
+    for (auto [e, list] : llvm::enumerate(units))
+      for (auto [u, unit] : llvm::enumerate(list)) {
+        Group group{int(e), int(u), {}, 0, 1, 0};
+        for (flow::LaunchOp launch : unit.launches)
+          for (WeightUse *use : weightsOf(launch)) {
+            if (!use->routed || llvm::is_contained(group.weights, use))
+              continue;
+            if (unit.routing.empty())
+              return launch.emitOpError("reads routed weights without a "
+                                        "routing");
+            if (!taken.insert(use).second)
+              return use->op.emitOpError(
+                  "is read by two routed layers, which a plan does not know");
+            group.weights.push_back(use);
+            group.experts = use->slots;
+            group.bytes += use->bytes;
+          }
+        if (group.weights.empty())
+          continue;
+        for (WeightUse *use : group.weights)
+          if (use->slots != group.experts)
+            return use->op.emitOpError("has ")
+                   << use->slots << " experts in a layer of " << group.experts;
+        auto buffer = module.lookupSymbol<tier::BufferOp>(unit.routing);
+        group.slots = cast<moe::RoutingType>(buffer.getType()).getSlots();
+        groups.push_back(group);
+        problem.groups.push_back(
+            {uint32_t(group.experts), group.bytes,
+             // A step of one token.
+             double(std::min(group.slots, group.experts))});
+      }
+    return success();
+  }
+
+  static SmallVector<Span> spansOf(ArrayRef<int> list) {
+    SmallVector<Span> spans;
+    for (int unit : list) {
+      if (!spans.empty() && unit - spans.back().last <= kNear)
+        spans.back().last = unit;
+      else
+        spans.push_back({unit, unit});
+    }
+    return spans;
+  }
+
+  /// Cuts the dense matrices, in the order in which the main entry reads them,
+  /// into bundles of about a sixty-fourth of all. Vectors stay, and so does
+  /// what is read all over a run or by no entry but others.
+  void formBundles() {
+    constexpr uint64_t kParts = 64, kLeast = 64 << 10, kMost = 32 << 20;
+    SmallVector<WeightUse *> movable;
+    uint64_t total = 0;
+    for (auto &use : uses) {
+      if (use->routed)
+        continue;
+      bool mainOnly = !use->units[main].empty();
+      for (auto [e, list] : llvm::enumerate(use->units))
+        mainOnly &= e == main || list.empty();
+      if (!mainOnly ||
+          cast<RankedTensorType>(use->op.getType()).getRank() < 2 ||
+          spansOf(use->units[main]).size() > kMostFetches) {
+        fixed.push_back(use.get());
+        continue;
+      }
+      movable.push_back(use.get());
+      total += use->bytes;
+    }
+    llvm::stable_sort(movable, [&](WeightUse *x, WeightUse *y) {
+      return x->units[main].front() < y->units[main].front();
+    });
+    uint64_t target = std::clamp<uint64_t>(total / kParts, kLeast, kMost);
+    auto add = [&](Bundle &bundle, WeightUse *use) {
+      bundle.weights.push_back(use);
+      bundle.bytes += use->bytes;
+    };
+    Bundle open;
+    int last = -1; // unit that something in `open` is read by
+    auto close = [&] {
+      if (!open.weights.empty())
+        bundles.push_back(open);
+      open = Bundle();
+    };
+    for (WeightUse *use : movable) {
+      ArrayRef<int> list = use->units[main];
+      if (spansOf(list).size() > 1) { // Comes more than once a run: alone.
+        Bundle alone;
+        add(alone, use);
+        bundles.push_back(alone);
+        continue;
+      }
+      // A unit finds all it reads in one bundle.
+      if (open.bytes >= target && list.front() > last)
+        close();
+      add(open, use);
+      last = std::max(last, list.back());
+    }
+    close();
+    settleBundles();
+  }
+
+  /// Says when each bundle is there. One slot of a ring must do at the minimum,
+  /// so bundles that would have to be there together stay instead, the one that
+  /// comes more than once first.
+  void settleBundles() {
+    for (Bundle &bundle : bundles) {
+      bundle.spans.resize(entries.size());
+      SmallVector<int> list;
+      for (WeightUse *use : bundle.weights)
+        llvm::append_range(list, use->units[main]);
+      llvm::sort(list);
+      bundle.spans[main] = spansOf(list);
+      bundle.fetches = uint32_t(bundle.spans[main].size());
+    }
+    llvm::stable_sort(bundles, [](const Bundle &x, const Bundle &y) {
+      return x.fetches < y.fetches;
+    });
+    std::vector<Bundle> kept;
+    std::vector<bool> taken(units[main].size(), false);
+    for (Bundle &bundle : bundles) {
+      bool free = true;
+      for (Span span : bundle.spans[main])
+        for (int unit = span.first; unit <= span.last; ++unit)
+          free &= !taken[size_t(unit)];
+      if (!free) {
+        llvm::append_range(fixed, bundle.weights);
+        continue;
+      }
+      for (Span span : bundle.spans[main])
+        for (int unit = span.first; unit <= span.last; ++unit)
+          taken[size_t(unit)] = true;
+      kept.push_back(bundle);
+    }
+    llvm::stable_sort(kept, [&](const Bundle &x, const Bundle &y) {
+      return x.spans[main].front().first < y.spans[main].front().first;
+    });
+    bundles = std::move(kept);
+    for (const Bundle &bundle : bundles)
+      problem.bundles.push_back({bundle.bytes, bundle.fetches});
+  }
+
+  /// Whether the session keeps the buffer: an argument of the entry that steps
+  /// run, other than the pages of the cache. Other entries get the host's own.
+  bool isOfSession(StringAttr name) {
+    if (entries[main].getSymName() != "forward" ||
+        name.getValue() == HEADRACE_ROLE_KV_POOL)
+      return false;
+    auto symbol = FlatSymbolRefAttr::get(name);
+    return llvm::is_contained(entries[main].getInputs(), symbol) ||
+           llvm::is_contained(entries[main].getOutputs(), symbol);
+  }
+
+  /// What is in fast memory in any case, from address 0 on: activations, the
+  /// host's buffers, scratch, the key-value pool, weights that never leave.
+  void measureFixed() {
+    for (auto buffer : module.getOps<tier::BufferOp>())
+      if (!buffer.getRole())
+        end = std::max<uint64_t>(end, *buffer.getOffset() + buffer.getBytes());
+    end = llvm::alignTo(end, 64);
+    for (auto buffer : module.getOps<tier::BufferOp>())
+      if (buffer.getRole() && !buffer.getOffset() &&
+          isOfSession(buffer.getSymNameAttr())) {
+        hostBuffers.push_back({buffer, end});
+        end += llvm::alignTo(buffer.getBytes(), 64);
+      }
+    end = alignToPage(end);
+    // As a session does it: a worker's part starts on a page of its own, and
+    // equal offsets fall into different sets of a cache.
+    workerBytes = alignToPage(options.scratchBytes) + kPage;
+    scratchOffset = end;
+    end += workers * workerBytes;
+    if (auto type = module->getAttrOfType<TypeAttr>("headrace.kv_cache")) {
+      auto cache = cast<nn::KvCacheType>(type.getValue());
+      uint64_t pageBytes = uint64_t(KvLayout(cache).pageElements) *
+                           (cache.getElement().getIntOrFloatBitWidth() / 8);
+      kvPages = uint64_t(limits.maxSequences) *
+                llvm::divideCeil(uint64_t(limits.maxContext),
+                                 HEADRACE_KV_PAGE_POSITIONS);
+      kvOffset = end;
+      end = alignToPage(end + kvPages * pageBytes);
+    }
+    problem.fixedBytes = end;
+    for (WeightUse *use : fixed)
+      problem.fixedBytes += use->bytes;
+  }
+
+  //===--------------------------------------------------------------------===//
+  // The answer as ops
+  //===--------------------------------------------------------------------===//
+
+  IntegerAttr i64(uint64_t value) {
+    return b.getI64IntegerAttr(int64_t(value));
+  }
+
+  void pin(StringRef name, ArrayRef<int64_t> offsets) {
+    tier::PinOp::create(b, module.getLoc(), name, "dram", offsets);
+  }
+  void pin(WeightUse *use) {
+    SmallVector<int64_t> offsets;
+    for (int64_t i = 0; i < use->slots; ++i) {
+      offsets.push_back(int64_t(end));
+      end += use->bytes;
+    }
+    pin(use->op.getSymName(), offsets);
+  }
+
+  void place() {
+    b.setInsertionPoint(entries.front());
+    for (auto [buffer, offset] : hostBuffers)
+      pin(buffer.getSymName(), {int64_t(offset)});
+    for (WeightUse *use : fixed)
+      pin(use);
+    for (auto [i, bundle] : llvm::enumerate(bundles))
+      if (placement.resident[i])
+        for (WeightUse *use : bundle.weights)
+          pin(use);
+    bool cached = placement.cacheSlots < problem.expertCount();
+    if (!cached)
+      for (Group &group : groups)
+        for (WeightUse *use : group.weights)
+          pin(use);
+    for (int ring : {0, 1}) {
+      uint64_t bytes = placement.ringBytes[ring];
+      if (!bytes)
+        continue;
+      ringNames[ring] = "ring" + std::to_string(ring);
+      tier::PoolOp::create(b, module.getLoc(), ringNames[ring],
+                           tier::PoolKind::ring, nullptr, "dram", end,
+                           placement.ringSlots, bytes, placement.ringSlots);
+      end += bytes * placement.ringSlots;
+    }
+    for (auto [i, bundle] : llvm::enumerate(bundles))
+      if (!placement.resident[i])
+        emitBundle("bundle" + std::to_string(i), ringNames[ringOf(bundle)],
+                   bundle.weights, bundle.bytes, IntegerAttr());
+    // The cache comes last: with more memory it may grow.
+    if (cached && !groups.empty()) {
+      // Fewer slots than one token's experts would go round in a least-recently
+      // used cache without a hit; pinned ones keep theirs.
+      double perToken = 0;
+      for (const auto &group : problem.groups)
+        perToken += group.active;
+      auto policy = double(placement.cacheSlots) < perToken
+                        ? tier::CachePolicy::pinned
+                        : tier::CachePolicy::lru;
+      tier::PoolOp::create(b, module.getLoc(), "experts", tier::PoolKind::cache,
+                           tier::CachePolicyAttr::get(b.getContext(), policy),
+                           "dram", end, placement.cacheSlots,
+                           problem.slotBytes(), 1);
+      end += placement.cacheSlots * problem.slotBytes();
+      for (auto [i, group] : llvm::enumerate(groups))
+        emitBundle("experts" + std::to_string(i), "experts", group.weights,
+                   group.bytes, i64(uint64_t(group.experts)));
+    }
+    b.setInsertionPoint(entries.front());
+    tier::PlanOp::create(
+        b, module.getLoc(), b.getStringAttr(strategyName(options.strategy)),
+        b.getStringAttr("dram"), i64(end), i64(options.fastMemory),
+        i64(minimum), i64(workers), i64(workerBytes), i64(scratchOffset),
+        i64(kvPages), i64(kvOffset));
+  }
+
+  int ringOf(const Bundle &bundle) {
+    return bundle.bytes <= placement.ringBytes[1] ? 1 : 0;
+  }
+
+  void emitBundle(const std::string &name, StringRef pool,
+                  ArrayRef<WeightUse *> weights, uint64_t bytes,
+                  IntegerAttr experts) {
+    SmallVector<Attribute> symbols;
+    SmallVector<int64_t> offsets;
+    uint64_t at = 0;
+    for (WeightUse *use : weights) {
+      symbols.push_back(
+          FlatSymbolRefAttr::get(b.getContext(), use->op.getSymName()));
+      offsets.push_back(int64_t(at));
+      at += use->bytes;
+    }
+    tier::BundleOp::create(
+        b, module.getLoc(), b.getStringAttr(name),
+        FlatSymbolRefAttr::get(b.getContext(), pool), b.getArrayAttr(symbols),
+        b.getDenseI64ArrayAttr(offsets), i64(bytes), experts);
+  }
+
+  /// Puts the transfers between the launches. The bundles of a ring take its
+  /// slots in turn: a transfer begins when the bundle that had its slot before
+  /// has left, so that as many are on their way as the ring has slots.
+  void schedule() {
+    struct Transfer {
+      size_t bundle;
+      Span span;
+      Value token;
+    };
+    for (auto [e, entry] : llvm::enumerate(entries)) {
+      std::vector<Transfer> queues[2];
+      for (auto [i, bundle] : llvm::enumerate(bundles))
+        if (!placement.resident[i])
+          for (Span span : bundle.spans[e])
+            queues[ringOf(bundle)].push_back({i, span, Value()});
+      for (auto &queue : queues)
+        llvm::stable_sort(queue, [](const Transfer &x, const Transfer &y) {
+          return x.span.first < y.span.first;
+        });
+      auto fetch = [&](std::vector<Transfer> &queue, size_t number) {
+        if (number >= queue.size())
+          return;
+        Transfer &transfer = queue[number];
+        std::string name = "bundle" + std::to_string(transfer.bundle);
+        transfer.token = tier::PrefetchOp::create(
+            b, entry.getLoc(), tier::TokenType::get(b.getContext()),
+            FlatSymbolRefAttr::get(b.getContext(), name),
+            i64(number % placement.ringSlots));
+      };
+      b.setInsertionPointToStart(&entry.getBody().front());
+      for (auto &queue : queues)
+        for (size_t i = 0; i < placement.ringSlots; ++i)
+          fetch(queue, i);
+      for (auto [u, unit] : llvm::enumerate(units[e])) {
+        b.setInsertionPoint(unit.launches.front());
+        for (auto &queue : queues)
+          for (Transfer &transfer : queue)
+            if (transfer.span.first == int(u))
+              tier::WaitOp::create(b, entry.getLoc(), transfer.token);
+        Operation *last = wrapRouted(int(e), int(u), unit);
+        b.setInsertionPointAfter(last);
+        for (auto &queue : queues)
+          for (size_t i = 0; i < queue.size(); ++i)
+            if (queue[i].span.last == int(u)) {
+              tier::EvictOp::create(b, entry.getLoc(), queue[i].token);
+              fetch(queue, i + placement.ringSlots);
+            }
+      }
+    }
+  }
+
+  /// Makes a routed layer whose experts are cached one op; returns the last op
+  /// of the unit.
+  Operation *wrapRouted(int entry, int number, Unit &unit) {
+    bool cached = placement.cacheSlots < problem.expertCount();
+    if (unit.routing.empty() || !cached)
+      return unit.launches.back();
+    size_t group = 0;
+    while (groups[group].entry != entry || groups[group].unit != number)
+      ++group;
+    auto routed = flow::RoutedOp::create(
+        b, unit.launches.front().getLoc(),
+        FlatSymbolRefAttr::get(b.getContext(), unit.routing),
+        FlatSymbolRefAttr::get(b.getContext(),
+                               "experts" + std::to_string(group)));
+    Block &block = routed.getBody().emplaceBlock();
+    for (flow::LaunchOp launch : unit.launches)
+      launch->moveBefore(&block, block.end());
+    return routed;
+  }
+
+  ModuleOp module;
+  const MemoryPlanOptions &options;
+  StepLimits limits;
+  OpBuilder b;
+  std::vector<std::unique_ptr<WeightUse>> uses;
+  llvm::StringMap<WeightUse *> byName;
+  SmallVector<flow::ScheduleOp> entries;
+  size_t main = 0;                      ///< The entry whose traffic counts.
+  std::vector<std::vector<Unit>> units; ///< By entry.
+  SmallVector<WeightUse *> fixed;
+  std::vector<Bundle> bundles;
+  std::vector<Group> groups;
+  SmallVector<std::pair<tier::BufferOp, uint64_t>> hostBuffers;
+  tiering::Problem problem;
+  tiering::Placement placement;
+  std::string ringNames[2];
+  uint64_t end = 0, minimum = 0, workers = 1, workerBytes = 0,
+           scratchOffset = 0, kvOffset = 0, kvPages = 0;
+};
+
+} // namespace
+
+LogicalResult headrace::planMemory(ModuleOp module,
+                                   const MemoryPlanOptions &options) {
+  return Planner(module, options).run();
+}

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// The memory plan of a package, for people.
+#include "tools/headrace/InspectPlan.h"
+
+#include "tools/headrace/Flags.h"
+#include "tools/headrace/Table.h"
+#include "tools/plan-check/PackageReader.h"
+#include "tools/plan-check/PlanChecker.h"
+
+#include <algorithm>
+#include <cstdio>
+
+using namespace headrace;
+using namespace headrace::tools;
+
+namespace {
+
+/// Bytes and offsets of one kind of content, and how much of it there is.
+struct Region {
+  uint64_t first = UINT64_MAX, end = 0, bytes = 0, count = 0;
+
+  void add(uint64_t offset, uint64_t size) {
+    first = std::min(first, offset);
+    end = std::max(end, offset + size);
+    bytes += size;
+    ++count;
+  }
+};
+
+std::string number(uint64_t value) { return std::to_string(value); }
+
+class PlanPrinter {
+public:
+  explicit PlanPrinter(const abi::Manifest &manifest)
+      : manifest(manifest), plan(*manifest.plan()) {}
+
+  void print() const {
+    summary();
+    for (uint32_t i = 0; i < manifest.levels()->size(); ++i)
+      if (manifest.levels()->Get(i)->arena_bytes())
+        level(i);
+    moved();
+    steps();
+  }
+
+private:
+  uint64_t blobBytes(uint32_t weight) const {
+    return manifest.blobs()
+        ->Get(manifest.weights()->Get(weight)->blob())
+        ->bytes();
+  }
+  const abi::Peak *peakOf(uint32_t level) const {
+    for (const abi::Peak *peak : *manifest.certificate())
+      if (peak->level() == level)
+        return peak;
+    return nullptr;
+  }
+
+  void summary() const {
+    auto line = [](const char *name, const std::string &value) {
+      printf("%-18s%s\n", (name + std::string(":")).c_str(), value.c_str());
+    };
+    const abi::Level &fast = *manifest.levels()->Get(plan.fast_level());
+    line("strategy", plan.strategy()->str());
+    line("fast memory",
+         fast.name()->str() + ", " + number(fast.arena_bytes()) + " bytes of " +
+             (plan.budget() ? number(plan.budget()) : number(fast.bytes())) +
+             ", at least " + number(plan.minimum_bytes()));
+    if (const abi::Peak *peak = peakOf(plan.fast_level())) {
+      std::string text = number(peak->bytes()) + " bytes";
+      if (const abi::Witness *run = peak->witness())
+        text += ", at step " + number(run->step()) + " of " +
+                number(run->tokens()) + " tokens of " +
+                number(run->sequences()) + " sequences that end at " +
+                number(run->context()) + ", with " + number(run->experts()) +
+                " experts a layer";
+      line("peak", text);
+    }
+  }
+
+  /// What of a level is taken by what.
+  void level(uint32_t index) const {
+    Table table("level " + manifest.levels()->Get(index)->name()->str(),
+                {"what", "offset", "bytes", "count", "why"});
+    auto row = [&](const char *what, const Region &region, const char *why) {
+      if (region.count)
+        table.add({what, number(region.first), number(region.bytes),
+                   number(region.count), why});
+    };
+    Region activations, host, weights;
+    for (const abi::Buffer *buffer : *manifest.buffers()) {
+      if (buffer->level() != index)
+        continue;
+      if (buffer->kind() == abi::BufferKind::scratch)
+        activations.add(buffer->offset(), buffer->bytes());
+      else if (buffer->offset() && buffer->kind() != abi::BufferKind::view)
+        host.add(buffer->offset(), buffer->bytes());
+    }
+    // Buffers share bytes, so their region is what counts.
+    if (activations.count)
+      activations.bytes = activations.end - activations.first;
+    row("activations", activations, "written and read in every run");
+    row("step buffers", host, "what the host gives and gets");
+    if (index == plan.fast_level()) {
+      Region scratch;
+      scratch.add(plan.scratch_offset(), plan.workers() * plan.worker_bytes());
+      scratch.count = plan.workers();
+      row("scratch", scratch, "one piece a thread");
+    }
+    if (manifest.kv() && index == plan.kv_level()) {
+      Region pages;
+      pages.add(plan.kv_offset(),
+                plan.kv_pages() * manifest.kv()->page_bytes());
+      pages.count = plan.kv_pages();
+      row("key-value pages", pages, "largest step: all sequences, full");
+    }
+    for (uint32_t i = 0; i < manifest.weights()->size(); ++i) {
+      const abi::Weight &weight = *manifest.weights()->Get(i);
+      if (weight.residency() == abi::Residency::resident &&
+          weight.level() == index)
+        weights.add(weight.offset(), blobBytes(i));
+    }
+    row("weights", weights, "read in every run, and there is room");
+    for (const abi::Pool *pool : *plan.pools()) {
+      if (pool->level() != index)
+        continue;
+      Region slots;
+      slots.add(pool->offset(), pool->slots() * pool->slot_bytes());
+      slots.count = pool->slots();
+      const bool ring = pool->kind() == abi::PoolKind::ring;
+      const std::string why =
+          ring ? "slots that streamed weights take in turn"
+               : std::string("slots of experts that are used again, ") +
+                     abi::EnumNameCachePolicy(pool->policy());
+      row((pool->name()->str()).c_str(), slots, why.c_str());
+    }
+    table.print();
+  }
+
+  /// What does not stay, and how many bytes of it a run moves.
+  void moved() const {
+    Table table("elsewhere", {"what", "bytes", "count", "moved a run", "why"});
+    Region streamed, routed;
+    uint64_t fetched = 0, experts = 0;
+    for (const abi::Bundle *bundle : *plan.bundles()) {
+      const bool ring =
+          plan.pools()->Get(bundle->pool())->kind() == abi::PoolKind::ring;
+      (ring ? streamed : routed).add(0, bundle->bytes());
+    }
+    for (const abi::Entry *entry : *manifest.entries()) {
+      uint64_t bytes = 0;
+      for (uint32_t i = 0; entry->steps() && i < entry->steps()->size(); ++i) {
+        const abi::Step &step = *entry->steps()->Get(i);
+        if (step.kind() == abi::StepKind::fetch)
+          bytes += plan.bundles()->Get(step.bundle())->bytes();
+        experts += step.kind() == abi::StepKind::routed;
+      }
+      fetched = std::max(fetched, bytes);
+    }
+    if (streamed.count)
+      table.add({"streamed bundles", number(streamed.bytes),
+                 number(streamed.count), number(fetched),
+                 "no room: read ahead, each when a slot is free"});
+    if (routed.count)
+      table.add({"experts", number(routed.bytes), number(routed.count),
+                 "what misses",
+                 "chosen by " + number(experts) + " routers when they run"});
+    table.print();
+  }
+
+  void steps() const {
+    Table table("schedules",
+                {"entry", "steps", "launches", "fetches", "routed layers"});
+    for (const abi::Entry *entry : *manifest.entries()) {
+      uint64_t kinds[5] = {};
+      for (uint32_t i = 0; entry->steps() && i < entry->steps()->size(); ++i)
+        ++kinds[std::min<uint32_t>(
+            4, static_cast<uint32_t>(entry->steps()->Get(i)->kind()))];
+      table.add({entry->name()->str(),
+                 number(entry->steps() ? entry->steps()->size() : 0),
+                 number(entry->launches()->size()),
+                 number(kinds[uint32_t(abi::StepKind::fetch)]),
+                 number(kinds[uint32_t(abi::StepKind::routed)])});
+    }
+    table.print();
+  }
+
+  const abi::Manifest &manifest;
+  const abi::Plan &plan;
+};
+
+} // namespace
+
+int tools::inspectPlan(const std::string &package) {
+  plancheck::PackageReader reader;
+  std::string error;
+  if (!reader.open(package, &error))
+    return fail(error);
+  if (!reader.manifest().plan())
+    return fail(package + ": has no plan; headrace compile --fast-memory "
+                          "makes one");
+  // The numbers below are believed, so they are checked first.
+  if (!plancheck::checkPlan(reader.manifest()).empty())
+    return fail(package + ": the plan is damaged; headrace verify --plan says "
+                          "where");
+  PlanPrinter(reader.manifest()).print();
+  if (fflush(stdout) != 0 || ferror(stdout))
+    return fail("standard output: cannot be written");
+  return kSuccess;
+}
