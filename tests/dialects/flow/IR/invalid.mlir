@@ -101,7 +101,7 @@ flow.kernel @kernel "linear" : () -> () {
   flow.yield
 }
 func.func @launch_parent() {
-  // expected-error @+1 {{'flow.launch' op expects parent op 'flow.schedule'}}
+  // expected-error @+1 {{'flow.launch' op expects parent op to be one of 'flow.schedule, flow.routed'}}
   flow.launch @kernel operands [] results []
   return
 }
