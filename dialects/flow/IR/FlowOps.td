@@ -397,10 +397,14 @@ def Flow_ReduceKind : Flow_I32Enum<"ReduceKind", "row reduction", [
     I32EnumAttrCase<"sum", 0>, I32EnumAttrCase<"max", 1>]>;
 def Flow_ReduceKindAttr : EnumAttr<Flow_Dialect, Flow_ReduceKind, "reduce_kind">;
 
-def Flow_ReduceOp : Flow_Op<"reduce", [Pure]> {
-  let summary = "sum or maximum over the columns of each row";
+def Flow_ReduceOp : Flow_Op<"reduce", [Pure,
+    PredOpTrait<"the result is one column of the input's element",
+        CPred<"$result.getType() == AccType::get($_op.getContext(), 1, "
+              "::llvm::cast<AccType>($input.getType()).getElement())">>]> {
+  let summary =
+      "sum or maximum over the columns of each row; a sum's order depends on the width only";
   let description = [{
-    The order of a sum depends only on the width.
+    The result is one column of the input's element.
     Example: `%m = flow.reduce max %s : !flow.acc<32 x f32>`
   }];
   let arguments = (ins Flow_ReduceKindAttr:$kind, Flow_AccType:$input);

@@ -14,8 +14,15 @@ include "mlir/Interfaces/SideEffectInterfaces.td"
 class Moe_Op<string mnemonic, list<Trait> traits = []>
     : Op<Moe_Dialect, mnemonic, traits>;
 
+// Rows of a width that is known; see Nn_Rows.
+class Moe_RowsOf<list<Type> elements, string summary>
+    : Type<And<[2DTensorOf<elements>.predicate,
+                CPred<"!::llvm::cast<::mlir::RankedTensorType>($_self)"
+                      ".isDynamicDim(1)">]>,
+           summary, "::mlir::RankedTensorType">;
+def Moe_Rows : Moe_RowsOf<[F32], "rows of float32 of a static width">;
 // Scores: one row a token, one column an expert.
-def Moe_Scores : 2DTensorOf<[F32]>;
+defvar Moe_Scores = Moe_Rows;
 
 def Moe_SquashOp : Moe_Op<"squash",
     [Pure, AllTypesMatch<["scores", "result"]>]> {
@@ -104,8 +111,9 @@ def Moe_DispatchOp : Moe_Op<"dispatch", [Pure]> {
       -> !moe.buckets<experts = 8, slots = 2, width = 64, element = f32>
     ```
   }];
-  let arguments = (ins 2DTensorOf<[F32, BF16, F16]>:$input,
-                       Moe_RoutingType:$routing);
+  let arguments = (ins
+      Moe_RowsOf<[F32, BF16, F16], "rows of floats of a static width">:$input,
+      Moe_RoutingType:$routing);
   let results = (outs Moe_BucketsType:$result);
   let assemblyFormat = [{
     $input `,` $routing attr-dict
@@ -172,8 +180,8 @@ def Moe_CombineOp : Moe_Op<"combine", [Pure]> {
     ```
   }];
   let arguments = (ins Moe_BucketsType:$buckets, Moe_RoutingType:$routing,
-                       Variadic<2DTensorOf<[F32]>>:$base);
-  let results = (outs 2DTensorOf<[F32]>:$result);
+                       Variadic<Moe_Rows>:$base);
+  let results = (outs Moe_Rows:$result);
   let assemblyFormat = [{
     $buckets `,` $routing (`base` `(` $base^ `)`)? attr-dict
     `:` qualified(type($buckets)) `,` qualified(type($routing)) (`,` type($base)^)? `->` type($result)

@@ -13,8 +13,13 @@ include "mlir/Interfaces/SideEffectInterfaces.td"
 class Nn_Op<string mnemonic, list<Trait> traits = []>
     : Op<Nn_Dialect, mnemonic, !listconcat([Pure], traits)>;
 
-// Rows of float32: the activation between ops.
-def Nn_Rows : 2DTensorOf<[F32]>;
+// Rows of float32: the activation between ops. How many there are is the step's
+// business, how wide they are is not.
+def Nn_Rows
+    : Type<And<[2DTensorOf<[F32]>.predicate,
+                CPred<"!::llvm::cast<::mlir::RankedTensorType>($_self)"
+                      ".isDynamicDim(1)">]>,
+           "rows of float32 of a static width", "::mlir::RankedTensorType">;
 def Nn_Weight : TensorRankOf<[F32, BF16, F16], [1, 2]>;
 def Nn_Matrix : 2DTensorOf<[F32, BF16, F16]>;
 def Nn_Vector : 1DTensorOf<[F32, BF16, F16]>;

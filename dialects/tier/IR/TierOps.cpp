@@ -164,5 +164,13 @@ LogicalResult BufferOp::verify() {
   if (int64_t(getBytes()) < 0) // tier.buffer C3
     return emitOpError("expected bytes not to be negative, but got ")
            << int64_t(getBytes());
+  auto module = (*this)->getParentOfType<ModuleOp>();
+  auto machine = module ? module->getAttrOfType<MachineAttr>("tier.machine")
+                        : MachineAttr();
+  if (machine && llvm::none_of(machine.getLevels(), [&](LevelAttr level) {
+        return level.getName() == getLevel();
+      })) // tier.buffer C4
+    return emitOpError("expected level to be one of ")
+           << machine << ", but got '" << getLevel() << "'";
   return success();
 }

@@ -56,12 +56,12 @@ def Tier_BufferOp : Tier_Op<"buffer", [Symbol]> {
     A buffer that the plan placed: `bytes` at `offset` of the arena of `level`.
     Two buffers may share bytes when their lifetimes do not meet. `role` names a
     buffer that the host provides for each step instead; its offset, if any, is
-    counted from the host's first byte. `type` has `?` where the size depends on the step; `bytes` is its
-    largest size.
+    counted from the host's first byte. `bytes` is for the largest step.
 
     - (C1) `offset` or `role` is present.
     - (C2) `offset` is a multiple of 64.
     - (C3) `bytes` is not negative.
+    - (C4) `level` is one of the module's `tier.machine`, where it has one.
 
     Example:
     ```mlir

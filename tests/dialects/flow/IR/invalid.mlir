@@ -170,6 +170,22 @@ flow.program @scratch_c3 "linear" buffers 0 scratch 4096 grid <fixed, base = 1> 
 
 // -----
 
+func.func @reduce_result_width(%a: !flow.acc<32 x f32>) {
+  // expected-error @+1 {{'flow.reduce' op failed to verify that the result is one column of the input's element}}
+  %m = flow.reduce max %a : !flow.acc<32 x f32> -> !flow.acc<32 x f32>
+  return
+}
+
+// -----
+
+func.func @reduce_result_element(%a: !flow.acc<32 x f32>) {
+  // expected-error @+1 {{'flow.reduce' op failed to verify that the result is one column of the input's element}}
+  %m = flow.reduce sum %a : !flow.acc<32 x f32> -> !flow.acc<1 x i32>
+  return
+}
+
+// -----
+
 func.func @split_c1(%a: !flow.acc<32 x f32>) {
   // expected-error @+1 {{'flow.split' op expected two halves of '!flow.acc<32 x f32>', but got '!flow.acc<16 x f32>' and '!flow.acc<8 x f32>'}}
   %l, %h = flow.split %a : !flow.acc<32 x f32> -> !flow.acc<16 x f32>, !flow.acc<8 x f32>

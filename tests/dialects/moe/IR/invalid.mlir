@@ -286,3 +286,31 @@ func.func @combine_c2_base(%b: !b, %r: !r, %x: tensor<?x64xf32>, %z: tensor<4x64
   %y = moe.combine %b, %r base(%x, %z) : !b, !r, tensor<?x64xf32>, tensor<4x64xf32> -> tensor<?x64xf32>
   return
 }
+
+// -----
+
+func.func @scores_width(%x: tensor<?x?xf32>) {
+  // expected-error @+1 {{'moe.squash' op operand #0 must be rows of float32 of a static width, but got 'tensor<?x?xf32>'}}
+  %p = moe.squash softmax %x : tensor<?x?xf32>
+  return
+}
+
+// -----
+
+!b = !moe.buckets<experts = 8, slots = 2, width = 64, element = f32>
+!r = !moe.routing<experts = 8, slots = 2>
+func.func @dispatch_rows_width(%x: tensor<?x?xf32>, %r: !r) {
+  // expected-error @+1 {{'moe.dispatch' op operand #0 must be rows of floats of a static width, but got 'tensor<?x?xf32>'}}
+  %b = moe.dispatch %x, %r : tensor<?x?xf32>, !r -> !b
+  return
+}
+
+// -----
+
+!b = !moe.buckets<experts = 8, slots = 2, width = 64, element = f32>
+!r = !moe.routing<experts = 8, slots = 2>
+func.func @combine_rows_width(%b: !b, %r: !r) {
+  // expected-error @+1 {{'moe.combine' op result #0 must be rows of float32 of a static width, but got 'tensor<?x?xf32>'}}
+  %y = moe.combine %b, %r : !b, !r -> tensor<?x?xf32>
+  return
+}

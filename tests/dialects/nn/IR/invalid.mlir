@@ -281,3 +281,19 @@ func.func @glu_types(%g: tensor<?x40xf32>, %u: tensor<?x41xf32>) {
   %h = "nn.glu"(%g, %u) {kind = #nn<activation silu>} : (tensor<?x40xf32>, tensor<?x41xf32>) -> tensor<?x40xf32>
   return
 }
+
+// -----
+
+func.func @rows_width(%x: tensor<?x?xf32>) {
+  // expected-error @+1 {{'nn.act' op operand #0 must be rows of float32 of a static width, but got 'tensor<?x?xf32>'}}
+  %y = nn.act relu %x : tensor<?x?xf32>
+  return
+}
+
+// -----
+
+func.func @linear_rows_width(%x: tensor<?x?xf32>, %w: tensor<?x?xf32>) {
+  // expected-error @+1 {{'nn.linear' op operand #0 must be rows of float32 of a static width, but got 'tensor<?x?xf32>'}}
+  %y = nn.linear %x, %w : tensor<?x?xf32>, tensor<?x?xf32> -> tensor<?x?xf32>
+  return
+}
