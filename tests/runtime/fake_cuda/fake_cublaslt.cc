@@ -62,10 +62,12 @@ FAKE cublasLtCreate(LtHandle *handle) {
   ENTER();
   *handle = reinterpret_cast<LtHandle>(new char);
   ++state.live;
+  state.objects.insert(*handle);
   return 0;
 }
 FAKE cublasLtDestroy(LtHandle handle) {
   ENTER();
+  state.objects.erase(handle);
   delete reinterpret_cast<char *>(handle);
   --state.live;
   return 0;
@@ -75,10 +77,12 @@ FAKE cublasLtMatmulDescCreate(LtDescription **description, int, int) {
   ENTER();
   *description = new LtDescription();
   ++state.live;
+  state.objects.insert(*description);
   return 0;
 }
 FAKE cublasLtMatmulDescDestroy(LtDescription *description) {
   ENTER();
+  state.objects.erase(description);
   delete description;
   --state.live;
   return 0;
@@ -99,10 +103,12 @@ FAKE cublasLtMatrixLayoutCreate(LtLayout **layout, int type, uint64_t rows,
   (*layout)->data[kColumns] = columns;
   (*layout)->data[kStride] = static_cast<uint64_t>(stride);
   ++state.live;
+  state.objects.insert(*layout);
   return 0;
 }
 FAKE cublasLtMatrixLayoutDestroy(LtLayout *layout) {
   ENTER();
+  state.objects.erase(layout);
   delete layout;
   --state.live;
   return 0;
@@ -112,10 +118,12 @@ FAKE cublasLtMatmulPreferenceCreate(LtPreference **preference) {
   ENTER();
   *preference = new LtPreference();
   ++state.live;
+  state.objects.insert(*preference);
   return 0;
 }
 FAKE cublasLtMatmulPreferenceDestroy(LtPreference *preference) {
   ENTER();
+  state.objects.erase(preference);
   delete preference;
   --state.live;
   return 0;
