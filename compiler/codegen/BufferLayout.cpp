@@ -83,7 +83,8 @@ int64_t headrace::weightSlots(RankedTensorType type) {
 /// Rows of `width` elements, padded for products where the element is short.
 static MemRefType rowsType(int64_t width, Type element) {
   int64_t bytes = element.getIntOrFloatBitWidth() / 8;
-  if (bytes == 4)
+  // Only the operands of products are short.
+  if (bytes != 2)
     return MemRefType::get({ShapedType::kDynamic, width}, element);
   // One more element than the width, because an odd width is read in pairs.
   int64_t stride =
@@ -108,9 +109,15 @@ MemRefType headrace::memoryType(Type type, const StepLimits &limits) {
   if (!tensor)
     return {};
   if (!tensor.hasStaticShape()) {
-    if (tensor.getRank() == 1)
-      return MemRefType::get({ShapedType::kDynamic}, tensor.getElementType());
-    return rowsType(tensor.getDimSize(1), tensor.getElementType());
+    ArrayRef<int64_t> shape = tensor.getShape();
+    if (!tensor.isDynamicDim(0) || tensor.getNumDynamicDims() != 1 ||
+        !tensor.getElementType().isIntOrFloat())
+      return {};
+    Type element = tensor.getElementType();
+    if (element.isInteger(1)) // A byte each.
+      element = i8;
+    return shape.size() == 2 ? rowsType(shape[1], element)
+                             : MemRefType::get(shape, element);
   }
   if (auto panels = dyn_cast_or_null<flow::PanelsAttr>(tensor.getEncoding())) {
     ArrayRef<int64_t> shape = tensor.getShape();

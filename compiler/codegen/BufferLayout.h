@@ -64,7 +64,8 @@ struct KvLayout {
 /// padded to an odd number of cache lines, so that neighbouring rows do not
 /// fall on one set; everything else is dense. Packed weights are
 /// `[panels][in / pack][columns][pack]`; a stacked weight has its experts as
-/// first dimension. Null for a type that is never in memory.
+/// first dimension. Null for a type that is never in memory: of an activation
+/// the first dimension alone is dynamic.
 mlir::MemRefType memoryType(mlir::Type type, const StepLimits &limits);
 
 /// Slots of the binding table that a weight takes: one, or one an expert for a

@@ -265,8 +265,7 @@ LogicalResult headrace::emitLinear(flow::KernelOp kernel,
   if (failed(product.prepare()))
     return failure();
   product.weightMemory = p.memory(linear.getWeight());
-  Value count =
-      p.count(source.pick ? flow::Count::outputs : flow::Count::tokens);
+  Value count = source.pick ? p.count(flow::Count::outputs) : p.rowCount();
   Value indices = source.pick ? p.memory(source.pick.getIds()) : Value();
   Value tile = product.stageRows(p.memory(source.argument), p.index(0), count,
                                  indices, source.norm, limits.maxTokens);

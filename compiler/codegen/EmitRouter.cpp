@@ -15,11 +15,12 @@ using namespace headrace;
 namespace {
 
 /// A router as the emitter knows it: scores = squash?(linear(norm?(x))), choice
-/// and value both those scores. It may store the rounded rows of the norm too.
+/// and value both those scores; or choice and value made by other kernels. It
+/// may store the rounded rows of the norm too.
 struct RouterMatch {
   Value input;
   nn::NormOp norm;
-  nn::LinearOp linear;
+  nn::LinearOp linear; ///< Null where the scores are given.
   moe::SquashOp squash;
   moe::SelectOp select;
   moe::WeighOp weigh;
@@ -42,7 +43,11 @@ LogicalResult matchRouter(flow::KernelOp kernel, RouterMatch &m) {
     return kernel.emitOpError("of family router does not yield a moe.weigh");
   m.select = m.weigh.getSelection().getDefiningOp<moe::SelectOp>();
   Value scores = m.weigh.getValue();
-  if (!m.select || m.select.getChoice() != scores)
+  if (!m.select)
+    return m.weigh.emitOpError("weighs a selection of another kernel");
+  if (isa<BlockArgument>(scores) && isa<BlockArgument>(m.select.getChoice()))
+    return success();
+  if (m.select.getChoice() != scores)
     return m.weigh.emitOpError("reads other scores than the selection, which "
                                "the router's emitter does not know");
   m.squash = scores.getDefiningOp<moe::SquashOp>();
@@ -64,12 +69,13 @@ LogicalResult matchRouter(flow::KernelOp kernel, RouterMatch &m) {
   return success();
 }
 
-/// Emits the choice of one row from its scores in `scores[row, 0..E)`.
+/// Emits the choice of one row from its scores in `scores[row, 0..E)` and its
+/// weights from `values[row, 0..E)`.
 class RowEmitter {
 public:
-  RowEmitter(ProgramBuilder &p, RouterMatch &m, Value scores, Value row,
-             Value taken)
-      : p(p), m(m), scores(scores), row(row), taken(taken),
+  RowEmitter(ProgramBuilder &p, RouterMatch &m, Value scores, Value values,
+             Value row, Value taken)
+      : p(p), m(m), scores(scores), values(values), row(row), taken(taken),
         experts(m.select.getResult().getType().getExperts()) {}
 
   void squash() {
@@ -136,7 +142,7 @@ public:
       p.store(some, taken, column);
       Value at = p.add(base, slot);
       p.store(expert, ids, at);
-      p.store(read(column), weights, at);
+      p.store(p.load(values, {row, column}), weights, at);
     });
     normalise(weights, base, slots);
   }
@@ -229,7 +235,7 @@ private:
 
   ProgramBuilder &p;
   RouterMatch &m;
-  Value scores, row, taken;
+  Value scores, values, row, taken;
   int64_t experts;
 };
 
@@ -293,26 +299,20 @@ void storeRows(ProgramBuilder &p, Value stage, Value result, Value first,
   });
 }
 
-} // namespace
-
-LogicalResult headrace::emitRouter(flow::KernelOp kernel,
-                                   const StepLimits &limits,
-                                   const EmitOptions &options) {
-  RouterMatch m;
-  if (failed(matchRouter(kernel, m)))
-    return failure();
+/// Emits the scores of `count` rows from `first` on: `[kRouterBlock, >= E]` in
+/// scratch. Null after an error.
+Value emitScores(ProgramBuilder &p, RouterMatch &m, const EmitOptions &options,
+                 Value first, Value count) {
   auto type = cast<RankedTensorType>(m.linear.getWeight().getType());
   auto panels = dyn_cast_or_null<flow::PanelsAttr>(type.getEncoding());
-  if (!panels)
-    return m.linear.emitOpError("has a weight that is not packed");
-  auto routing = m.weigh.getResult().getType();
-  int64_t experts = routing.getExperts(), slots = routing.getSlots();
+  if (!panels) {
+    m.linear.emitOpError("has a weight that is not packed");
+    return {};
+  }
+  int64_t experts = type.getDimSize(0);
   int64_t in = type.getDimSize(1), columns = panels.getColumns();
   int64_t padded = panels.getPanelCount(experts) * columns;
-
-  ProgramBuilder p(kernel, limits);
-  RoutingLayout layout(routing, limits);
-  Type f32 = p.b.getF32Type(), i32 = p.b.getI32Type();
+  Type f32 = p.b.getF32Type();
   Type element = m.linear.getInputs() ? *m.linear.getInputs() : f32;
   // One cache line more than the row, so that rows fall on different sets.
   int64_t elementBytes = element.getIntOrFloatBitWidth() / 8;
@@ -322,11 +322,6 @@ LogicalResult headrace::emitRouter(flow::KernelOp kernel,
       {kRouterBlock, in}, element,
       StridedLayoutAttr::get(p.b.getContext(), 0, {stride / elementBytes, 1})));
   Value scores = p.scratch(MemRefType::get({kRouterBlock, padded}, f32));
-  Value taken = p.scratch(MemRefType::get({experts}, i32));
-
-  Value tokens = p.count(flow::Count::tokens);
-  Value first = p.mul(p.task(), kRouterBlock);
-  Value count = p.min(p.sub(tokens, first), p.index(kRouterBlock));
   flow::RowNormAttr kind;
   Value weight, bias;
   double eps = 0;
@@ -362,19 +357,48 @@ LogicalResult headrace::emitRouter(flow::KernelOp kernel,
                             Value(), /*accumulate=*/false);
     });
   });
-
   if (m.stored)
     storeRows(p, stage, p.result(*m.stored), first, count, columns,
               options.rowLimit);
+  return scores;
+}
+
+} // namespace
+
+LogicalResult headrace::emitRouter(flow::KernelOp kernel,
+                                   const StepLimits &limits,
+                                   const EmitOptions &options) {
+  RouterMatch m;
+  if (failed(matchRouter(kernel, m)))
+    return failure();
+  auto routing = m.weigh.getResult().getType();
+  int64_t experts = routing.getExperts(), slots = routing.getSlots();
+  ProgramBuilder p(kernel, limits);
+  RoutingLayout layout(routing, limits);
+  Type f32 = p.b.getF32Type(), i32 = p.b.getI32Type();
+  Value tokens = p.count(flow::Count::tokens);
+  Value first = p.mul(p.task(), kRouterBlock);
+  Value count = p.min(p.sub(tokens, first), p.index(kRouterBlock));
+  Value scores;
+  if (m.linear && !(scores = emitScores(p, m, options, first, count)))
+    return failure();
+  Value taken = p.scratch(MemRefType::get({experts}, i32));
 
   Value bytes = p.result(m.routing);
   int64_t all = limits.maxTokens * slots;
   Value ids = p.view(bytes, layout.ids, all, i32);
   Value idWeights = p.view(bytes, layout.idWeights, all, f32);
   p.loop(count, [&](Value row) {
-    RowEmitter emitter(p, m, scores, row, taken);
+    Value place = p.add(first, row), base = p.mul(place, slots);
+    if (!m.linear) {
+      RowEmitter(p, m, p.memory(m.select.getChoice()),
+                 p.memory(m.weigh.getValue()), place, taken)
+          .choose(ids, idWeights, base);
+      return;
+    }
+    RowEmitter emitter(p, m, scores, scores, row, taken);
     emitter.squash();
-    emitter.choose(ids, idWeights, p.mul(p.add(first, row), slots));
+    emitter.choose(ids, idWeights, base);
   });
 
   Value counter = p.view(bytes, layout.counter, 1, i32);

@@ -109,15 +109,18 @@ LogicalResult headrace::emitAngles(flow::KernelOp kernel,
   Value position = arith::SIToFPOp::create(
       p.b, p.b.getF32Type(), p.load(p.memory(angles.getPositions()), row));
   Value scale = p.f32(table.getAttentionFactor().convertToDouble());
-  // A handful of constants; a table in memory would be data to relocate.
-  for (int64_t i = 0; i < half; ++i) {
-    Value angle =
-        arith::MulFOp::create(p.b, position, p.f32(frequencies[size_t(i)]));
+  // The frequencies are constants, which code may hold; a table in memory would
+  // be data to relocate. So each task writes them down for its loop.
+  Value known = p.scratch(
+      MemRefType::get({std::max<int64_t>(half, 1)}, p.b.getF32Type()));
+  for (int64_t i = 0; i < half; ++i)
+    p.store(p.f32(frequencies[size_t(i)]), known, p.index(i));
+  p.loop(p.index(half), [&](Value i) {
+    Value angle = arith::MulFOp::create(p.b, position, p.load(known, i));
     auto [cosine, sine] = cosineAndSine(p, angle);
-    p.store(arith::MulFOp::create(p.b, cosine, scale), p.result(0),
-            {row, p.index(i)});
+    p.store(arith::MulFOp::create(p.b, cosine, scale), p.result(0), {row, i});
     p.store(arith::MulFOp::create(p.b, sine, scale), p.result(0),
-            {row, p.index(half + i)});
-  }
+            {row, p.add(i, half)});
+  });
   return p.finish();
 }

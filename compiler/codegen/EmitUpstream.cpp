@@ -1,90 +1,172 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Emits what no kernel family knows through upstream's lowering: an elementwise
-// op becomes a linalg.generic on memory and that becomes loops. Slow, right,
-// and listed by `headrace inspect`.
-#include "compiler/codegen/Elementwise.h"
+// Emits what no kernel family knows as loops: one tensor op, or routed experts
+// with a body of any ops. Slow, right, and listed by `headrace inspect`.
 #include "compiler/codegen/Emitters.h"
-#include "compiler/codegen/ProgramBuilder.h"
-#include "mlir/Dialect/Affine/IR/AffineOps.h"
-#include "mlir/Dialect/Affine/Utils.h"
-#include "mlir/Dialect/Linalg/IR/Linalg.h"
-#include "mlir/Dialect/Linalg/Transforms/Transforms.h"
-#include "mlir/IR/PatternMatch.h"
+#include "compiler/codegen/TensorLoops.h"
+#include "dialects/moe/IR/Moe.h"
 
 using namespace mlir;
 using namespace headrace;
 
-/// The scalar op of an elementwise tensor op that is upstream's.
-static Value cloneScalar(OpBuilder &b, Location loc, Operation *op,
-                         ValueRange operands) {
-  Type element = getElementTypeOrSelf(op->getResult(0).getType());
-  OperationState state(loc, op->getName(), operands, element, op->getAttrs());
-  state.propertiesAttr = op->getPropertiesAsAttribute();
-  return b.create(state)->getResult(0);
+/// Emits `op`, whose results the kernel yields, and what it reads.
+static LogicalResult emitOp(flow::KernelOp kernel, Operation *op,
+                            const StepLimits &limits) {
+  Block &block = kernel.getBody().front();
+  ValueRange yielded = block.getTerminator()->getOperands();
+  ProgramBuilder p(kernel, limits);
+  TensorLoops loops(p, p.rowCount());
+  for (BlockArgument argument : block.getArguments())
+    loops.bind(argument, p.memory(argument));
+  for (Operation &inner : block.without_terminator()) {
+    if (&inner != op) {
+      if (failed(loops.prepare(&inner)))
+        return failure();
+      continue;
+    }
+    SmallVector<Value> results;
+    for (Value result : op->getResults()) {
+      auto at = llvm::find(yielded, result);
+      auto type = cast<RankedTensorType>(result.getType());
+      results.push_back(at != yielded.end()
+                            ? p.result(unsigned(at - yielded.begin()))
+                            : loops.scratch(type));
+    }
+    if (failed(loops.emit(op, results)))
+      return failure();
+  }
+  return p.finish();
+}
+
+/// Emits `combine` with all that leads from the dispatched rows to it: for each
+/// expert that has rows, ascending, the bodies on these rows, which are then
+/// added to the result.
+static LogicalResult emitRouted(flow::KernelOp kernel, moe::CombineOp combine,
+                                const StepLimits &limits) {
+  SmallVector<moe::ExpertsOp> chain;
+  Value buckets = combine.getBuckets();
+  while (auto experts = buckets.getDefiningOp<moe::ExpertsOp>()) {
+    chain.insert(chain.begin(), experts);
+    buckets = experts.getBuckets();
+  }
+  auto dispatch = buckets.getDefiningOp<moe::DispatchOp>();
+  if (!dispatch)
+    return combine.emitOpError("adds up rows that no moe.dispatch of the same "
+                               "function has grouped");
+  ProgramBuilder p(kernel, limits);
+  Value tokens = p.count(flow::Count::tokens);
+  TensorLoops outer(p, tokens);
+  Block &block = kernel.getBody().front();
+  for (BlockArgument argument : block.getArguments())
+    if (isa<RankedTensorType>(argument.getType()))
+      outer.bind(argument, p.memory(argument));
+  for (Operation &inner : block.without_terminator())
+    if (!isa<moe::DispatchOp, moe::ExpertsOp, moe::CombineOp>(inner) &&
+        failed(outer.prepare(&inner)))
+      return failure();
+
+  // The base addends come with the first wave of experts.
+  Value out = p.result(0), first = p.count(flow::Count::first_active);
+  bool done = true;
+  p.when(p.less(first, p.index(1)), [&] {
+    outer.over(combine.getType(), [&](ArrayRef<Value> at) {
+      Value total = p.f32(0);
+      for (auto [i, addend] : llvm::enumerate(combine.getBase())) {
+        Value element = outer.read(addend, at);
+        if (!element) {
+          done = false;
+          return;
+        }
+        total = i == 0 ? element
+                       : arith::AddFOp::create(p.b, total, element).getResult();
+      }
+      outer.write(total, out, at);
+    });
+  });
+
+  auto routing = dispatch.getRouting().getType();
+  RoutingLayout layout(routing, limits);
+  Value bytes = p.memory(dispatch.getRouting());
+  Type i32 = p.b.getI32Type();
+  int64_t slots = limits.maxTokens * routing.getSlots();
+  Value activeCount = p.view(bytes, layout.activeCount, 1, i32);
+  Value active = p.view(bytes, layout.active, routing.getExperts(), i32);
+  Value offsets = p.view(bytes, layout.offsets, routing.getExperts() + 1, i32);
+  Value numbers = p.view(bytes, layout.rows, slots, i32);
+  Value weights = p.view(bytes, layout.weights, slots, p.b.getF32Type());
+  auto tile = [&](moe::BucketsType type) {
+    return RankedTensorType::get({ShapedType::kDynamic, type.getWidth()},
+                                 type.getElement());
+  };
+  Value actives = p.min(p.loadIndex(activeCount, p.index(0)),
+                        p.count(flow::Count::end_active));
+  p.loop(first, actives, 1, [&](Value slot) {
+    Value expert = p.loadIndex(active, slot);
+    Value begin = p.loadIndex(offsets, expert);
+    Value count = p.sub(p.loadIndex(offsets, p.add(expert, 1)), begin);
+    auto rowOf = [&](Value i) { return p.loadIndex(numbers, p.add(begin, i)); };
+    // The expert's rows, then what each body makes of them.
+    TensorLoops gather(p, count);
+    auto type = tile(dispatch.getResult().getType());
+    Value rows = gather.scratch(type);
+    gather.over(type, [&](ArrayRef<Value> at) {
+      Value element = outer.read(dispatch.getInput(), {rowOf(at[0]), at[1]});
+      if (!element) {
+        done = false;
+        return;
+      }
+      gather.write(gather.narrow(element, type.getElementType()), rows, at);
+    });
+    for (moe::ExpertsOp experts : chain) {
+      TensorLoops loops(p, count);
+      Block &body = experts.getBody().front();
+      loops.bind(body.getArgument(0), rows);
+      for (auto [weight, slice] :
+           llvm::zip(experts.getWeights(), body.getArguments().drop_front())) {
+        if (weightSlots(cast<RankedTensorType>(weight.getType())) > 1) {
+          loops.bind(slice, p.expert(weight, expert));
+          continue;
+        }
+        auto one = cast<MemRefType>(memoryType(slice.getType(), limits));
+        loops.bind(slice, flow::ViewOp::create(
+                              p.b, one, p.memory(weight),
+                              p.mul(expert, one.getNumElements()), 0));
+      }
+      for (Operation &inner : body.without_terminator())
+        if (failed(loops.prepare(&inner))) {
+          done = false;
+          return;
+        }
+      type = tile(experts.getResult().getType());
+      rows = loops.scratch(type);
+      loops.over(type, [&](ArrayRef<Value> at) {
+        Value element = loops.read(body.getTerminator()->getOperand(0), at);
+        if (!element) {
+          done = false;
+          return;
+        }
+        loops.write(element, rows, at);
+      });
+    }
+    gather.over(type, [&](ArrayRef<Value> at) {
+      Value row = rowOf(at[0]);
+      Value element = gather.widen(p.load(rows, at));
+      Value weight = p.load(weights, p.add(begin, at[0]));
+      Value product = arith::MulFOp::create(p.b, weight, element);
+      Value total = p.load(out, {row, at[1]});
+      p.store(arith::AddFOp::create(p.b, total, product), out, {row, at[1]});
+    });
+  });
+  return success(done && succeeded(p.finish()));
 }
 
 LogicalResult headrace::emitUpstream(flow::KernelOp kernel,
                                      const StepLimits &limits,
                                      const EmitOptions &) {
-  Block &block = kernel.getBody().front();
-  Operation *op = block.getTerminator()->getOperand(0).getDefiningOp();
-  bool ours = op && isElementwise(op);
-  if (!op || op != &block.front() || op->getNumResults() != 1 ||
-      !(ours || OpTrait::hasElementwiseMappableTraits(op)))
-    return kernel.emitOpError("holds more than one elementwise op, which the "
-                              "fallback does not know");
-  ProgramBuilder p(kernel, limits);
-  SmallVector<Value> inputs;
-  for (Value operand : op->getOperands())
-    inputs.push_back(p.memory(operand));
-  Value output = p.result(0);
-  auto width = [](Value memory) {
-    return cast<MemRefType>(memory.getType()).getDimSize(1);
-  };
-  MLIRContext *context = p.b.getContext();
-  AffineExpr row = getAffineDimExpr(0, context),
-             column = getAffineDimExpr(1, context),
-             zero = getAffineConstantExpr(0, context);
-  SmallVector<AffineMap> maps;
-  for (Value memory : inputs) // One value a row, or one an element.
-    maps.push_back(AffineMap::get(
-        2, 0, {row, width(memory) == 1 && width(output) != 1 ? zero : column},
-        context));
-  maps.push_back(AffineMap::getMultiDimIdentityMap(2, context));
-  SmallVector<utils::IteratorType> parallel(2, utils::IteratorType::parallel);
-  auto generic = linalg::GenericOp::create(
-      p.b, inputs, ValueRange{output}, maps, parallel,
-      [&](OpBuilder &b, Location loc, ValueRange scalars) {
-        ValueRange operands = scalars.drop_back();
-        linalg::YieldOp::create(b, loc,
-                                ours ? emitElementwise(b, loc, op, operands)
-                                     : cloneScalar(b, loc, op, operands));
-      });
-  IRRewriter rewriter(p.b);
-  if (failed(linalg::linalgOpToLoops(rewriter, generic)))
-    return op->emitOpError("could not be lowered to loops");
-  generic.erase();
-  SmallVector<affine::AffineApplyOp> applied;
-  p.program.walk(
-      [&](affine::AffineApplyOp apply) { applied.push_back(apply); });
-  for (affine::AffineApplyOp apply : applied) {
-    OpBuilder b(apply);
-    auto values = affine::expandAffineMap(
-        b, apply.getLoc(), apply.getAffineMap(), apply.getOperands());
-    if (!values)
-      return apply.emitOpError("could not be expanded");
-    apply.getResult().replaceAllUsesWith(values->front());
-    apply.erase();
-  }
-  // The rows of a buffer are counted by the step, not by its type.
-  SmallVector<Operation *> sizes;
-  p.program.walk([&](memref::DimOp dim) { sizes.push_back(dim); });
-  for (Operation *dim : sizes) {
-    OpBuilder b(dim);
-    Value count = flow::CountOp::create(b, dim->getLoc(), b.getIndexType(),
-                                        flow::Count::tokens);
-    dim->getResult(0).replaceAllUsesWith(count);
-    dim->erase();
-  }
-  return p.finish();
+  Operation *op =
+      kernel.getBody().front().getTerminator()->getOperand(0).getDefiningOp();
+  if (!op)
+    return kernel.emitOpError("yields what it was given");
+  if (auto combine = dyn_cast<moe::CombineOp>(op))
+    return emitRouted(kernel, combine, limits);
+  return emitOp(kernel, op, limits);
 }

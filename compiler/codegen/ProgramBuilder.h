@@ -13,6 +13,10 @@
 
 namespace headrace {
 
+/// On a kernel whose rows are those that the host asked logits of, and not all
+/// of the step.
+constexpr llvm::StringLiteral kOutputRowsAttr = "headrace.output_rows";
+
 /// The launch operands of a kernel in the order of the kernel ABI. A key-value
 /// cache is two buffers: its pages and its table.
 struct LaunchOperands {
@@ -57,6 +61,11 @@ public:
   }
   mlir::Value count(flow::Count what) {
     return flow::CountOp::create(b, b.getIndexType(), what);
+  }
+  /// How many rows the kernel's activations have.
+  mlir::Value rowCount() {
+    return count(kernel->hasAttr(kOutputRowsAttr) ? flow::Count::outputs
+                                                  : flow::Count::tokens);
   }
   mlir::Value add(mlir::Value x, mlir::Value y) {
     return mlir::arith::AddIOp::create(b, x, y);

@@ -48,11 +48,11 @@ llvm::Error headrace::verifyPhase(ModuleOp module, Phase phase) {
   switch (phase) {
   case Phase::model:
   case Phase::specialized:
-    allow({"func", "nn", "moe", "arith", "math", "tensor"});
+    allow({"func", "nn", "moe", "arith", "linalg", "math", "tensor"});
     break;
   case Phase::dataflow:
   case Phase::tiered:
-    allow({"func", "flow", "nn", "moe", "arith", "math", "tensor"});
+    allow({"func", "flow", "nn", "moe", "arith", "linalg", "math", "tensor"});
     break;
   case Phase::kernels:
   case Phase::package:

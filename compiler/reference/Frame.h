@@ -6,7 +6,6 @@
 #include "compiler/reference/Interpreter.h"
 #include "mlir/IR/Operation.h"
 #include "llvm/ADT/DenseMap.h"
-#include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/Twine.h"
 
 namespace headrace {
@@ -63,8 +62,10 @@ private:
 /// Computes an op's results from its operands.
 using Handler = llvm::Error (*)(Frame &, mlir::Operation *);
 
-/// Op name to handler: everything that the interpreter knows.
-const llvm::StringMap<Handler> &handlers();
+/// The handler of `op`; null where the interpreter does not know it.
+Handler handlerOf(mlir::Operation *op);
+/// The same, for ops of upstream's dialects.
+Handler upstreamHandler(mlir::Operation *op);
 
 /// `message` after the place and name of `op`.
 llvm::Error errorAt(mlir::Operation *op, const llvm::Twine &message);

@@ -13,12 +13,8 @@
 #include "dialects/moe/IR/Moe.h"
 #include "dialects/nn/IR/Nn.h"
 #include "dialects/tier/IR/Tier.h"
-#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "mlir/Dialect/Math/IR/Math.h"
-#include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "llvm/ADT/STLExtras.h"
-#include <cmath>
 
 using namespace mlir;
 using namespace headrace;
@@ -360,161 +356,6 @@ static Error evaluate(Frame &frame, func::CallOp op) {
 }
 
 //===----------------------------------------------------------------------===//
-// arith, math, tensor
-//===----------------------------------------------------------------------===//
-
-static Error evaluate(Frame &frame, arith::ConstantOp op) {
-  if (op.getType().isIndex())
-    return frame.set(op.getResult(),
-                     int64_t(cast<IntegerAttr>(op.getValue()).getInt()));
-  auto dense = dyn_cast<DenseElementsAttr>(op.getValue());
-  auto type = dyn_cast<RankedTensorType>(op.getType());
-  if (!dense || !type)
-    return errorAt(op, "has a type that the reference interpreter does not "
-                       "know");
-  if (type.getElementType().isInteger(32)) {
-    auto values = dense.getValues<int32_t>();
-    return frame.set(op.getResult(), IdTensor(values.begin(), values.end()));
-  }
-  Expected<Element> element = elementOf(op, type.getElementType());
-  if (!element)
-    return element.takeError();
-  std::vector<float> values;
-  for (const llvm::APFloat &value : dense.getValues<llvm::APFloat>())
-    values.push_back(toFloat(value));
-  return frame.set(op.getResult(),
-                   FloatTensor(type.getShape().vec(), std::move(values)));
-}
-
-/// Applies `function` to each element, or pair of elements, in float32 and
-/// rounds to the result's element. For bf16 and f16 this is the correctly
-/// rounded sum, product, quotient or root: float32 has more than twice their
-/// fraction.
-template <typename Op, typename Function>
-static Error elementwise(Frame &frame, Op op, Function function) {
-  auto type = dyn_cast<RankedTensorType>(op->getResult(0).getType());
-  if (!type)
-    return errorAt(op, "is known to the reference interpreter on tensors only");
-  Expected<Element> element = elementOf(op, type.getElementType());
-  if (!element)
-    return element.takeError();
-  SmallVector<const FloatTensor *> inputs;
-  for (Value operand : op->getOperands()) {
-    inputs.push_back(&frame.get<FloatTensor>(operand));
-    if (inputs.back()->shape != inputs.front()->shape)
-      return errorAt(op, "expected operands of one shape, but they differ");
-  }
-  std::vector<float> values(size_t(inputs.front()->size()));
-  for (size_t i = 0; i < values.size(); ++i) {
-    if constexpr (std::is_invocable_v<Function, float>)
-      values[i] = function(inputs[0]->values.get()[i]);
-    else
-      values[i] =
-          function(inputs[0]->values.get()[i], inputs[1]->values.get()[i]);
-    values[i] = reference::roundTo(*element, values[i]);
-  }
-  return frame.set(op->getResult(0),
-                   FloatTensor(inputs.front()->shape, std::move(values)));
-}
-
-static Error evaluate(Frame &frame, arith::AddFOp op) {
-  return elementwise(frame, op, [](float a, float b) { return a + b; });
-}
-static Error evaluate(Frame &frame, arith::SubFOp op) {
-  return elementwise(frame, op, [](float a, float b) { return a - b; });
-}
-static Error evaluate(Frame &frame, arith::MulFOp op) {
-  return elementwise(frame, op, [](float a, float b) { return a * b; });
-}
-static Error evaluate(Frame &frame, arith::DivFOp op) {
-  return elementwise(frame, op, [](float a, float b) { return a / b; });
-}
-static Error evaluate(Frame &frame, arith::NegFOp op) {
-  return elementwise(frame, op, [](float a) { return -a; });
-}
-static Error evaluate(Frame &frame, arith::ExtFOp op) {
-  return elementwise(frame, op, [](float a) { return a; });
-}
-static Error evaluate(Frame &frame, arith::TruncFOp op) {
-  if (op.getRoundingmode().value_or(arith::RoundingMode::to_nearest_even) !=
-      arith::RoundingMode::to_nearest_even)
-    return errorAt(op, "has a rounding mode that the reference interpreter "
-                       "does not know");
-  return elementwise(frame, op, [](float a) { return a; });
-}
-static Error evaluate(Frame &frame, math::ExpOp op) {
-  return elementwise(frame, op, [](float a) { return std::exp(a); });
-}
-static Error evaluate(Frame &frame, math::TanhOp op) {
-  return elementwise(frame, op, [](float a) { return std::tanh(a); });
-}
-static Error evaluate(Frame &frame, math::SqrtOp op) {
-  return elementwise(frame, op, [](float a) { return std::sqrt(a); });
-}
-
-static Error evaluate(Frame &frame, tensor::DimOp op) {
-  int64_t index = frame.get<int64_t>(op.getIndex());
-  RuntimeValue source = frame.getAny(op.getSource());
-  SmallVector<int64_t> shape;
-  if (auto *ids = std::get_if<IdTensor>(&source))
-    shape.push_back(int64_t(ids->size()));
-  else
-    llvm::append_range(shape, std::get<FloatTensor>(source).shape);
-  if (index < 0 || index >= int64_t(shape.size()))
-    return errorAt(op, "expected a dimension below " + Twine(shape.size()) +
-                           ", but got " + Twine(index));
-  return frame.set(op.getResult(), shape[size_t(index)]);
-}
-
-static Error evaluate(Frame &frame, tensor::ExtractSliceOp op) {
-  const auto *source = std::get_if<FloatTensor>(&frame.getAny(op.getSource()));
-  if (!source)
-    return errorAt(op, "is known to the reference interpreter on floats only");
-  auto number = [&](OpFoldResult value) {
-    if (auto attr = dyn_cast<Attribute>(value))
-      return cast<IntegerAttr>(attr).getInt();
-    return frame.get<int64_t>(cast<Value>(value));
-  };
-  auto numbers = [&](ArrayRef<OpFoldResult> values) {
-    return llvm::map_to_vector(values, number);
-  };
-  SmallVector<int64_t> offsets = numbers(op.getMixedOffsets());
-  SmallVector<int64_t> sizes = numbers(op.getMixedSizes());
-  SmallVector<int64_t> strides = numbers(op.getMixedStrides());
-  for (size_t d = 0; d < sizes.size(); ++d)
-    if (offsets[d] < 0 || sizes[d] < 0 || strides[d] < 1 ||
-        (sizes[d] > 0 &&
-         offsets[d] + (sizes[d] - 1) * strides[d] >= source->shape[d]))
-      return errorAt(op, "reads outside dimension #" + Twine(d) + " of " +
-                             Twine(source->shape[d]));
-  int64_t count = 1;
-  for (int64_t size : sizes)
-    count *= size;
-  std::vector<float> values;
-  values.reserve(size_t(count));
-  // The place in the slice, counted up with the last dimension fastest.
-  SmallVector<int64_t> at(sizes.size(), 0);
-  for (int64_t i = 0; i < count; ++i) {
-    int64_t index = 0;
-    for (size_t d = 0; d < sizes.size(); ++d)
-      index = index * source->shape[d] + offsets[d] + at[d] * strides[d];
-    values.push_back(source->values.get()[index]);
-    for (size_t d = sizes.size(); d-- > 0;) {
-      if (++at[d] < sizes[d])
-        break;
-      at[d] = 0;
-    }
-  }
-  std::vector<int64_t> shape;
-  llvm::SmallBitVector dropped = op.getDroppedDims();
-  for (size_t d = 0; d < sizes.size(); ++d)
-    if (!dropped.test(unsigned(d)))
-      shape.push_back(sizes[d]);
-  return frame.set(op.getResult(),
-                   FloatTensor(std::move(shape), std::move(values)));
-}
-
-//===----------------------------------------------------------------------===//
 // The table
 //===----------------------------------------------------------------------===//
 
@@ -528,14 +369,17 @@ template <typename... Ops> static llvm::StringMap<Handler> makeHandlers() {
   return handlers;
 }
 
-const llvm::StringMap<Handler> &headrace::handlers() {
-  static const llvm::StringMap<Handler> handlers = makeHandlers<
-      nn::EmbedOp, nn::NormOp, nn::LinearOp, nn::RopeOp, nn::AnglesOp,
-      nn::RotateOp, nn::AttentionOp, nn::ActOp, nn::GluOp, nn::ClampOp,
-      nn::ScaleOp, moe::SquashOp, moe::SelectOp, moe::WeighOp, moe::DispatchOp,
-      moe::ExpertsOp, moe::CombineOp, tier::UseOp, flow::CallOp, func::CallOp,
-      arith::ConstantOp, arith::AddFOp, arith::SubFOp, arith::MulFOp,
-      arith::DivFOp, arith::NegFOp, arith::ExtFOp, arith::TruncFOp, math::ExpOp,
-      math::TanhOp, math::SqrtOp, tensor::DimOp, tensor::ExtractSliceOp>();
+static const llvm::StringMap<Handler> &handlers() {
+  static const llvm::StringMap<Handler> handlers =
+      makeHandlers<nn::EmbedOp, nn::NormOp, nn::LinearOp, nn::RopeOp,
+                   nn::AnglesOp, nn::RotateOp, nn::AttentionOp, nn::ActOp,
+                   nn::GluOp, nn::ClampOp, nn::ScaleOp, moe::SquashOp,
+                   moe::SelectOp, moe::WeighOp, moe::DispatchOp, moe::ExpertsOp,
+                   moe::CombineOp, tier::UseOp, flow::CallOp, func::CallOp>();
   return handlers;
+}
+
+Handler headrace::handlerOf(Operation *op) {
+  Handler handler = handlers().lookup(op->getName().getStringRef());
+  return handler ? handler : upstreamHandler(op);
 }

@@ -106,7 +106,8 @@ static bool shapeFits(ArrayRef<int64_t> shape, RankedTensorType type) {
 static bool fits(const RuntimeValue &value, Type type) {
   if (auto tensor = dyn_cast<RankedTensorType>(type)) {
     if (auto *floats = std::get_if<FloatTensor>(&value))
-      return elementOfType(tensor.getElementType()) &&
+      return (elementOfType(tensor.getElementType()) ||
+              tensor.getElementType().isInteger(1)) &&
              shapeFits(floats->shape, tensor);
     if (auto *ids = std::get_if<IdTensor>(&value))
       return tensor.getElementType().isInteger(32) &&
@@ -139,7 +140,12 @@ static bool fits(const RuntimeValue &value, Type type) {
            (*have)->slots == buckets.getSlots() &&
            (*have)->width == buckets.getWidth();
   }
-  return type.isIndex() && std::holds_alternative<int64_t>(value);
+  if (elementOfType(type)) {
+    auto *number = std::get_if<FloatTensor>(&value);
+    return number && number->shape.empty();
+  }
+  return (type.isIndex() || isa<IntegerType>(type)) &&
+         std::holds_alternative<int64_t>(value);
 }
 
 //===----------------------------------------------------------------------===//
@@ -249,10 +255,10 @@ llvm::Expected<Frame::Results> Frame::run(Block &block,
         results.push_back(values.find(operand)->second);
       return results;
     }
-    auto handler = handlers().find(op.getName().getStringRef());
-    if (handler == handlers().end())
+    Handler handler = op.getDialect() ? handlerOf(&op) : nullptr;
+    if (!handler)
       return errorAt(&op, "is not known to the reference interpreter");
-    if (llvm::Error failed = handler->second(*this, &op))
+    if (llvm::Error failed = handler(*this, &op))
       return std::move(failed);
   }
   return errorAt(block.getParentOp(), "has a block without a known terminator");

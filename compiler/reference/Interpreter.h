@@ -21,8 +21,9 @@
 
 namespace headrace {
 
-/// A float tensor of any rank, row major. Values of bf16 and f16 tensors are
-/// held as the float each equals. Copies and slices share the values.
+/// A float tensor of any rank, row major; of rank 0, a float. Values of bf16
+/// and f16 are held as the float each equals, those of i1 as 0 and 1. Copies
+/// and slices share the values.
 struct FloatTensor {
   std::vector<int64_t> shape;
   std::shared_ptr<const float> values;
@@ -43,6 +44,7 @@ using IdTensor = std::vector<int32_t>;
 
 /// What an SSA value is while the program runs. A cache is shared: attention
 /// ops write it in place, which the linear use of cache values permits.
+/// An int64_t is an index or an integer.
 using RuntimeValue =
     std::variant<std::monostate, FloatTensor, IdTensor, int64_t,
                  std::shared_ptr<reference::KvCache>, reference::Selection,

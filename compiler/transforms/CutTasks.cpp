@@ -56,6 +56,8 @@ private:
       return flow::GridAttr::get(&getContext(), kind, base, block, limit);
     };
     StringRef family = kernel.getFamily();
+    if (family == "upstream")
+      return grid(GridKind::fixed, 1);
     if (family == "embed" || family == "angles")
       return grid(GridKind::per_token, 1);
     if (family == "router")

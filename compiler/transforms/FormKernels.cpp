@@ -4,15 +4,20 @@
 // Every op that reads weights or mixes rows is the anchor of a kernel. What
 // works elementwise on an anchor's only result joins it (epilogue); what is
 // cheap to make again (norms, slices, rotations) is cloned into each kernel
-// that reads it (prologue). Other elementwise work is a kernel of its own, made
-// by upstream's lowering. Kernels that compute the same function on other
-// weights are one kernel.
+// that reads it (prologue). What no family knows is a kernel of its own, made
+// of plain loops; so is what a family would remake but cannot. Kernels that
+// compute the same function on other weights are one kernel.
 #include "compiler/codegen/BufferLayout.h"
 #include "compiler/codegen/Elementwise.h"
+#include "compiler/codegen/ProgramBuilder.h"
+#include "compiler/codegen/TensorLoops.h"
+#include "compiler/transforms/Panels.h"
 #include "compiler/transforms/PassesDetail.h"
 #include "dialects/moe/IR/Moe.h"
 #include "dialects/nn/IR/Nn.h"
 #include "mlir/IR/IRMapping.h"
+#include "mlir/Transforms/RegionUtils.h"
+#include "runtime/abi/kernel_abi.h"
 #include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringMap.h"
 
@@ -26,12 +31,124 @@ struct Group {
   SmallVector<Operation *> ops;
 };
 
-/// Ops that a kernel makes for itself rather than read from memory.
+/// Ops that a kernel makes for itself rather than read from memory, where no
+/// other kernel has made them.
 bool isCheap(Operation *op) {
   if (auto embed = dyn_cast<nn::EmbedOp>(op)) // Rows picked from activations.
     return !isWeightType(embed.getTable().getType());
-  return isa<arith::ConstantOp, nn::NormOp, nn::RotateOp, nn::ClampOp,
-             arith::ExtFOp, tensor::ExtractSliceOp, tensor::DimOp>(op);
+  return isMadeWhereRead(op) ||
+         isa<nn::NormOp, nn::RotateOp, nn::ClampOp, arith::ExtFOp,
+             moe::SelectOp, moe::DispatchOp, moe::ExpertsOp>(op);
+}
+
+bool isPacked(nn::LinearOp linear) { return bool(panelWeightOf(linear)); }
+
+/// What stages the rows of a product: a widening, one norm of whole rows, one
+/// pick of rows. Gives the first op behind which the product's own kernel
+/// cannot reach; it has to be another kernel's.
+Operation *behindStage(Value rows) {
+  bool norm = false, pick = false;
+  while (Operation *op = rows.getDefiningOp()) {
+    if (!isCheap(op))
+      return nullptr;
+    if (auto widen = dyn_cast<arith::ExtFOp>(op)) {
+      rows = widen.getIn();
+    } else if (auto found = dyn_cast<nn::NormOp>(op);
+               found && found.getGroups() == 1 && !norm) {
+      norm = true;
+      rows = found.getInput();
+    } else if (auto found = dyn_cast<nn::EmbedOp>(op); found && !pick) {
+      pick = true;
+      rows = found.getTable();
+    } else {
+      return op;
+    }
+  }
+  return nullptr;
+}
+
+/// The same for a query, key or value of `heads` heads: channels of a product,
+/// then a norm, clamps and a rotation.
+Operation *behindHead(Value rows, int64_t heads) {
+  bool first = true, norm = false;
+  while (Operation *op = rows.getDefiningOp()) {
+    if (!isCheap(op))
+      return nullptr;
+    auto found = dyn_cast<nn::NormOp>(op);
+    bool knows =
+        (isa<nn::RotateOp>(op) && first) || (isa<nn::ClampOp>(op) && !norm) ||
+        isa<tensor::ExtractSliceOp>(op) ||
+        (found && !norm && found.getKind() == nn::NormKind::rms &&
+         !found.getBias() &&
+         (found.getGroups() == 1 || int64_t(found.getGroups()) == heads));
+    if (!knows)
+      return op;
+    norm |= bool(found);
+    first = false;
+    rows = op->getOperand(0);
+  }
+  return nullptr;
+}
+
+/// What `op` reads, in its regions, too.
+llvm::SetVector<Value> readBy(Operation *op) {
+  llvm::SetVector<Value> values(op->operand_begin(), op->operand_end());
+  getUsedValuesDefinedAbove(op->getRegions(), values);
+  return values;
+}
+
+/// The only product of an expert's body that is a product and an epilogue.
+nn::LinearOp onlyProduct(moe::ExpertsOp experts) {
+  nn::LinearOp linear;
+  for (Operation &op : experts.getBody().front().without_terminator()) {
+    if (auto found = dyn_cast<nn::LinearOp>(op)) {
+      if (linear)
+        return {};
+      linear = found;
+    } else if (!isElementwise(&op) &&
+               !isa<arith::TruncFOp, arith::ExtFOp, arith::ConstantOp,
+                    tensor::DimOp, tensor::ExtractSliceOp>(op)) {
+      return {};
+    }
+  }
+  Block &body = experts.getBody().front();
+  bool known = linear && isPacked(linear) && !linear.getBias() &&
+               experts.getWeights().size() == 1 &&
+               linear.getWeight() == body.getArgument(1);
+  return known ? linear : nn::LinearOp();
+}
+
+/// The rows of `linear` as they lie in memory, rounded or not.
+Value productRows(nn::LinearOp linear) {
+  auto widen = linear.getInput().getDefiningOp<arith::ExtFOp>();
+  return widen ? widen.getIn() : linear.getInput();
+}
+
+/// Whether the emitter of the first half of a routed feed-forward knows it:
+/// the product of dispatched rows, gated or alone.
+bool isRoutedUp(moe::ExpertsOp experts) {
+  auto dispatch = experts.getBuckets().getDefiningOp<moe::DispatchOp>();
+  nn::LinearOp linear = onlyProduct(experts);
+  if (!dispatch || !dispatch->hasOneUse() || !linear ||
+      productRows(linear) != experts.getBody().getArgument(0))
+    return false;
+  bool halves = hasGluHalves(linear);
+  for (auto slice : experts.getBody().front().getOps<tensor::ExtractSliceOp>())
+    if (!halves || slice.getSource() != linear.getResult())
+      return false;
+  return true;
+}
+
+/// Whether the emitter of the second half knows it: a product whose rows are
+/// combined once.
+bool isRoutedDown(moe::ExpertsOp experts) {
+  nn::LinearOp linear = onlyProduct(experts);
+  if (!linear || !experts->hasOneUse() ||
+      !isa<moe::CombineOp>(*experts->getUsers().begin()))
+    return false;
+  Block &body = experts.getBody().front();
+  return productRows(linear) == body.getArgument(0) &&
+         body.getTerminator()->getOperand(0) == linear.getResult();
 }
 
 class KernelFormer {
@@ -48,8 +165,11 @@ public:
       if (!groupOf.count(&op))
         joinProducer(&op);
     for (Operation &op : block)
-      if (!groupOf.count(&op) && isFallback(&op))
+      if (!groupOf.count(&op) && !isCheap(&op) && isFallback(&op))
         make("upstream", &op);
+    for (Operation &op : llvm::reverse(block.getOperations()))
+      makeOperands(&op);
+    findRows();
     // Kernels stand where their last op stood: everything they read is there.
     SmallVector<Group *> order;
     for (Operation &op : block) {
@@ -58,10 +178,8 @@ public:
         order.push_back(group);
       else if (!group && !isCheap(&op) && !isa<tier::UseOp>(op) &&
                !op.hasTrait<OpTrait::IsTerminator>())
-        return op.emitOpError(
-            "belongs to no kernel family; expected a product, "
-            "a router, attention, an embedding or an "
-            "elementwise op on a product");
+        return op.emitOpError("is known neither to a kernel family nor to the "
+                              "fallback lowering");
     }
     for (Group *group : order)
       if (failed(outline(*group)))
@@ -107,22 +225,38 @@ private:
       if (moe::SelectOp select = routerOf(linear))
         anchorRouter(linear, select);
       else
-        make("linear", op);
+        make(isPacked(linear) ? "linear" : "upstream", op);
     } else if (auto experts = dyn_cast<moe::ExpertsOp>(op)) {
       anchorExperts(experts);
     }
   }
 
-  /// The selection that a product's scores decide, if they do nothing else.
+  /// The selection that a product's scores decide, where they decide its
+  /// weights, too, and do nothing else.
   moe::SelectOp routerOf(nn::LinearOp linear) {
+    Value rows = linear.getInput();
+    if (auto norm = rows.getDefiningOp<nn::NormOp>();
+        norm && norm.getGroups() == 1)
+      rows = norm.getInput();
+    if (!isPacked(linear) ||
+        (rows.getDefiningOp() && isCheap(rows.getDefiningOp())))
+      return {};
     Value scores = linear.getResult();
     if (scores.hasOneUse())
       if (auto squash = dyn_cast<moe::SquashOp>(*scores.getUsers().begin()))
         scores = squash.getResult();
+    moe::SelectOp select;
     for (Operation *user : scores.getUsers())
-      if (auto select = dyn_cast<moe::SelectOp>(user))
-        return select;
-    return {};
+      if (auto found = dyn_cast<moe::SelectOp>(user); found && !select)
+        select = found;
+      else if (!isa<moe::WeighOp>(user))
+        return {};
+    if (!select || !select->hasOneUse())
+      return {};
+    auto weigh = dyn_cast<moe::WeighOp>(*select->getUsers().begin());
+    bool only = weigh && weigh.getValue() == scores &&
+                llvm::hasNItems(scores.getUsers(), 2);
+    return only ? select : moe::SelectOp();
   }
   void anchorRouter(nn::LinearOp linear, moe::SelectOp select) {
     Group *group = make("router", linear.getOperation());
@@ -140,16 +274,30 @@ private:
           add(group, user);
   }
   void anchorExperts(moe::ExpertsOp experts) {
-    Operation *source = experts.getBuckets().getDefiningOp();
-    if (isa_and_nonnull<moe::DispatchOp>(source)) {
-      Group *group = make("routed_up", experts.getOperation());
-      add(group, source);
+    // Its rows are combined by the emitter of the second half, or all of it is
+    // a matter of loops.
+    if (!isRoutedUp(experts))
       return;
-    }
-    Group *group = make("routed_down", experts.getOperation());
-    for (Operation *user : experts.getResult().getUsers())
-      if (isa<moe::CombineOp>(user))
-        add(group, user);
+    auto next = experts->hasOneUse()
+                    ? dyn_cast<moe::ExpertsOp>(*experts->getUsers().begin())
+                    : moe::ExpertsOp();
+    bool known = next && isRoutedDown(next);
+    if (!known && llvm::any_of(experts->getUsers(), [](Operation *user) {
+          return isa<moe::ExpertsOp, moe::CombineOp>(user);
+        }))
+      return;
+    Group *group = make("routed_up", experts.getOperation());
+    add(group, experts.getBuckets().getDefiningOp());
+    if (!known)
+      return;
+    group = make("routed_down", next.getOperation());
+    add(group, *next->getUsers().begin());
+  }
+
+  /// Whether columns of `rows` are halves that its product keeps apart.
+  static bool isHalf(Value rows) {
+    auto linear = rows.getDefiningOp<nn::LinearOp>();
+    return linear && isPacked(linear) && hasGluHalves(linear);
   }
 
   /// Adds an elementwise op to the kernel that makes one of its operands, where
@@ -158,7 +306,8 @@ private:
     if (op->getNumResults() != 1)
       return;
     bool slice = isa<tensor::ExtractSliceOp>(op) && op->hasOneUse() &&
-                 isa<nn::GluOp>(*op->getUsers().begin());
+                 isa<nn::GluOp>(*op->getUsers().begin()) &&
+                 isHalf(op->getOperand(0));
     if (!slice && !isElementwise(op) && !isa<arith::TruncFOp>(op))
       return;
     Group *best = nullptr;
@@ -179,17 +328,99 @@ private:
     if (best)
       add(best, op);
   }
-  /// Elementwise work on activations that no family has taken.
+  /// Work on activations that no family has taken and that loops can do.
   static bool isFallback(Operation *op) {
-    if (isCheap(op) || op->getNumResults() != 1 ||
-        !(isElementwise(op) || OpTrait::hasElementwiseMappableTraits(op)))
-      return false;
-    auto rows = [](Type type) {
-      auto tensor = dyn_cast<RankedTensorType>(type);
-      return tensor && tensor.getRank() == 2 && tensor.isDynamicDim(0);
-    };
-    return rows(op->getResult(0).getType()) &&
-           llvm::all_of(op->getOperandTypes(), rows);
+    if (isa<moe::WeighOp, moe::CombineOp>(op))
+      return true;
+    return hasLoops(op) && llvm::all_of(op->getResultTypes(), isRows);
+  }
+
+  /// Makes kernels of the cheap ops that `op`'s own kernel cannot remake, or
+  /// that have no kernel to remake them.
+  void makeOperands(Operation *op) {
+    Group *group = groupOf.lookup(op);
+    if (!group && !op->hasTrait<OpTrait::IsTerminator>())
+      return;
+    StringRef family = group ? group->family : "";
+    if (family == "router") // Its emitter knows all of them, or it is none.
+      return;
+    if (auto attention = dyn_cast<nn::AttentionOp>(op)) {
+      int64_t kvHeads = attention.getCache().getType().getHeads();
+      makeAlone(
+          behindHead(attention.getQuery(), int64_t(attention.getHeads())));
+      makeAlone(behindHead(attention.getKey(), kvHeads));
+      makeAlone(behindHead(attention.getValue(), kvHeads));
+      return;
+    }
+    if (auto linear = dyn_cast<nn::LinearOp>(op);
+        linear && family != "upstream") {
+      makeAlone(behindStage(linear.getInput()));
+      return;
+    }
+    if (auto dispatch = dyn_cast<moe::DispatchOp>(op); dispatch && group)
+      return makeAlone(behindStage(dispatch.getInput()));
+    for (Value operand : readBy(op)) {
+      Operation *def = operand.getDefiningOp();
+      if (!def || groupOf.count(def) || !isCheap(def))
+        continue;
+      if (!group || family == "routed_down" || isa<moe::WeighOp>(op))
+        makeChoice(def);
+      else
+        makeHeavy(def, group);
+    }
+  }
+  /// A kernel of its own for `op`, unless it is none or has one.
+  void makeAlone(Operation *op) {
+    if (op && !groupOf.count(op) && hasLoops(op) &&
+        llvm::all_of(op->getResultTypes(), isRows))
+      makeOperands(make("upstream", op)->ops.front());
+  }
+  /// The same, past what is no tensor: the scores behind a selection.
+  void makeChoice(Operation *op) {
+    if (auto select = dyn_cast<moe::SelectOp>(op))
+      op = select.getChoice().getDefiningOp();
+    if (op && isCheap(op))
+      makeAlone(op);
+  }
+  /// What takes more than a look to remake, among all that `op` is remade from.
+  void makeHeavy(Operation *op, Group *group) {
+    if (groupOf.count(op) || !isCheap(op))
+      return;
+    // An epilogue reads other values as they lie in memory.
+    bool epilogue = group->family == "linear";
+    if (isa<nn::NormOp, nn::RotateOp>(op) ||
+        (isa<nn::EmbedOp, tensor::ConcatOp, tensor::ExpandShapeOp,
+             tensor::CollapseShapeOp>(op) &&
+         epilogue))
+      return makeAlone(op);
+    if (auto slice = dyn_cast<tensor::ExtractSliceOp>(op); slice && epilogue) {
+      if (groupOf.lookup(slice.getSource().getDefiningOp()) != group)
+        makeAlone(op);
+      return;
+    }
+    for (Value operand : readBy(op))
+      if (Operation *def = operand.getDefiningOp())
+        makeHeavy(def, group);
+  }
+
+  /// Finds out which values have a row for each row of logits.
+  void findRows() {
+    for (Operation &op : function.getBody().front()) {
+      bool few = false;
+      if (auto embed = dyn_cast<nn::EmbedOp>(op)) {
+        auto ids = dyn_cast<BlockArgument>(embed.getIds());
+        auto role = ids ? function.getArgAttrOfType<StringAttr>(
+                              ids.getArgNumber(), "headrace.role")
+                        : StringAttr();
+        few = role && role.getValue() == HEADRACE_ROLE_OUTPUT_ROWS;
+      } else {
+        few = llvm::any_of(op.getOperands(), [&](Value operand) {
+          return outputRows.contains(operand);
+        });
+      }
+      if (few)
+        outputRows.insert(op.result_begin(), op.result_end());
+    }
   }
   static int64_t width(Value value) {
     return cast<RankedTensorType>(value.getType()).getDimSize(1);
@@ -206,7 +437,7 @@ private:
     SmallVector<Operation *> work(group.ops);
     while (!work.empty()) {
       Operation *op = work.pop_back_val();
-      for (Value operand : op->getOperands()) {
+      for (Value operand : readBy(op)) {
         Operation *def = operand.getDefiningOp();
         if (def && !groupOf.count(def) && isCheap(def) && inside.insert(def))
           work.push_back(def);
@@ -217,11 +448,16 @@ private:
         ops, [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
     llvm::SetVector<Value> inputs, outputs;
     for (Operation *op : ops)
-      for (Value operand : op->getOperands()) {
+      for (Value operand : readBy(op)) {
         Operation *def = operand.getDefiningOp();
         if (!def || !inside.contains(def))
           inputs.insert(operand);
       }
+    for (Value input : inputs)
+      if (!memoryType(input.getType(), StepLimits()))
+        return group.ops.back()->emitOpError("reads a ")
+               << input.getType() << " of another kernel, which is never in "
+               << "memory";
     for (Operation *op : group.ops)
       for (Value result : op->getResults())
         if (llvm::any_of(result.getUsers(), [&](Operation *user) {
@@ -243,8 +479,13 @@ private:
     auto type = FunctionType::get(context, inTypes, outTypes);
 
     OpBuilder b(function);
-    auto kernel = flow::KernelOp::create(b, loc, "kernel", group.family, type,
+    // A choice from scores in memory is a router without the product.
+    StringRef family =
+        isa<moe::WeighOp>(group.ops.back()) ? "router" : group.family;
+    auto kernel = flow::KernelOp::create(b, loc, "kernel", family, type,
                                          flow::GridAttr());
+    if (outputRows.contains(outputs.front()))
+      kernel->setAttr(kOutputRowsAttr, b.getUnitAttr());
     Block &body = kernel.getBody().emplaceBlock();
     IRMapping map;
     for (Value value : inputs)
@@ -270,8 +511,7 @@ private:
     kernel->print(stream);
     auto [entry, fresh] = known.try_emplace(text, "");
     if (fresh) {
-      std::string name =
-          (group.family + "_" + Twine(counters[group.family]++)).str();
+      std::string name = (family + "_" + Twine(counters[family]++)).str();
       kernel.setSymName(name);
       entry->second = name;
     } else {
@@ -306,6 +546,7 @@ private:
   llvm::StringMap<unsigned> &counters;
   std::vector<std::unique_ptr<Group>> groups;
   DenseMap<Operation *, Group *> groupOf;
+  DenseSet<Value> outputRows;
 };
 
 struct FormKernelsPass : public ModulePass<FormKernelsPass> {

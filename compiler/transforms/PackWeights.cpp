@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // pack-weights: the weights of products get the encoding of their panels.
+#include "compiler/transforms/Panels.h"
 #include "compiler/transforms/PassesDetail.h"
-#include "compiler/transforms/WeightSources.h"
 #include "dialects/moe/IR/Moe.h"
 #include "dialects/nn/IR/Nn.h"
 
@@ -13,23 +13,6 @@ namespace {
 /// Columns of a panel: with 14 rows they fill the 32 registers of AVX-512, and
 /// one step of a bf16 panel is two cache lines.
 constexpr int64_t kColumns = 32;
-
-/// Whether gate and up of `linear` are its two halves, so that they alternate.
-bool hasGluHalves(nn::LinearOp linear) {
-  if (linear.getBias())
-    return false;
-  bool any = false;
-  for (Operation *user : linear.getResult().getUsers()) {
-    if (isa<tensor::DimOp>(user))
-      continue;
-    auto slice = dyn_cast<tensor::ExtractSliceOp>(user);
-    if (!slice || !slice->hasOneUse() ||
-        !isa<nn::GluOp>(*slice->getUsers().begin()))
-      return false;
-    any = true;
-  }
-  return any;
-}
 
 struct PackWeightsPass : public ModulePass<PackWeightsPass> {
   HEADRACE_PASS("headrace-pack-weights",
@@ -46,19 +29,8 @@ struct PackWeightsPass : public ModulePass<PackWeightsPass> {
       int64_t pack = type.getElementType().isBF16() ? 2 : 1;
       auto panels = flow::PanelsAttr::get(&getContext(), kColumns, pack,
                                           hasGluHalves(linear) ? 2 : 1);
-      Value weight = linear.getWeight();
-      // Inside an expert's body the weight is a slice of the op's operand.
-      if (auto argument = dyn_cast<BlockArgument>(weight)) {
-        auto experts =
-            dyn_cast<moe::ExpertsOp>(argument.getOwner()->getParentOp());
-        if (!experts || argument.getArgNumber() == 0)
-          continue;
-        weight = experts.getWeights()[argument.getArgNumber() - 1];
-      }
-      tier::WeightOp symbol = weightOf(weight);
-      if (!symbol)
-        continue;
-      encode(module, symbol, panels);
+      if (tier::WeightOp symbol = panelWeightOf(linear))
+        encode(module, symbol, panels);
     }
     // What merging left without a use is not part of the program any more.
     for (tier::UseOp use : useOps(module))

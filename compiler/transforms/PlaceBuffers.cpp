@@ -32,8 +32,12 @@ bool mayTakePlace(flow::KernelOp kernel, unsigned argument, unsigned result) {
   BlockArgument value = body.getArgument(argument);
   if (value.getType() != kernel.getType().getResult(result))
     return false;
-  return llvm::all_of(value.getUsers(), [](Operation *user) {
-    return isa<arith::AddFOp, moe::CombineOp>(user);
+  // The loops of the fallback read ahead of where they write, but for the op
+  // that makes the result.
+  Operation *made = body.getTerminator()->getOperand(result).getDefiningOp();
+  bool loops = kernel.getFamily() == "upstream";
+  return llvm::all_of(value.getUsers(), [&](Operation *user) {
+    return isa<arith::AddFOp, moe::CombineOp>(user) && (!loops || user == made);
   });
 }
 
@@ -47,9 +51,15 @@ public:
   /// Returns the bytes of the arena, or failure.
   FailureOr<int64_t> run() {
     for (Operation &op : function.getBody().front())
-      if (auto call = dyn_cast<flow::CallOp>(op))
+      if (auto call = dyn_cast<flow::CallOp>(op)) {
         calls.push_back(call);
-      else if (!isa<tier::UseOp, func::ReturnOp>(op))
+        for (Type type : call.getResultTypes())
+          if (isWeightType(type) || !memoryType(type, limits))
+            return call.emitOpError("gives a ")
+                   << type
+                   << ", which has no place in memory; expected rows of a "
+                      "step, tensor<?x...>";
+      } else if (!isa<tier::UseOp, func::ReturnOp>(op))
         return op.emitOpError("is outside of every kernel");
     formUnits();
     if (failed(nameArguments()))
@@ -136,6 +146,10 @@ private:
                  false);
         continue;
       }
+      if (isWeightType(type))
+        return function.emitOpError("has an argument of type ")
+               << type << ", which is that of a weight; expected tier.use of a "
+               << "tier.weight instead";
       if (!memoryType(type, limits))
         return function.emitOpError("has an argument of type ")
                << type << ", which is never in memory";

@@ -106,7 +106,11 @@ func.func @forward(%x: tensor<?x64xf32>, %n: tensor<64xf32>) -> tensor<?x64xf32>
 // CHECK: flow.kernel @routed_up_0 "routed_up" : (tensor<?x64xbf16>,
 // CHECK-NOT: nn.norm
 // CHECK-LABEL: func.func @forward
-func.func @forward(%x: tensor<?x64xf32>, %n: tensor<64xf32>, %wr: tensor<8x64xf32>, %wu: tensor<8x48x64xbf16>) -> !moe.buckets<experts = 8, slots = 2, width = 48, element = f32> {
+tier.weight @wr : tensor<8x64xf32> from [#tier.range<"m" at 0 bytes 2048>]
+tier.weight @wu : tensor<8x48x64xbf16> from [#tier.range<"m" at 2048 bytes 49152>]
+func.func @forward(%x: tensor<?x64xf32>, %n: tensor<64xf32>) -> !moe.buckets<experts = 8, slots = 2, width = 48, element = f32> {
+  %wr = tier.use @wr : tensor<8x64xf32>
+  %wu = tier.use @wu : tensor<8x48x64xbf16>
   %0 = nn.norm rms %x, %n eps 1.0e-5 : tensor<?x64xf32>, tensor<64xf32>
   %t = arith.truncf %0 : tensor<?x64xf32> to tensor<?x64xbf16>
   %1 = nn.linear %0, %wr : tensor<?x64xf32>, tensor<8x64xf32> -> tensor<?x8xf32>
@@ -162,10 +166,27 @@ func.func @forward(%x: tensor<?x64xf32>, %y: tensor<?x64xf32>) -> tensor<?x64xf3
 
 // -----
 
-// An op that no family takes in: a softmax mixes the scores of a row, and no
-// router reads this one.
+// A softmax that no router reads is a kernel of its own; so is a norm that no
+// product reads, and a product whose rows no product can stage reads it there.
+// CHECK: flow.kernel @upstream_0 "upstream"
+// CHECK: nn.norm rms {{.*}} groups 2
+// CHECK: flow.kernel @linear_0 "linear" : (tensor<?x64xf32>, tensor<64x64xf32>)
+// CHECK-NOT: nn.norm
+// CHECK: flow.kernel @upstream_1 "upstream"
+// CHECK: moe.squash
+tier.weight @w : tensor<64x64xf32> from [#tier.range<"m" at 0 bytes 16384>]
 func.func @forward(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
-  // expected-error @+1 {{'moe.squash' op belongs to no kernel family; expected a product, a router, attention, an embedding or an elementwise op on a product}}
-  %0 = moe.squash softmax %x : tensor<?x64xf32>
-  return %0 : tensor<?x64xf32>
+  %w = tier.use @w : tensor<64x64xf32>
+  %n = nn.norm rms %x eps 1.0e-5 groups 2 : tensor<?x64xf32>
+  %0 = nn.linear %n, %w : tensor<?x64xf32>, tensor<64x64xf32> -> tensor<?x64xf32>
+  %1 = moe.squash softmax %0 : tensor<?x64xf32>
+  return %1 : tensor<?x64xf32>
+}
+
+// -----
+
+func.func @forward(%x: tensor<?x64xf64>) -> tensor<?x64xf64> {
+  // expected-error @+1 {{'arith.addf' op is known neither to a kernel family nor to the fallback lowering}}
+  %0 = arith.addf %x, %x : tensor<?x64xf64>
+  return %0 : tensor<?x64xf64>
 }
