@@ -66,6 +66,9 @@ headrace::tools::bench::timePasses(const std::string &path, unsigned threads,
     });
   if (!status)
     status = headrace_package_info(package.get(), &info);
+  // A plan is run as planned; without one weights are mapped.
+  if (!status && info.has_plan)
+    sessionOptions.weights = HEADRACE_WEIGHTS_ARENA;
   if (!status)
     status = make(session, [&](headrace_session_t **out) {
       return headrace_session_create(device.get(), package.get(),
