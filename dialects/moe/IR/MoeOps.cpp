@@ -74,11 +74,6 @@ LogicalResult DispatchOp::verify() {
                        "but got ") // moe.dispatch C2
            << getResult().getType().getWidth() << " and "
            << widthOf(getInput());
-  Type element = getInput().getType().getElementType();
-  if (getResult().getType().getElement() != element)
-    return emitOpError("expected element of the result to equal that of "
-                       "'input', but got ") // moe.dispatch C3
-           << getResult().getType().getElement() << " and " << element;
   return success();
 }
 

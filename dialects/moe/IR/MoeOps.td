@@ -99,11 +99,10 @@ def Moe_DispatchOp : Moe_Op<"dispatch", [Pure]> {
   let summary = "rows grouped by the experts that they picked";
   let description = [{
     A view: nothing is copied and nothing is dropped. A row that picked k experts
-    stands in k buckets.
+    stands in k buckets, rounded to the result's element.
 
     - (C1) the result has the routing's experts and slots.
     - (C2) the result's width is the input's.
-    - (C3) the result's element is the input's.
 
     Example:
     ```mlir

@@ -133,15 +133,6 @@ func.func @dispatch_c2(%x: tensor<?x64xf32>, %r: !moe.routing<experts = 8, slots
 
 // -----
 
-func.func @dispatch_c3(%x: tensor<?x64xbf16>, %r: !moe.routing<experts = 8, slots = 2>) {
-  // expected-error @+1 {{'moe.dispatch' op expected element of the result to equal that of 'input', but got 'f32' and 'bf16'}}
-  %b = moe.dispatch %x, %r : tensor<?x64xbf16>, !moe.routing<experts = 8, slots = 2>
-    -> !moe.buckets<experts = 8, slots = 2, width = 64, element = f32>
-  return
-}
-
-// -----
-
 !b = !moe.buckets<experts = 8, slots = 2, width = 64, element = f32>
 func.func @experts_c1(%b: !b, %w: tensor<4x32x64xf32>) {
   // expected-error @+1 {{'moe.experts' op expected leading dimension of weight #0 to equal the number of experts, but got 'tensor<4x32x64xf32>' and 8}}
