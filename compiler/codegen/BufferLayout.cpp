@@ -62,7 +62,8 @@ RoutingLayout::RoutingLayout(moe::RoutingType type, const StepLimits &limits) {
 
 KvLayout::KvLayout(nn::KvCacheType type) {
   constexpr int64_t positions = HEADRACE_KV_PAGE_POSITIONS;
-  pack = type.getElement().getIntOrFloatBitWidth() == 16 ? 2 : 1;
+  // Pairs of 16-bit values are multiplied as bf16 by every target.
+  pack = type.getElement().isBF16() ? 2 : 1;
   int64_t dim = type.getHeadDim();
   keyElements = int64_t(llvm::alignTo(uint64_t(dim), pack)) * positions;
   valueElements = int64_t(llvm::alignTo(uint64_t(dim), 32)) * positions;

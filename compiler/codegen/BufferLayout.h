@@ -50,7 +50,7 @@ struct RoutingLayout {
 
 /// Sizes of the pages of a key-value cache; see kernel_abi.h.
 struct KvLayout {
-  int64_t pack;        ///< 2 for 16-bit elements, else 1.
+  int64_t pack;        ///< 2 for bf16, else 1.
   int64_t keyElements; ///< of one head's K block.
   int64_t valueElements;
   int64_t headElements;  ///< K and V block of one head.

@@ -182,9 +182,6 @@ LogicalResult headrace::emitAttention(flow::KernelOp kernel,
     return op.emitOpError("reads a cache that is no argument of its kernel");
 
   nn::KvCacheType cache = op.getCache().getType();
-  // Pairs of 16-bit values are multiplied as bf16 by every target.
-  if (cache.getElement().isF16())
-    return op.emitOpError("has a cache of f16; expected f32 or bf16");
   KvLayout layout(cache);
   int64_t dim = cache.getHeadDim(), kvHeads = cache.getHeads();
   int64_t shared = int64_t(op.getHeads()) / kvHeads;
