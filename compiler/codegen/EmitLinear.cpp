@@ -15,6 +15,7 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include "llvm/Support/MathExtras.h"
+#include <tuple>
 
 using namespace mlir;
 using namespace headrace;
@@ -320,7 +321,8 @@ LogicalResult headrace::emitRoutedUp(flow::KernelOp kernel,
   bool failedInside = false;
   p.when(p.less(slot, actives), [&] {
     Value expert = routed.expert(slot);
-    auto [begin, count] = routed.rowsOf(expert);
+    Value begin, count;
+    std::tie(begin, count) = routed.rowsOf(expert);
     product.weightMemory = p.expert(experts.getWeights()[0], expert);
     product.prefetch(product.firstPanel(group, groups));
     Value tile = product.stageRows(p.memory(source.argument), begin, count,
@@ -406,7 +408,8 @@ LogicalResult headrace::emitRoutedDown(flow::KernelOp kernel,
   Value actives = routed.end();
   p.loop(first, actives, 1, [&](Value slot) {
     Value expert = routed.expert(slot);
-    auto [begin, count] = routed.rowsOf(expert);
+    Value begin, count;
+    std::tie(begin, count) = routed.rowsOf(expert);
     Value tile = product.stageRows(p.memory(experts.getBuckets()), begin, count,
                                    Value(), nn::NormOp(), limits.maxTokens);
     // The next expert's columns lie elsewhere: the stream would break off
