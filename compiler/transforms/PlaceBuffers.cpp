@@ -218,9 +218,10 @@ private:
               !mayTakePlace(kernel, unsigned(a), unsigned(r)) ||
               !readsAlone(int(i), operand))
             continue;
-          placed[it->second].last = last;
-          number[result] = it->second;
-          members[it->second].push_back(result);
+          size_t place = it->second; // A growing map moves what `it` names.
+          placed[place].last = last;
+          number[result] = place;
+          members[place].push_back(result);
           found = true;
           break;
         }

@@ -34,9 +34,7 @@ public:
   llvm::Error explain(llvm::Error error) {
     return diagnostics.explain(std::move(error));
   }
-  /// On one thread: with several, 1 compilation in 14 of a module of 64 layers
-  /// and 128 experts crashed. Passes work on whole modules anyway.
-  MLIRContext context{MLIRContext::Threading::DISABLED};
+  MLIRContext context;
 
 private:
   FirstDiagnostic diagnostics;
