@@ -4,6 +4,7 @@
 
 #include "compiler/codegen/BufferLayout.h"
 #include "compiler/codegen/cpu/EmitImage.h"
+#include "compiler/package/BlockWriter.h"
 #include "compiler/package/PackWeight.h"
 #include "compiler/package/WritePlan.h"
 #include "compiler/support/OutputFile.h"
@@ -309,6 +310,7 @@ llvm::Error PackageWriter::packWeights(OutputFile &file, uint64_t &end) {
   std::map<std::vector<uint8_t>, uint32_t> known;
   std::vector<BlobRecord> unique;
   std::vector<char> gathered, packed;
+  BlockWriter writer(file, end);
   uint64_t done = 0;
   for (Slot &slot : slots) {
     auto type = cast<RankedTensorType>(slot.weight.getType());
@@ -338,7 +340,7 @@ llvm::Error PackageWriter::packWeights(OutputFile &file, uint64_t &end) {
         record.chunks.push_back(llvm::xxh3_64bits(llvm::StringRef(
             packed.data() + c,
             std::min<uint64_t>(HEADRACE_PACKAGE_CHUNK_BYTES, ready - c))));
-      if (llvm::Error error = file.write(packed.data(), ready, end + at))
+      if (llvm::Error error = writer.write(packed.data(), ready, end + at))
         return error;
       at += ready;
       packed.erase(packed.begin(), packed.begin() + int64_t(ready));
@@ -383,12 +385,12 @@ llvm::Error PackageWriter::packWeights(OutputFile &file, uint64_t &end) {
     if (fresh) {
       unique.push_back(record);
       end = alignUp(end + bytes);
-    } else if (llvm::Error error = file.truncate(end)) {
+    } else if (llvm::Error error = writer.truncate(end)) {
       return error;
     }
   }
   blobs = std::move(unique);
-  return llvm::Error::success();
+  return writer.finish();
 }
 
 std::vector<uint8_t> PackageWriter::manifest() {

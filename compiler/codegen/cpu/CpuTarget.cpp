@@ -63,11 +63,11 @@ llvm::Expected<CpuTarget> headrace::resolveCpuTarget(const std::string &name) {
     }
   }
   // Measured with weights beyond the caches: Zen 5 wants lines in its first
-  // level from 3 rows on; Zen 4 does better with them in the
-  // second, from 6 rows on.
+  // level from 3 rows on. Zen 4 wants them from 6 rows on, first in its second
+  // level: the first one has too few fills at a time to wait for memory.
   if (cpu == "znver3" || cpu == "znver4") {
     target.prefetchRows = 6;
-    target.prefetchHint = 2;
+    target.prefetches = {{16384, 2}, {2048, 3}};
   }
   return target;
 }

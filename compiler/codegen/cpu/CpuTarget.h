@@ -3,6 +3,7 @@
 #ifndef HEADRACE_COMPILER_CODEGEN_CPU_CPUTARGET_H
 #define HEADRACE_COMPILER_CODEGEN_CPU_CPUTARGET_H
 
+#include "llvm/ADT/SmallVector.h"
 #include "llvm/Support/Error.h"
 #include <cstdint>
 #include <string>
@@ -16,11 +17,15 @@ struct CpuTarget {
   int64_t vectorFloats; ///< float32 values in one vector register.
   int64_t vectors;      ///< vector registers.
   bool bf16Dot;         ///< has VDPBF16PS.
-  /// Products of at least this many rows ask for their weights
-  /// `prefetchBytes` ahead; with fewer the processor's own prefetcher keeps up.
+  /// What a product asks for while it reads its weights.
+  struct Prefetch {
+    int64_t bytes; ///< Behind the read point.
+    int32_t hint;  ///< 3: into the first level; 2: into the second.
+  };
+  /// Asked for by products of at least `prefetchRows` rows; with fewer the
+  /// processor's own prefetcher keeps up.
+  llvm::SmallVector<Prefetch, 2> prefetches = {{8192, 3}};
   int64_t prefetchRows = 3;
-  int64_t prefetchBytes = 8192;
-  int32_t prefetchHint = 3; ///< 3: into the first level; 2: into the second.
 
   /// Rows of the widest register tile of `columns` columns that, with its
   /// weights and one broadcast, stays in the registers.

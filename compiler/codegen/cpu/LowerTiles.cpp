@@ -707,14 +707,12 @@ LogicalResult ProgramLowering::lowerMma(flow::MmaOp op) {
     init.assign(size_t(rows * width), zeros(vec(f32)));
   bool dot = target.bf16Dot && weight.isBF16() && tile.element.isBF16();
   // Where the prefetches of step 0 begin, and the level they fill.
-  Value prefetch;
-  int32_t hint = target.prefetchHint;
-  if (Value ahead = op.getAhead()) {
-    prefetch = address(ahead, map.lookup(op.getAheadIndex()));
-    hint = 2; // The first level is busy with this panel.
-  } else if (op.getPrefetch() && rows >= target.prefetchRows) {
-    prefetch = offset(panelBase, target.prefetchBytes);
-  }
+  SmallVector<std::pair<Value, int32_t>> prefetches;
+  if (Value ahead = op.getAhead()) // The first level is busy with this panel.
+    prefetches.push_back({address(ahead, map.lookup(op.getAheadIndex())), 2});
+  else if (op.getPrefetch() && rows >= target.prefetchRows)
+    for (CpuTarget::Prefetch prefetch : target.prefetches)
+      prefetches.push_back({offset(panelBase, prefetch.bytes), prefetch.hint});
   int64_t xStep = pack * bytesOf(tile.element);
 
   // One group of `pack` input channels: width vectors of weights against one
@@ -724,9 +722,9 @@ LogicalResult ProgramLowering::lowerMma(flow::MmaOp op) {
                      toI64(arith::MulIOp::create(b, loc, k, index(stepBytes))));
     Value x =
         offset(rowBase, toI64(arith::MulIOp::create(b, loc, k, index(xStep))));
-    if (prefetch) {
+    for (auto [base, hint] : prefetches) {
       Value at = offset(
-          prefetch, toI64(arith::MulIOp::create(b, loc, k, index(stepBytes))));
+          base, toI64(arith::MulIOp::create(b, loc, k, index(stepBytes))));
       for (int64_t line = 0; line < stepBytes; line += 64)
         LLVM::Prefetch::create(b, loc, offset(at, line), /*rw=*/0, hint,
                                /*cache=*/1);
