@@ -60,12 +60,13 @@ RoutingLayout::RoutingLayout(moe::RoutingType type, const StepLimits &limits) {
   bytes = at;
 }
 
-KvLayout::KvLayout(nn::KvCacheType type) {
+KvLayout::KvLayout(nn::KvCacheType type, bool gpu) {
   constexpr int64_t positions = HEADRACE_KV_PAGE_POSITIONS;
   // Pairs of 16-bit values are multiplied as bf16 by every target.
   pack = type.getElement().isBF16() ? 2 : 1;
   int64_t dim = type.getHeadDim();
-  keyElements = int64_t(llvm::alignTo(uint64_t(dim), pack)) * positions;
+  keyElements =
+      int64_t(llvm::alignTo(uint64_t(dim), gpu ? 32 : pack)) * positions;
   valueElements = int64_t(llvm::alignTo(uint64_t(dim), 32)) * positions;
   headElements = keyElements + valueElements;
   layerElements = headElements * type.getHeads();
@@ -127,6 +128,14 @@ MemRefType headrace::memoryType(Type type, const StepLimits &limits) {
     SmallVector<int64_t> memory(shape.drop_back(2));
     memory.append({panels.getPanelCount(out), (in + pack - 1) / pack,
                    panels.getColumns(), pack});
+    return MemRefType::get(memory, tensor.getElementType());
+  }
+  if (auto blocks =
+          dyn_cast_or_null<flow::FragmentsAttr>(tensor.getEncoding())) {
+    ArrayRef<int64_t> shape = tensor.getShape();
+    SmallVector<int64_t> memory(shape.drop_back(2));
+    memory.append({blocks.getRowBlocks(shape[shape.size() - 2]),
+                   blocks.getColumnBlocks(shape.back()), 32, 8});
     return MemRefType::get(memory, tensor.getElementType());
   }
   return MemRefType::get(tensor.getShape(), tensor.getElementType());

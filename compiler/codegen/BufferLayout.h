@@ -48,7 +48,8 @@ struct RoutingLayout {
   RoutingLayout(moe::RoutingType type, const StepLimits &limits);
 };
 
-/// Sizes of the pages of a key-value cache; see kernel_abi.h.
+/// Sizes of the pages of a key-value cache; see kernel_abi.h, and for GPUs
+/// gpu_kernel_abi.h.
 struct KvLayout {
   int64_t pack;        ///< 2 for bf16, else 1.
   int64_t keyElements; ///< of one head's K block.
@@ -57,7 +58,7 @@ struct KvLayout {
   int64_t layerElements; ///< all heads.
   int64_t pageElements;  ///< all layers.
 
-  explicit KvLayout(nn::KvCacheType type);
+  explicit KvLayout(nn::KvCacheType type, bool gpu = false);
 };
 
 /// Memory of an activation or of packed weights: rows of products' operands are

@@ -41,3 +41,17 @@ void headrace::packPanel(const PanelShape &s, const char *source, int64_t panel,
              size_t(rest * s.elementBytes));
   }
 }
+
+void headrace::packFragments(const FragmentShape &s, const char *source,
+                             int64_t block, char *target) {
+  for (int64_t c = 0; c < s.columnBlocks(); ++c)
+    for (int64_t lane = 0; lane < s.kLanes; ++lane)
+      for (int64_t e = 0; e < s.kPerLane; ++e, target += 2) {
+        int64_t row = s.sourceRow(block, s.rowOf(lane, e));
+        int64_t column = c * s.kColumns + s.columnOf(lane, e);
+        uint16_t value = 0;
+        if (row < s.out && column < s.in)
+          memcpy(&value, source + (row * s.in + column) * 2, 2);
+        memcpy(target, &value, 2);
+      }
+}

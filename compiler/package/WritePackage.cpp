@@ -3,19 +3,20 @@
 #include "compiler/package/WritePackage.h"
 
 #include "compiler/codegen/BufferLayout.h"
-#include "compiler/codegen/cpu/EmitImage.h"
+#include "compiler/codegen/gpu/GpuEmitters.h"
 #include "compiler/package/BlockWriter.h"
+#include "compiler/package/CompiledCode.h"
 #include "compiler/package/PackWeight.h"
 #include "compiler/package/WritePlan.h"
 #include "compiler/support/OutputFile.h"
 #include "dialects/flow/IR/Flow.h"
 #include "dialects/nn/IR/Nn.h"
 #include "dialects/tier/IR/Tier.h"
-#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/IR/Builders.h"
 #include "runtime/abi/kernel_abi.h"
 #include "runtime/abi/package_format.h"
 #include "runtime/abi/package_generated.h"
+#include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/Support/BLAKE3.h"
@@ -166,37 +167,31 @@ private:
   StringRef path;
   const PackageOptions &options;
   StepLimits limits;
-  CpuImage image;
+  CompiledCode code;
+  bool gpu = false;
   SmallVector<Slot> slots;
   SmallVector<tier::BufferOp> buffers;
-  SmallVector<LLVM::LLVMFuncOp> kernels;
   llvm::StringMap<uint32_t> weightNumber; ///< First slot.
   llvm::StringMap<uint32_t> bufferNumber, kernelNumber;
   std::vector<BlobRecord> blobs;
   std::vector<int32_t> endTokens;
   PlanRecord plan;
-  uint64_t codeOffset = HEADRACE_PACKAGE_ALIGNMENT, totalPacked = 0;
+  uint64_t totalPacked = 0;
 };
 
 llvm::Error PackageWriter::emitCode() {
-  OwningOpRef<ModuleOp> code = ModuleOp::create(module.getLoc());
-  OpBuilder b = OpBuilder::atBlockEnd(code->getBody());
-  for (auto function : module.getOps<LLVM::LLVMFuncOp>()) {
-    kernelNumber[function.getName()] = uint32_t(kernels.size());
-    kernels.push_back(function);
-    Operation *clone = b.clone(*function);
-    for (auto attr : llvm::to_vector(clone->getDiscardableAttrs()))
-      if (attr.getName().strref().starts_with("headrace."))
-        clone->removeDiscardableAttr(attr.getName());
-  }
-  auto made = emitImage(*code, options.target);
+  llvm::StringRef chip = gpuTargetOf(module);
+  gpu = !chip.empty();
+  auto target = gpu ? resolveGpuTarget(chip) : GpuTarget();
+  if (!target)
+    return target.takeError();
+  auto made = gpu ? compileForGpu(module, *target, options.cudaToolkit)
+                  : compileForCpu(module, options.target);
   if (!made)
     return made.takeError();
-  image = std::move(*made);
-  for (LLVM::LLVMFuncOp kernel : kernels)
-    if (!image.entries.count(kernel.getName().str()))
-      return llvm::createStringError("kernel '%s' is not in the code",
-                                     kernel.getName().str().c_str());
+  code = std::move(*made);
+  for (auto [i, kernel] : llvm::enumerate(code.kernels))
+    kernelNumber[kernel.name] = uint32_t(i);
   return llvm::Error::success();
 }
 
@@ -247,9 +242,8 @@ llvm::Error PackageWriter::collect() {
 llvm::Error PackageWriter::checkSlots() {
   llvm::Error error = llvm::Error::success();
   module.walk([&](flow::LaunchOp launch) {
-    LLVM::LLVMFuncOp kernel = kernels[kernelNumber.lookup(launch.getKernel())];
-    auto reads =
-        kernel->getAttrOfType<DenseI64ArrayAttr>("headrace.weight_slots");
+    const std::vector<uint32_t> &reads =
+        code.kernels[kernelNumber.lookup(launch.getKernel())].weightSlots;
     size_t operand = 0;
     for (auto symbol : launch.getInputs().getAsRange<FlatSymbolRefAttr>()) {
       auto it = weightNumber.find(symbol.getValue());
@@ -257,7 +251,7 @@ llvm::Error PackageWriter::checkSlots() {
         continue;
       tier::WeightOp weight = slots[it->second].weight;
       int64_t have = weightSlots(cast<RankedTensorType>(weight.getType()));
-      if (operand < size_t(reads.size()) && reads[operand] == have) {
+      if (operand < reads.size() && reads[operand] == have) {
         ++operand;
         continue;
       }
@@ -267,7 +261,7 @@ llvm::Error PackageWriter::checkSlots() {
               "kernel '%s': expected weight operand #%zu to have %lld slots, "
               "but '%s' has %lld",
               launch.getKernel().str().c_str(), operand,
-              operand < size_t(reads.size()) ? (long long)reads[operand] : 0,
+              operand < reads.size() ? (long long)reads[operand] : 0,
               weight.getSymName().str().c_str(), (long long)have));
       return WalkResult::interrupt();
     }
@@ -366,6 +360,19 @@ llvm::Error PackageWriter::packWeights(OutputFile &file, uint64_t &end) {
           if (llvm::Error error = flush(false))
             return error;
       }
+    } else if (auto fragments =
+                   dyn_cast_or_null<flow::FragmentsAttr>(type.getEncoding())) {
+      ArrayRef<int64_t> shape = type.getShape();
+      FragmentShape layout{shape[shape.size() - 2], shape.back(),
+                           fragments.getHalves()};
+      for (int64_t i = 0; i < layout.rowBlocks(); ++i) {
+        size_t from = packed.size();
+        packed.resize(from + size_t(layout.rowBlockBytes()));
+        packFragments(layout, *source, i, packed.data() + from);
+        if (packed.size() >= kBatch)
+          if (llvm::Error error = flush(false))
+            return error;
+      }
     } else {
       for (uint64_t from = 0; from < bytes; from += kBatch) {
         uint64_t part = std::min(kBatch, bytes - from);
@@ -430,14 +437,17 @@ std::vector<uint8_t> PackageWriter::manifest() {
   }
   std::vector<flatbuffers::Offset<abi::Buffer>> bufferList;
   uint64_t arena = 0;
+  StringRef home = gpu ? "hbm" : "dram"; // Where activations are.
   for (tier::BufferOp buffer : buffers) {
     bool scratch = !buffer.getRole();
     uint64_t offset = buffer.getOffset().value_or(0);
     if (auto it = plan.buffers.find(uint32_t(bufferList.size()));
         it != plan.buffers.end())
       offset = it->second;
-    if (scratch)
+    if (scratch) {
       arena = std::max<uint64_t>(arena, offset + buffer.getBytes());
+      home = buffer.getLevel();
+    }
     bool view = !scratch && buffer.getOffset();
     StringRef role = buffer.getRole().value_or("");
     bufferList.push_back(abi::CreateBuffer(
@@ -453,29 +463,24 @@ std::vector<uint8_t> PackageWriter::manifest() {
         view ? bufferNumber.lookup(role) : 0));
   }
   std::vector<flatbuffers::Offset<abi::Kernel>> kernelList;
-  auto weightSlotsOf = [&](LLVM::LLVMFuncOp kernel) {
-    auto list =
-        kernel->getAttrOfType<DenseI64ArrayAttr>("headrace.weight_slots");
-    return b.CreateVector(std::vector<uint32_t>(list.asArrayRef().begin(),
-                                                list.asArrayRef().end()));
-  };
-  for (LLVM::LLVMFuncOp kernel : kernels)
+  for (const CompiledKernel &kernel : code.kernels) {
+    auto name = b.CreateString(kernel.name);
+    std::vector<flatbuffers::Offset<abi::KernelResources>> resources;
+    for (const abi::KernelResourcesT &needs : kernel.resources)
+      resources.push_back(abi::CreateKernelResources(b, &needs));
     kernelList.push_back(abi::CreateKernel(
-        b, b.CreateString(kernel.getName().str()),
-        b.CreateString(
-            kernel->getAttrOfType<StringAttr>("headrace.family").str()),
-        image.entries.at(kernel.getName().str()),
-        uint64_t(
-            kernel->getAttrOfType<IntegerAttr>("headrace.scratch").getInt()),
-        /*symbol=*/0, /*resources=*/0, weightSlotsOf(kernel)));
-  std::vector<flatbuffers::Offset<abi::Entry>> entries;
-  for (auto schedule : module.getOps<flow::ScheduleOp>()) {
-    auto numbers = [&](ArrayAttr symbols) {
-      std::vector<uint32_t> out;
-      for (auto symbol : symbols.getAsRange<FlatSymbolRefAttr>())
-        out.push_back(bufferNumber.lookup(symbol.getValue()));
-      return out;
-    };
+        b, name, b.CreateString(kernel.family), kernel.entry,
+        kernel.scratchBytes, gpu ? b.CreateString(kernel.name) : 0,
+        gpu ? b.CreateVector(resources) : 0,
+        b.CreateVector(kernel.weightSlots)));
+  }
+  auto numbers = [&](ArrayAttr symbols) {
+    std::vector<uint32_t> out;
+    for (auto symbol : symbols.getAsRange<FlatSymbolRefAttr>())
+      out.push_back(bufferNumber.lookup(symbol.getValue()));
+    return out;
+  };
+  auto launchesOf = [&](flow::ScheduleOp schedule) {
     std::vector<flatbuffers::Offset<abi::Launch>> launches;
     schedule.walk([&](flow::LaunchOp launch) {
       std::vector<uint32_t> operands, firstSlots;
@@ -489,13 +494,42 @@ std::vector<uint8_t> PackageWriter::manifest() {
       for (uint32_t result : numbers(launch.getResults()))
         operands.push_back(result);
       uint32_t kernel = kernelNumber.lookup(launch.getKernel());
-      auto grid =
-          kernels[kernel]->getAttrOfType<flow::GridAttr>("headrace.grid");
+      flow::GridAttr grid = code.kernels[kernel].grid;
       launches.push_back(abi::CreateLaunch(
           b, kernel, b.CreateVector(operands), b.CreateVector(firstSlots),
           abi::GridKind(grid.getKind()), uint64_t(grid.getBase()),
           uint64_t(grid.getBlock()), uint64_t(grid.getLimit())));
     });
+    return b.CreateVector(launches);
+  };
+  // A GPU's entry is several schedules, one a class of steps, and each code
+  // section runs all of them.
+  std::vector<flatbuffers::Offset<abi::Entry>> entries;
+  llvm::MapVector<StringRef, SmallVector<flow::ScheduleOp>> schedules;
+  for (auto schedule : module.getOps<flow::ScheduleOp>()) {
+    auto entry = schedule->getAttrOfType<StringAttr>("headrace.entry");
+    schedules[entry ? entry.getValue() : schedule.getSymName()].push_back(
+        schedule);
+  }
+  for (auto &[entry, parts] : schedules) {
+    std::vector<flatbuffers::Offset<abi::StepClass>> classes;
+    for (uint32_t section = 0; gpu && section < code.sections.size(); ++section)
+      for (flow::ScheduleOp schedule : parts) {
+        bool cubin = code.sections[section].format == abi::CodeFormat::cubin;
+        if (!isInSection(schedule, cubin ? kCubin : kPtx))
+          continue;
+        auto bounds = schedule->getAttrOfType<DictionaryAttr>("headrace.class");
+        auto bound = [&](StringRef name) {
+          return uint32_t(bounds.getAs<IntegerAttr>(name).getInt());
+        };
+        classes.push_back(abi::CreateStepClass(
+            b, section, bound("max_tokens"), bound("max_sequences"),
+            bound("max_outputs"), launchesOf(schedule)));
+      }
+    flow::ScheduleOp any = parts.front();
+    auto launches =
+        gpu ? b.CreateVector(std::vector<flatbuffers::Offset<abi::Launch>>())
+            : launchesOf(any);
     flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<abi::Step>>>
         stepList = 0;
     if (plan.plan) {
@@ -505,21 +539,24 @@ std::vector<uint8_t> PackageWriter::manifest() {
       stepList = b.CreateVector(steps);
     }
     entries.push_back(
-        abi::CreateEntry(b, b.CreateString(schedule.getSymName().str()),
-                         b.CreateVector(numbers(schedule.getInputs())),
-                         b.CreateVector(numbers(schedule.getOutputs())),
-                         b.CreateVector(launches), /*classes=*/0, stepList));
+        abi::CreateEntry(b, b.CreateString(entry.str()),
+                         b.CreateVector(numbers(any.getInputs())),
+                         b.CreateVector(numbers(any.getOutputs())), launches,
+                         gpu ? b.CreateVector(classes) : 0, stepList));
   }
-  std::vector<flatbuffers::Offset<abi::Code>> code{abi::CreateCode(
-      b, b.CreateString("cpu"), b.CreateString(options.target.cpu),
-      options.target.features, HEADRACE_KERNEL_ABI_VERSION, codeOffset,
-      image.bytes.size(),
-      llvm::xxh3_64bits(
-          llvm::StringRef(image.bytes.data(), image.bytes.size())))};
+  std::vector<flatbuffers::Offset<abi::Code>> codeList;
+  for (const CodeSection &section : code.sections)
+    codeList.push_back(abi::CreateCode(
+        b, b.CreateString(section.target), b.CreateString(section.cpu),
+        section.features, section.abiVersion, section.offset,
+        section.bytes.size(),
+        llvm::xxh3_64bits(
+            llvm::StringRef(section.bytes.data(), section.bytes.size())),
+        section.format));
   flatbuffers::Offset<abi::KvCache> cache = 0;
   if (auto type = module->getAttrOfType<TypeAttr>("headrace.kv_cache")) {
     auto kv = cast<nn::KvCacheType>(type.getValue());
-    KvLayout layout(kv);
+    KvLayout layout(kv, gpu);
     cache = abi::CreateKvCache(
         b, uint32_t(kv.getLayers()), uint32_t(kv.getHeads()),
         uint32_t(kv.getHeadDim()), elementOf(kv.getElement()),
@@ -535,7 +572,7 @@ std::vector<uint8_t> PackageWriter::manifest() {
   for (const auto &peak : plan.certificate)
     peaks.push_back(abi::CreatePeak(b, peak.get()));
   if (!plan.plan)
-    peaks.push_back(abi::CreatePeak(b, levelNumber.lookup("dram"), arena));
+    peaks.push_back(abi::CreatePeak(b, levelNumber.lookup(home), arena));
   StringRef name = "model";
   if (model)
     if (auto attr = model.getAs<StringAttr>("name"))
@@ -548,7 +585,7 @@ std::vector<uint8_t> PackageWriter::manifest() {
       b.CreateString(name.str()), b.CreateVector(levels),
       b.CreateVector(blobList), b.CreateVector(weightList),
       b.CreateVector(bufferList), b.CreateVector(kernelList),
-      b.CreateVector(entries), b.CreateVector(code), cache, bounds,
+      b.CreateVector(entries), b.CreateVector(codeList), cache, bounds,
       b.CreateVector(peaks), HEADRACE_PACKAGE_CHUNK_BYTES,
       plan.plan ? abi::CreatePlan(b, plan.plan.get()) : 0, ends);
   abi::FinishManifestBuffer(b, root);
@@ -563,8 +600,12 @@ llvm::Error PackageWriter::run() {
   // Where code and blobs lie follows from the manifest's size, which does not
   // depend on the numbers in it, except that equal weights may shrink it.
   uint64_t room = manifest().size();
-  codeOffset = alignUp(sizeof(headrace_package_header_t) + room);
-  uint64_t end = alignUp(codeOffset + image.bytes.size());
+  uint64_t end = alignUp(sizeof(headrace_package_header_t) + room), codeEnd = 0;
+  for (CodeSection &section : code.sections) {
+    section.offset = end;
+    codeEnd = end + section.bytes.size();
+    end = alignUp(codeEnd);
+  }
   OutputFile file;
   if (llvm::Error error = file.create(path))
     return error;
@@ -575,7 +616,7 @@ llvm::Error PackageWriter::run() {
   if (llvm::Error error = packWeights(file, end))
     return error;
   if (end == blobsFrom)
-    end = codeOffset + image.bytes.size();
+    end = codeEnd;
   else // The last blob ends the file, without padding.
     end = blobs.back().offset + blobs.back().bytes;
   std::vector<uint8_t> bytes = manifest();
@@ -604,9 +645,10 @@ llvm::Error PackageWriter::run() {
           file.write(reinterpret_cast<const char *>(bytes.data()), bytes.size(),
                      sizeof(header)))
     return error;
-  if (llvm::Error error =
-          file.write(image.bytes.data(), image.bytes.size(), codeOffset))
-    return error;
+  for (const CodeSection &section : code.sections)
+    if (llvm::Error error = file.write(section.bytes.data(),
+                                       section.bytes.size(), section.offset))
+      return error;
   if (llvm::Error error = file.truncate(end))
     return error;
   return file.finish();

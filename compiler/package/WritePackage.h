@@ -13,7 +13,9 @@
 namespace headrace {
 
 struct PackageOptions {
-  CpuTarget target;
+  CpuTarget target; ///< Where the module is not for a GPU.
+  /// Directory of a CUDA toolkit, for a GPU; where empty it is looked for.
+  std::string cudaToolkit;
   /// Directory of the weights' files; the module's `headrace.checkpoint` where
   /// empty.
   std::string checkpoint;

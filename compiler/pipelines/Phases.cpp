@@ -5,6 +5,8 @@
 #include "compiler/codegen/Emitters.h"
 #include "compiler/codegen/cpu/EmitImage.h"
 #include "compiler/codegen/cpu/LowerTiles.h"
+#include "compiler/codegen/gpu/EmitPtx.h"
+#include "compiler/codegen/gpu/GpuEmitters.h"
 #include "compiler/support/OutputFile.h"
 #include "compiler/transforms/Passes.h"
 #include "dialects/flow/IR/Flow.h"
@@ -57,6 +59,8 @@ llvm::Error headrace::verifyPhase(ModuleOp module, Phase phase) {
   case Phase::kernels:
   case Phase::package:
     allow({"flow", "llvm"});
+    if (module->hasAttr("headrace.target")) // GPU kernels stay structured.
+      allow({"gpu", "nvvm", "arith", "math", "scf"});
     break;
   }
   Operation *wrong = nullptr;
@@ -118,6 +122,10 @@ static LogicalResult enter(ModuleOp module, Phase phase,
   switch (phase) {
   case Phase::specialized:
     options.limits.set(module);
+    // What follows reads the target here, so that a dump knows its own.
+    if (!options.gpu.empty())
+      module->setAttr("headrace.target",
+                      StringAttr::get(module.getContext(), options.gpu));
     pm.addPass(createSplitRopePass());
     pm.addPass(createMergeLinearsPass());
     pm.addPass(createSplitExpertsPass());
@@ -136,6 +144,16 @@ static LogicalResult enter(ModuleOp module, Phase phase,
       return failure();
     return options.plan ? plan(module, options) : success();
   case Phase::kernels: {
+    if (auto chip = module->getAttrOfType<StringAttr>("headrace.target")) {
+      auto target = resolveGpuTarget(chip.getValue());
+      if (!target)
+        return module.emitError(llvm::toString(target.takeError()));
+      if (failed(emitGpuKernels(module, *target)))
+        return failure();
+      PassManager tidy(module.getContext());
+      tidy.addPass(createCSEPass());
+      return tidy.run(module);
+    }
     EmitOptions emit = emitOptions(options);
     if (failed(emitTilePrograms(module, emit)) || failed(verify(module)) ||
         failed(lowerTilesToVectors(module, options.target)))
@@ -160,7 +178,26 @@ static llvm::Error dump(ModuleOp module, Phase phase,
   llvm::SmallString<128> path(options.dumpDirectory);
   llvm::sys::path::append(path, std::to_string(int(phase)) + "-" +
                                     phaseName(phase).str() + ".mlir");
-  return writeText(path, [&](llvm::raw_ostream &os) { module.print(os); });
+  if (llvm::Error error =
+          writeText(path, [&](llvm::raw_ostream &os) { module.print(os); }))
+    return error;
+  auto target = module->getAttrOfType<StringAttr>("headrace.target");
+  if (phase != Phase::kernels || !target)
+    return llvm::Error::success();
+  // A GPU's kernels also as what an assembler gets.
+  llvm::sys::path::replace_extension(path, "");
+  for (const char *section : {kCubin, kPtx}) {
+    StringRef chip = section == kCubin ? target.getValue() : kPortableChip;
+    auto ptx = emitPtx(module, chip, section);
+    if (!ptx)
+      return ptx.takeError();
+    llvm::SmallString<128> name(path);
+    name += "." + (section == kCubin ? chip.str() : "portable") + ".ptx";
+    if (llvm::Error error =
+            writeText(name, [&](llvm::raw_ostream &os) { os << *ptx; }))
+      return error;
+  }
+  return llvm::Error::success();
 }
 
 llvm::Error headrace::runPhases(ModuleOp module, const PhaseOptions &options) {
@@ -179,6 +216,10 @@ llvm::Error headrace::runPhases(ModuleOp module, const PhaseOptions &options) {
         "and '%s'",
         phaseName(options.from).str().c_str(),
         phaseName(options.to).str().c_str());
+  if (options.plan &&
+      (!options.gpu.empty() || module->hasAttr("headrace.target")))
+    return llvm::createStringError("fast memory is planned for target 'cpu' "
+                                   "only; leave the plan out for a GPU");
   for (int i = int(options.from); i <= int(options.to); ++i) {
     Phase phase = Phase(i);
     if (phase == Phase::package)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// pack-weights: the weights of products get the encoding of their panels.
+// pack-weights: the weights of products get the encoding that their target
+// reads.
 #include "compiler/transforms/Panels.h"
 #include "compiler/transforms/PassesDetail.h"
 #include "dialects/moe/IR/Moe.h"
@@ -14,23 +15,26 @@ namespace {
 /// one step of a bf16 panel is two cache lines.
 constexpr int64_t kColumns = 32;
 
+/// Input channels of a 128-byte line of 16-bit elements.
+constexpr int64_t kLine = 64;
+
 struct PackWeightsPass : public ModulePass<PackWeightsPass> {
   HEADRACE_PASS("headrace-pack-weights",
-                "chooses the panels of the weights of products")
+                "chooses the packing of the weights of products")
 
   void runOnOperation() override {
     ModuleOp module = getOperation();
+    bool gpu = module->hasAttr("headrace.target");
     SmallVector<nn::LinearOp> linears;
     module.walk([&](nn::LinearOp op) { linears.push_back(op); });
     for (nn::LinearOp linear : linears) {
       auto type = cast<RankedTensorType>(linear.getWeight().getType());
       if (type.getEncoding())
         continue;
-      int64_t pack = type.getElementType().isBF16() ? 2 : 1;
-      auto panels = flow::PanelsAttr::get(&getContext(), kColumns, pack,
-                                          hasGluHalves(linear) ? 2 : 1);
-      if (tier::WeightOp symbol = panelWeightOf(linear))
-        encode(module, symbol, panels);
+      tier::WeightOp symbol = panelWeightOf(linear);
+      Attribute packing = gpu ? fragmentsOf(linear) : panelsOf(linear);
+      if (symbol && packing)
+        encode(module, symbol, packing);
     }
     // What merging left without a use is not part of the program any more.
     for (tier::UseOp use : useOps(module))
@@ -43,6 +47,34 @@ struct PackWeightsPass : public ModulePass<PackWeightsPass> {
   }
 
 private:
+  Attribute panelsOf(nn::LinearOp linear) {
+    Type element =
+        cast<RankedTensorType>(linear.getWeight().getType()).getElementType();
+    return flow::PanelsAttr::get(&getContext(), kColumns,
+                                 element.isBF16() ? 2 : 1,
+                                 hasGluHalves(linear) ? 2 : 1);
+  }
+  /// For a GPU: experts are packed for matrix instructions. Dense weights stay
+  /// row-major, which a library reads too, where their rows are whole lines; a
+  /// router's are read row by row, in float32.
+  Attribute fragmentsOf(nn::LinearOp linear) {
+    auto type = cast<RankedTensorType>(linear.getWeight().getType());
+    bool narrow =
+        type.getElementType().isBF16() || type.getElementType().isF16();
+    bool dense = !isa<moe::ExpertsOp>(linear->getParentOp());
+    if (!narrow || isRouter(linear) ||
+        (dense && type.getShape().back() % kLine == 0))
+      return {};
+    return flow::FragmentsAttr::get(&getContext(),
+                                    hasGluHalves(linear) ? 2 : 1);
+  }
+  static bool isRouter(nn::LinearOp linear) {
+    for (Operation *user : linear.getResult().getUsers())
+      if (isa<moe::SquashOp, moe::SelectOp>(user))
+        return true;
+    return false;
+  }
+
   static SmallVector<tier::UseOp> useOps(ModuleOp module) {
     SmallVector<tier::UseOp> uses;
     module.walk([&](tier::UseOp op) { uses.push_back(op); });

@@ -44,9 +44,9 @@ bool mayTakePlace(flow::KernelOp kernel, unsigned argument, unsigned result) {
 class Placer {
 public:
   Placer(func::FuncOp function, const StepLimits &limits, StringRef level,
-         bool planned)
-      : function(function), limits(limits), level(level), planned(planned),
-        b(function) {}
+         bool gpu, bool planned)
+      : function(function), limits(limits), level(level), gpu(gpu),
+        planned(planned), b(function) {}
 
   /// Returns the bytes of the arena, or failure.
   FailureOr<int64_t> run() {
@@ -126,7 +126,7 @@ private:
         roots[argument] = "cache";
         inputs.push_back(HEADRACE_ROLE_KV_POOL);
         inputs.push_back(HEADRACE_ROLE_KV_TABLE);
-        KvLayout layout(cache);
+        KvLayout layout(cache, gpu);
         int64_t element = cache.getElement().getIntOrFloatBitWidth() / 8;
         for (int64_t i = 0; i < cache.getLayers(); ++i) {
           tier::BufferOp buffer = external(
@@ -326,7 +326,7 @@ private:
   func::FuncOp function;
   const StepLimits &limits;
   StringRef level;
-  bool planned;
+  bool gpu, planned;
   OpBuilder b;
   SmallVector<flow::CallOp> calls;
   SmallVector<std::pair<int, int>> units; ///< First and last call, by call.
@@ -349,13 +349,14 @@ struct PlaceBuffersPass : public ModulePass<PlaceBuffersPass> {
                        "'tier.machine'");
       return signalPassFailure();
     }
-    // Weights, activations and caches of a CPU program live on the level that
-    // is not private to a core; the faster ones are caches of it.
-    StringRef level = "dram";
+    // Weights, activations and caches live on the level that is not private to
+    // a core or a multiprocessor; the faster ones are caches of it.
+    bool gpu = module->hasAttr("headrace.target");
+    StringRef level = gpu ? "hbm" : "dram";
     tier::LevelAttr home = machine.lookupLevel(level);
     if (!home) {
       module.emitError("expected machine '")
-          << machine.getName() << "' to have a level 'dram'";
+          << machine.getName() << "' to have a level '" << level << "'";
       return signalPassFailure();
     }
     for (auto function : module.getOps<func::FuncOp>())
@@ -365,7 +366,7 @@ struct PlaceBuffersPass : public ModulePass<PlaceBuffersPass> {
     int64_t arena = 0;
     for (auto function :
          llvm::make_early_inc_range(module.getOps<func::FuncOp>())) {
-      auto bytes = Placer(function, limits, level, planned).run();
+      auto bytes = Placer(function, limits, level, gpu, planned).run();
       if (failed(bytes))
         return signalPassFailure();
       arena = std::max(arena, *bytes);
@@ -391,7 +392,7 @@ struct PlaceBuffersPass : public ModulePass<PlaceBuffersPass> {
     module->setAttr(
         "headrace.peaks",
         b.getDictionaryAttr({b.getNamedAttr(
-            "dram",
+            level,
             b.getDictionaryAttr(
                 {b.getNamedAttr("activations", b.getI64IntegerAttr(arena)),
                  b.getNamedAttr("weights",

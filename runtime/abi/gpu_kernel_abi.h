@@ -71,10 +71,10 @@ extern "C" {
  * Planned buffers are zero before the first step of a session, and what kernels
  * count in them is zero again at the end of each launch. */
 
-/* Paged key-value cache on a GPU: row-major blocks,
- *   page[layer][kv head]{ K [32][head_dim], V [32][head_dim] }
- * found through `kv_table` as on a CPU. A page is zero when it is handed to a
- * sequence. */
+/* Paged key-value cache on a GPU:
+ *   page[layer][kv head]{ K [32 positions][D], V [D][32 positions] }
+ * with D the head's channels rounded up to a multiple of 32. Found through
+ * `kv_table` as on a CPU, and zero when a page is handed to a sequence. */
 
 #ifdef __cplusplus
 }

@@ -151,30 +151,6 @@ Failure Gather(const WeightPlan &plan, const SlotSource &source, uint64_t begin,
   return Failure();
 }
 
-/// Packs a matrix [rows, in] as #flow.fragments says: blocks of 16 rows by 16
-/// columns in the order of a warp's registers. Returns the bytes; writes
-/// nothing beyond `bytes`.
-uint64_t PackFragments(int64_t rows, int64_t in, int64_t halves,
-                       const uint16_t *from, uint8_t *to, uint64_t bytes) {
-  const int64_t each = 16 / halves, half = rows / halves;
-  const int64_t row_blocks = (half + each - 1) / each;
-  const int64_t column_blocks = (in + 63) / 64 * 4;
-  const auto needed = static_cast<uint64_t>(row_blocks * column_blocks * 512);
-  auto *out = reinterpret_cast<uint16_t *>(to);
-  for (int64_t at = 0; needed <= bytes && at < row_blocks * column_blocks * 256;
-       ++at) {
-    const int64_t element = at % 8, lane = at / 8 % 32;
-    const int64_t row = lane / 4 + element / 2 % 2 * 8;
-    const int64_t column = at / 256 % column_blocks * 16 + lane % 4 * 2 +
-                           element / 4 * 8 + element % 2;
-    const int64_t within = at / 256 / column_blocks * each + row % each;
-    out[at] = within < half && column < in
-                  ? from[(row / each * half + within) * in + column]
-                  : uint16_t{0};
-  }
-  return needed;
-}
-
 /// Writes the packed bytes of one slot.
 Failure Pack(const SlotSource &source, const WeightType &type,
              const uint16_t *logical, uint8_t *out, uint64_t bytes) {
@@ -190,7 +166,10 @@ Failure Pack(const SlotSource &source, const WeightType &type,
     for (int64_t i = 0; i < shape.panels() && written <= bytes; ++i)
       packPanel(shape, from, i, to + i * shape.panelBytes());
   } else if (type.packing == "fragments") {
-    written = PackFragments(rows, in, type.halves, logical, out, bytes);
+    const FragmentShape shape = {rows, in, type.halves};
+    written = static_cast<uint64_t>(shape.rowBlocks() * shape.rowBlockBytes());
+    for (int64_t i = 0; i < shape.rowBlocks() && written <= bytes; ++i)
+      packFragments(shape, from, i, to + i * shape.rowBlockBytes());
   } else {
     written = static_cast<uint64_t>(type.Elements()) * 2;
     if (written <= bytes)

@@ -2,8 +2,10 @@
 // What several subcommands do with modules.
 #include "tools/headrace/Compile.h"
 
+#include "compiler/codegen/gpu/GpuTarget.h"
 #include "compiler/import/Import.h"
 #include "compiler/machine/LoadMachine.h"
+#include "compiler/package/CompiledCode.h"
 #include "compiler/package/WritePackage.h"
 #include "compiler/pipelines/Phases.h"
 #include "compiler/support/Diagnostics.h"
@@ -98,6 +100,12 @@ llvm::Error tools::compile(const CompileRequest &request) {
     options.plan->fastMemory = request.fastMemory;
     options.plan->strategy = *strategy;
   }
+  if (request.target != "cpu") {
+    auto gpu = resolveGpuTarget(request.target);
+    if (!gpu)
+      return gpu.takeError();
+    options.gpu = gpu->chip;
+  }
 
   Session session;
   OwningOpRef<ModuleOp> module;
@@ -116,10 +124,23 @@ llvm::Error tools::compile(const CompileRequest &request) {
           "%s: is no module", request.modulePath.c_str()));
   }
 
+  // A dump knows its target; another one is another compilation.
+  if (options.from != Phase::model && request.target != "cpu" &&
+      gpuTargetOf(*module) != options.gpu)
+    return llvm::createStringError("the module was compiled for target '%s' up "
+                                   "to phase '%s', so it cannot "
+                                   "go on for '%s'",
+                                   gpuTargetOf(*module).empty()
+                                       ? "cpu"
+                                       : gpuTargetOf(*module).str().c_str(),
+                                   request.from.c_str(), options.gpu.c_str());
   if (!(*module)->hasAttr("tier.machine") || !request.machine.empty()) {
+    std::string name = request.machine;
+    if (name.empty() && !options.gpu.empty())
+      name = options.gpu == "sm_80" ? "a100" : "h100-sxm";
     tier::MachineAttr machine = hostMachine(&session.context);
-    if (!request.machine.empty()) {
-      auto read = loadMachine(&session.context, request.machine);
+    if (!name.empty()) {
+      auto read = loadMachine(&session.context, name);
       if (!read)
         return session.explain(read.takeError());
       machine = *read;
@@ -149,6 +170,7 @@ llvm::Error tools::compile(const CompileRequest &request) {
 
   PackageOptions package;
   package.target = options.target;
+  package.cudaToolkit = request.cudaToolkit;
   package.checkpoint = request.weights;
   Progress progress("packing weights");
   if (!request.quiet)

@@ -13,10 +13,12 @@ struct CompileRequest {
   /// Exactly one of these: a module file, a checkpoint directory, or the text
   /// of a module.
   std::string modulePath, checkpoint, moduleText;
-  std::string output; ///< Package, or module when `to` is earlier.
+  std::string output;         ///< Package, or module when `to` is earlier.
+  std::string target = "cpu"; ///< Or a GPU: sm_80, sm_90a.
   std::string cpu = "native";
-  std::string weights; ///< Overrides the module's checkpoint.
-  std::string machine; ///< Shipped name or file; empty: this one.
+  std::string cudaToolkit; ///< Its directory; empty: where it usually is.
+  std::string weights;     ///< Overrides the module's checkpoint.
+  std::string machine;     ///< Shipped name or file; empty: this one.
   std::string from = "model", to = "package";
   std::string dumpDirectory;
   bool verifyPhases = true;

@@ -71,8 +71,9 @@ int tools::compileCommand(int argc, char **argv) {
   CommandLine line(
       "headrace compile MODULE.mlir|DIR -o FILE",
       {{"-o", "FILE", "the package, or the module with --to"},
-       {"--target", "NAME", "cpu (default: cpu)"},
+       {"--target", "NAME", "cpu, or a GPU: sm_80, sm_90a (default: cpu)"},
        {"--cpu", "NAME", "native, x86-64-v3, x86-64-v4, ... (default: native)"},
+       {"--cuda", "DIR", "a CUDA toolkit, for a GPU (default: the system's)"},
        {"--machine", "NAME|FILE",
         "what to plan for: shipped, or a #tier.machine (default: this)"},
        {"--weights", "DIR", "the weights' files (default: as imported)"},
@@ -94,8 +95,9 @@ int tools::compileCommand(int argc, char **argv) {
   if (line.positional().size() != 1 || !line.has("-o"))
     return line.usageError("expected one module or checkpoint, and -o");
   std::string target = line.text("--target", "cpu");
-  if (target != "cpu")
-    return line.usageError("unknown target '" + target + "'; expected cpu");
+  if (target != "cpu" && target != "sm_80" && target != "sm_90a")
+    return line.usageError("unknown target '" + target +
+                           "'; expected cpu, sm_80 or sm_90a");
   std::string verify = line.text("--verify-phases", "true");
   if (verify != "true" && verify != "false")
     return line.usageError("flag '--verify-phases' expects true or false");
@@ -106,6 +108,8 @@ int tools::compileCommand(int argc, char **argv) {
   else
     request.checkpoint = input;
   request.output = line.text("-o", "");
+  request.target = target;
+  request.cudaToolkit = line.text("--cuda", "");
   request.cpu = line.text("--cpu", "native");
   request.machine = line.text("--machine", "");
   request.weights = line.text("--weights", "");

@@ -57,6 +57,23 @@ LogicalResult PanelsAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   return success();
 }
 
+LogicalResult
+FragmentsAttr::verify(function_ref<InFlightDiagnostic()> emitError,
+                      int64_t halves) {
+  if (halves != 1 && halves != 2) // flow.fragments C1
+    return emitError() << "expected halves to be 1 or 2, but got " << halves;
+  return success();
+}
+
+int64_t FragmentsAttr::getRowBlocks(int64_t out) const {
+  int64_t each = 16 / getHalves();
+  return (out / getHalves() + each - 1) / each;
+}
+
+int64_t FragmentsAttr::getColumnBlocks(int64_t in) {
+  return (in + 63) / 64 * 4;
+}
+
 static LogicalResult verifyTile(function_ref<InFlightDiagnostic()> emitError,
                                 int64_t width, Type element) {
   if (width > 0 && element.isIntOrFloat())

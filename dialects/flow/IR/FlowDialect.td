@@ -81,6 +81,37 @@ def Flow_PanelsAttr : AttrDef<Flow_Dialect, "Panels"> {
   }];
 }
 
+def Flow_FragmentsAttr : AttrDef<Flow_Dialect, "Fragments"> {
+  let mnemonic = "fragments";
+  let summary = "packing of a weight [.., out, in] for matrix instructions";
+  let description = [{
+    The encoding of a weight packed for the tensor cores of a GPU, where it is
+    the operand with 16 rows: `[out / 16][in / 16][32][8]`, zero padded to blocks
+    of 16 output and 64 input channels. Each 16 by 16 block is 512 contiguous
+    bytes in the order in which a warp's registers hold it: lane l has the
+    elements (row, column) = (l / 4 + 8 i, l % 4 * 2 + 8 j + c) at
+    `[l][4 j + 2 i + c]` for i, j, c in {0, 1}, which one 16-byte load fetches.
+
+    With `halves` = 2 the first half of the output channels (gate) and the
+    second (up) alternate: rows 0 to 7 of a block are gate channels, rows 8 to 15
+    the up channels of the same numbers, so that a lane has both. Leading
+    dimensions (experts) are outermost.
+
+    - (C1) `halves` is 1 or 2.
+
+    Example: `tensor<96x64xbf16, #flow.fragments<halves = 2>>`
+  }];
+  let parameters = (ins DefaultValuedParameter<"int64_t", "1">:$halves);
+  let assemblyFormat = "`<` struct(params) `>`";
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    /// Blocks of 16 rows that `out` output channels need.
+    int64_t getRowBlocks(int64_t out) const;
+    /// Blocks of 16 columns that `in` input channels need; a multiple of 4.
+    static int64_t getColumnBlocks(int64_t in);
+  }];
+}
+
 def Flow_TileType : TypeDef<Flow_Dialect, "Tile"> {
   let mnemonic = "tile";
   let summary = "rows staged for a product";

@@ -112,4 +112,63 @@ TEST(PackWeight, NarrowAndWidePanels) {
   check<uint32_t>({130, 9, 4, 64, 1, 2});
 }
 
+//===----------------------------------------------------------------------===//
+// Fragments, against the tables of the PTX ISA
+//===----------------------------------------------------------------------===//
+
+/// "Matrix fragments for mma.m16n8k16", operand A of 16-bit elements: element i
+/// of a lane, as the ISA writes it.
+std::pair<int64_t, int64_t> operandA(int64_t lane, int64_t i) {
+  int64_t group = lane >> 2, quad = lane % 4;
+  bool upper = !((0 <= i && i < 2) || (4 <= i && i < 6));
+  int64_t row = upper ? group + 8 : group;
+  int64_t column = quad * 2 + (i & 1) + (i >= 4 ? 8 : 0);
+  return {row, column};
+}
+
+TEST(PackFragments, LanesHoldWhatTheInstructionReads) {
+  // wgmma's m64k16 from registers has the same table for each of its 4 warps.
+  for (int64_t lane = 0; lane < 32; ++lane)
+    for (int64_t i = 0; i < 8; ++i) {
+      auto [row, column] = operandA(lane, i);
+      EXPECT_EQ(FragmentShape::rowOf(lane, i), row);
+      EXPECT_EQ(FragmentShape::columnOf(lane, i), column);
+    }
+}
+
+TEST(PackFragments, EveryValueIsWhereItsLaneLoadsIt) {
+  for (FragmentShape shape :
+       {FragmentShape{48, 64, 1}, {20, 12, 1}, {64, 200, 2}, {24, 70, 2}}) {
+    std::vector<uint16_t> source(size_t(shape.out * shape.in));
+    for (size_t i = 0; i < source.size(); ++i)
+      source[i] = uint16_t(i * 31 + 1);
+    std::vector<int> seen(source.size(), 0);
+    ASSERT_EQ(shape.columnBlocks() % 4, 0);
+    for (int64_t block = 0; block < shape.rowBlocks(); ++block) {
+      std::vector<uint16_t> packed(size_t(shape.rowBlockBytes() / 2), 0xffff);
+      packFragments(shape, reinterpret_cast<const char *>(source.data()), block,
+                    reinterpret_cast<char *>(packed.data()));
+      for (size_t at = 0; at < packed.size(); ++at) {
+        int64_t c = int64_t(at) / 256, lane = int64_t(at) / 8 % 32;
+        auto [row, column] = operandA(lane, int64_t(at) % 8);
+        column += c * 16;
+        int64_t channel = block * 16 + row;
+        bool inside = channel < shape.out;
+        if (shape.halves == 2) { // Rows 0 to 7 gate, 8 to 15 up.
+          int64_t within = block * 8 + row % 8;
+          inside = within < shape.out / 2;
+          channel = within + (row < 8 ? 0 : shape.out / 2);
+        }
+        inside = inside && column < shape.in;
+        size_t from = size_t(channel * shape.in + column);
+        EXPECT_EQ(packed[at], inside ? source[from] : 0);
+        if (inside)
+          ++seen[from];
+      }
+    }
+    for (int count : seen)
+      EXPECT_EQ(count, 1);
+  }
+}
+
 } // namespace

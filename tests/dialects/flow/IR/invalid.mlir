@@ -35,6 +35,11 @@ func.func private @panels_c2() attributes {test.p = #flow.panels<columns = 16, p
 
 // -----
 
+// expected-error @+1 {{expected halves to be 1 or 2, but got 4}}
+func.func private @fragments_c1() attributes {test.p = #flow.fragments<halves = 4>}
+
+// -----
+
 // expected-error @+1 {{'flow.kernel' op expected the region's arguments to have the types of '(tensor<4xf32>) -> ()'}}
 flow.kernel @kernel_c1 "linear" : (tensor<4xf32>) -> () {
 ^bb0(%x: tensor<5xf32>):

@@ -11,6 +11,8 @@
 // CHECK-SAME: test.f = #flow.grid<per_routed, base = 4, block = 8, limit = 64>
 // CHECK-SAME: test.g = #flow.panels<columns = 32, pack = 2>
 // CHECK-SAME: test.h = #flow.panels<columns = 16, pack = 1, halves = 2>
+// CHECK-SAME: test.i = #flow.fragments<>
+// CHECK-SAME: test.j = #flow.fragments<halves = 2>
 func.func private @attributes() attributes {
   test.a = #flow.grid<fixed, base = 2, block = 1, limit = 1>,
   test.b = #flow.grid<per_token, base = 1>,
@@ -19,12 +21,15 @@ func.func private @attributes() attributes {
   test.e = #flow.grid<per_token_block, base = 3, block = 16>,
   test.f = #flow.grid<per_routed, base = 4, block = 8, limit = 64>,
   test.g = #flow.panels<columns = 32, pack = 2, halves = 1>,
-  test.h = #flow.panels<columns = 16, pack = 1, halves = 2>
+  test.h = #flow.panels<columns = 16, pack = 1, halves = 2>,
+  test.i = #flow.fragments<halves = 1>,
+  test.j = #flow.fragments<halves = 2>
 }
 
 // CHECK-LABEL: func.func private @types
-// CHECK-SAME: !flow.tile<2048 x bf16>, !flow.acc<32 x f32>, !flow.acc<1 x i32>
-func.func private @types(!flow.tile<2048 x bf16>, !flow.acc<32 x f32>, !flow.acc<1 x i32>)
+// CHECK-SAME: !flow.tile<2048 x bf16>, !flow.acc<32 x f32>, !flow.acc<1 x i32>, tensor<96x64xbf16, #flow.fragments<halves = 2>>
+func.func private @types(!flow.tile<2048 x bf16>, !flow.acc<32 x f32>, !flow.acc<1 x i32>,
+                         tensor<96x64xbf16, #flow.fragments<halves = 2>>)
 
 tier.buffer @tokens : tensor<?x64xf32> level "dram" bytes 2048 role "tokens"
 tier.buffer @logits : tensor<?x96xf32> level "dram" bytes 4096 role "logits" output

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Chooses the GPU emitter of each kernel by its family, for each class of
+// steps, and rewrites the schedules to the kernels that came of it.
+#include "compiler/codegen/gpu/GpuEmitters.h"
+#include "dialects/nn/IR/Nn.h"
+#include "dialects/tier/IR/Tier.h"
+#include "runtime/abi/gpu_kernel_abi.h"
+#include "llvm/ADT/StringMap.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace headrace;
+
+llvm::StringRef headrace::stepSizeName(StepSize size) {
+  return size == StepSize::few    ? "few"
+         : size == StepSize::many ? "many"
+                                  : "many_sm_90a";
+}
+
+bool headrace::isInSection(Operation *op, StringRef section) {
+  auto only = op->getAttrOfType<StringAttr>(kSectionAttr);
+  return !only || only.getValue() == section;
+}
+
+const DeviceKernel &Expansion::add(flow::KernelOp kernel, StepSize size,
+                                   StringRef part,
+                                   ArrayRef<ExtraBuffer> extras) {
+  std::string name = kernel.getSymName().str();
+  if (!part.empty())
+    name += "_" + part.str();
+  kernels.push_back({name + "_" + stepSizeName(size).str(),
+                     SmallVector<ExtraBuffer>(extras)});
+  return kernels.back();
+}
+
+namespace {
+
+using GpuEmitter = LogicalResult (*)(flow::KernelOp, const GpuOptions &,
+                                     StepSize, Expansion &);
+
+GpuEmitter emitterOf(StringRef family) {
+  static const llvm::StringMap<GpuEmitter> emitters = {
+      {"angles", emitGpuAngles},
+      {"attention", emitGpuAttention},
+      {"embed", emitGpuEmbed},
+      {"linear", emitGpuLinear},
+      {"routed_down", emitGpuRoutedDown},
+      {"routed_up", emitGpuRoutedUp},
+      {"router", emitGpuRouter},
+      {"upstream", emitGpuElementwise},
+  };
+  return emitters.lookup(family);
+}
+
+/// Families whose kernel is the same for every class of steps.
+bool hasOneSize(StringRef family) {
+  return family == "angles" || family == "embed" || family == "upstream" ||
+         family == "router";
+}
+
+/// Whether `kernel` has a product that warpgroups' instructions take: weights
+/// in fragments.
+bool usesWarpgroups(flow::KernelOp kernel) {
+  bool uses = false;
+  kernel.getBody().walk([&](nn::LinearOp linear) {
+    auto type = cast<RankedTensorType>(linear.getWeight().getType());
+    uses |= isa_and_nonnull<flow::FragmentsAttr>(type.getEncoding());
+  });
+  return uses;
+}
+
+constexpr const char *kWorkspace = "gpu.workspace", *kTickets = "gpu.tickets";
+
+class Driver {
+public:
+  Driver(ModuleOp module, const GpuTarget &target)
+      : module(module), options{target, StepLimits::of(module)} {
+    if (options.limits.maxTokens > kFewTokens)
+      sizes = {StepSize::few, StepSize::many};
+    else
+      sizes = {StepSize::few};
+    if (sizes.size() == 2 && target.chip == "sm_90a")
+      sizes.push_back(StepSize::manyWarpgroups);
+  }
+
+  LogicalResult run() {
+    for (auto kernel :
+         llvm::make_early_inc_range(module.getOps<flow::KernelOp>())) {
+      GpuEmitter emitter = emitterOf(kernel.getFamily());
+      if (!emitter)
+        return kernel.emitOpError("is of family '")
+               << kernel.getFamily() << "', which no GPU emitter knows";
+      auto &made = expansions[kernel.getSymName()];
+      for (StepSize size : sizes) {
+        if (hasOneSize(kernel.getFamily()) && !made.empty()) {
+          made.push_back(made.front());
+          continue;
+        }
+        if (size == StepSize::manyWarpgroups) {
+          if (!usesWarpgroups(kernel)) {
+            made.push_back(made.back());
+            continue;
+          }
+          limitTo(made.back(), kPtx);
+        }
+        made.emplace_back();
+        if (failed(emitter(kernel, options, size, made.back())))
+          return failure();
+        if (size == StepSize::manyWarpgroups)
+          limitTo(made.back(), kCubin);
+        workspace = std::max(workspace, made.back().workspaceBytes);
+        tickets = std::max(tickets, made.back().tickets);
+      }
+    }
+    if (failed(placeExtras()))
+      return failure();
+    for (auto schedule :
+         llvm::make_early_inc_range(module.getOps<flow::ScheduleOp>())) {
+      for (auto [i, size] : llvm::enumerate(sizes))
+        rewrite(schedule, size, i);
+      schedule.erase();
+    }
+    for (auto kernel :
+         llvm::make_early_inc_range(module.getOps<flow::KernelOp>()))
+      kernel.erase();
+    return success();
+  }
+
+private:
+  void limitTo(const Expansion &expansion, const char *section) {
+    for (const DeviceKernel &kernel : expansion.kernels)
+      module.lookupSymbol(kernel.name)
+          ->setAttr(kSectionAttr,
+                    StringAttr::get(module.getContext(), section));
+  }
+
+  /// Places the buffers of all kernels' own behind the planned ones. Both are
+  /// at no launch's disposal but the running one's.
+  LogicalResult placeExtras() {
+    constexpr uint64_t kAlignment = 256;
+    uint64_t end = 0;
+    StringRef level;
+    for (auto buffer : module.getOps<tier::BufferOp>())
+      if (!buffer.getRole()) {
+        end = std::max<uint64_t>(end, uint64_t(*buffer.getOffset()) +
+                                          uint64_t(buffer.getBytes()));
+        level = buffer.getLevel();
+      }
+    OpBuilder b(module.getContext());
+    b.setInsertionPoint(*module.getOps<flow::ScheduleOp>().begin());
+    auto place = [&](const char *name, int64_t bytes, Type type) {
+      if (!bytes)
+        return;
+      end = llvm::alignTo(end, kAlignment);
+      tier::BufferOp::create(
+          b, module.getLoc(), b.getStringAttr(name), TypeAttr::get(type),
+          b.getStringAttr(level), b.getI64IntegerAttr(bytes),
+          b.getI64IntegerAttr(int64_t(end)), StringAttr(), UnitAttr());
+      end += uint64_t(bytes);
+    };
+    place(kTickets, int64_t(llvm::alignTo(uint64_t(tickets) * 4, 64)),
+          RankedTensorType::get({tickets}, b.getI32Type()));
+    place(kWorkspace, int64_t(llvm::alignTo(uint64_t(workspace), 64)),
+          RankedTensorType::get({workspace}, b.getI8Type()));
+    auto machine = module->getAttrOfType<tier::MachineAttr>("tier.machine");
+    tier::LevelAttr home = machine ? machine.lookupLevel(level) : nullptr;
+    uint64_t weights = 0;
+    for (auto weight : module.getOps<tier::WeightOp>()) {
+      MemRefType memory = memoryType(weight.getType(), options.limits);
+      weights += llvm::alignTo(uint64_t(memory.getNumElements()) *
+                                   (memory.getElementTypeBitWidth() / 8),
+                               4096);
+    }
+    uint64_t have = home ? home.getBytes() * home.getCount() : UINT64_MAX;
+    if (weights + end > have)
+      return module.emitError("the program needs ")
+             << weights + end << " bytes of level '" << level
+             << "' with the workspace of its GPU kernels, but machine '"
+             << machine.getName() << "' has " << have << ": "
+             << weights + end - have << " too few";
+    return success();
+  }
+
+  /// The launches of `schedule` for one class of steps.
+  void rewrite(flow::ScheduleOp schedule, StepSize size, size_t number) {
+    OpBuilder b(schedule);
+    std::string name = (schedule.getSymName() + "." + stepSizeName(size)).str();
+    auto made =
+        flow::ScheduleOp::create(b, schedule.getLoc(), name,
+                                 schedule.getInputs(), schedule.getOutputs());
+    bool last = size != StepSize::few || sizes.size() == 1;
+    if (sizes.size() == 3 && size != StepSize::few)
+      made->setAttr(kSectionAttr,
+                    b.getStringAttr(size == StepSize::many ? kPtx : kCubin));
+    int64_t tokens = last ? options.limits.maxTokens : kFewTokens;
+    made->setAttr("headrace.entry", schedule.getSymNameAttr());
+    made->setAttr(
+        "headrace.class",
+        b.getDictionaryAttr(
+            {b.getNamedAttr("max_outputs", b.getI64IntegerAttr(tokens)),
+             b.getNamedAttr("max_sequences",
+                            b.getI64IntegerAttr(
+                                std::min(tokens, options.limits.maxSequences))),
+             b.getNamedAttr("max_tokens", b.getI64IntegerAttr(tokens))}));
+    Block &block = made.getBody().emplaceBlock();
+    OpBuilder inner = OpBuilder::atBlockEnd(&block);
+    for (auto launch : schedule.getBody().getOps<flow::LaunchOp>()) {
+      const Expansion &expansion = expansions[launch.getKernel()][number];
+      for (const DeviceKernel &kernel : expansion.kernels) {
+        SmallVector<Attribute> results(launch.getResults().begin(),
+                                       launch.getResults().end());
+        for (ExtraBuffer extra : kernel.extras)
+          results.push_back(FlatSymbolRefAttr::get(
+              b.getContext(),
+              extra == ExtraBuffer::workspace ? kWorkspace : kTickets));
+        flow::LaunchOp::create(inner, launch.getLoc(), kernel.name,
+                               launch.getInputs(), b.getArrayAttr(results));
+      }
+    }
+  }
+
+  ModuleOp module;
+  GpuOptions options;
+  SmallVector<StepSize> sizes;
+  llvm::StringMap<SmallVector<Expansion>> expansions;
+  int64_t workspace = 0, tickets = 0;
+};
+
+} // namespace
+
+LogicalResult headrace::emitGpuKernels(ModuleOp module,
+                                       const GpuTarget &target) {
+  return Driver(module, target).run();
+}

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// A product with up to eight tokens. Weights are read once, 16 bytes a lane,
+// with the next loads under way while the last ones are multiplied.
+#include "compiler/codegen/gpu/TokenTiles.h"
+
+using namespace mlir;
+using namespace headrace;
+
+/// Row blocks from which on a block of threads takes more of them: fewer blocks
+/// stage the tokens, and enough of them are left to fill the GPU.
+constexpr int64_t kManyRowBlocks = 512;
+
+FewTokens::FewTokens(KernelBuilder &k, const Product &product, bool inPlace)
+    : k(k), product(product), inPlace(inPlace) {
+  int64_t steps = product.steps();
+  warps = steps >= 32 ? 8 : steps >= 8 ? 4 : steps >= 4 ? 2 : 1;
+  blocks = product.rowBlocks >= 2 * kManyRowBlocks ? 4
+           : product.rowBlocks >= kManyRowBlocks   ? 2
+                                                   : 1;
+  depth = steps / warps % 4 == 0 && blocks == 1 ? 4
+          : steps / warps % 2 == 0              ? 2
+                                                : 1;
+  stride = stageBytes(product) / kBlockTokens;
+  if (!inPlace)
+    tokens = k.shared(stageBytes(product));
+}
+
+int64_t FewTokens::groups() const {
+  return (product.rowBlocks + blocks - 1) / blocks;
+}
+
+int64_t FewTokens::stageBytes(const Product &product) {
+  // One instruction reads a 16-byte unit of each of 8 tokens (fragments), or 4
+  // units of 2 tokens at a time: these must fall on different banks.
+  int64_t bytes = product.paddedIn() * 2; // A multiple of 128.
+  return kBlockTokens * (bytes + (product.fragments ? 16 : 64));
+}
+
+void FewTokens::stage(const RowsInMemory &source, nn::NormOp norm, Value count,
+                      function_ref<Value(Value)> rowOf) {
+  if (inPlace) { // Tokens past the last one are computed and not stored.
+    Value token = k.min(k.div(k.lane(), 4), k.sub(count, k.i32(1)));
+    tokens = k.at(source, rowOf(token), k.i32(0));
+    return;
+  }
+  RowStage rows(k, source, norm);
+  k.loop(k.warp(), k.i32(kBlockTokens), k.i32(warps), [&](Value token) {
+    Value there = k.at(tokens, k.mul(token, stride), k.b.getI8Type());
+    Value wanted = k.less(token, count);
+    k.when(wanted, [&] {
+      rows.read(rowOf(token), product.paddedIn(),
+                [&](Value column, ValueRange values) {
+                  SmallVector<Value> words;
+                  for (size_t i = 0; i < size_t(kChunk); i += 2)
+                    words.push_back(
+                        k.pack(values[i], values[i + 1], product.element));
+                  k.store16(words, k.at(there, column, k.b.getI16Type()));
+                });
+    });
+    k.when(arith::XOrIOp::create(k.b, wanted, k.boolean(true)), [&] {
+      SmallVector<Value> zeros(4, k.i32(0));
+      k.loop(k.mul(k.lane(), kChunk), k.i32(product.paddedIn()),
+             k.i32(kWarp * kChunk), [&](Value column) {
+               k.store16(zeros, k.at(there, column, k.b.getI16Type()));
+             });
+    });
+  });
+  k.barrier();
+}
+
+SmallVector<Value> FewTokens::load(Value weights, Value group, Value step) {
+  SmallVector<Value> out;
+  for (int64_t i = 0; i < blocks; ++i) {
+    Value block =
+        k.min(k.add(k.mul(group, blocks), i), k.i32(product.rowBlocks - 1));
+    out.append(product.loadWeights(k, weights, block, step));
+  }
+  return out;
+}
+
+SmallVector<Value> FewTokens::multiply(ValueRange words, Value step,
+                                       ValueRange sums) {
+  Value lane = k.lane();
+  int64_t units = product.fragments ? 8 : 4; // Tokens first, then units.
+  Value token = product.fragments ? k.rem(lane, units) : k.div(lane, units);
+  Value unit = product.fragments ? k.div(lane, units) : k.rem(lane, units);
+  Value bytes = k.add(k.mul(token, stride),
+                      k.add(k.mul(step, kStep * 2), k.mul(unit, 16)));
+  SmallVector<Value> right;
+  if (inPlace) {
+    // Four words as ldmatrix would give them, or one unit.
+    int64_t each = product.fragments ? 2 : 8;
+    Value column = k.add(k.mul(step, kStep), k.mul(k.rem(lane, 4), each));
+    Value start = k.at(tokens, column, product.element);
+    if (product.fragments)
+      for (int64_t i = 0; i < 4; ++i)
+        right.push_back(k.load(k.i32Type(), k.at(start, i * 16)));
+    else
+      right = k.load16(start, false);
+  } else {
+    Value address = k.at(tokens, bytes, k.b.getI8Type());
+    right =
+        product.fragments ? k.loadMatrices(address) : k.load16(address, false);
+  }
+  SmallVector<Value> out;
+  for (int64_t i = 0; i < blocks; ++i) {
+    SmallVector<Value> sum(
+        sums.slice(size_t(i * kAccumulators), kAccumulators));
+    for (int64_t j = 0; j < 2; ++j)
+      sum = k.mma(words.slice(size_t(i * 8 + j * 4), 4),
+                  ValueRange(right).slice(size_t(j * 2), 2), sum,
+                  product.element);
+    out.append(sum);
+  }
+  return out;
+}
+
+void FewTokens::run(Value weights, Value group, Value count, ResultSink sink) {
+  int64_t sums = blocks * kAccumulators, words = blocks * 8 * depth;
+  Value warp = k.warp();
+  SmallVector<Value> acc(size_t(sums), k.f32(0));
+  int64_t rounds = product.steps() / (warps * depth);
+  auto stepOf = [&](Value round, int64_t i) {
+    return k.add(k.mul(k.add(k.mul(round, depth), i), warps), warp);
+  };
+  auto loadRound = [&](Value round) {
+    SmallVector<Value> out;
+    for (int64_t i = 0; i < depth; ++i)
+      out.append(load(weights, group, stepOf(round, i)));
+    return out;
+  };
+  if (rounds) {
+    SmallVector<Value> carried(acc);
+    carried.append(loadRound(k.i32(0)));
+    carried = k.fold(k.i32(0), k.i32(rounds), k.i32(1), carried,
+                     [&](Value round, ValueRange now) {
+                       // The next weights are on their way while these are
+                       // multiplied.
+                       ValueRange held = now.drop_front(size_t(sums));
+                       Value next = k.add(round, 1);
+                       SmallVector<Value> coming = k.choose(
+                           k.less(next, k.i32(rounds)), held.getTypes(),
+                           [&] { return loadRound(next); },
+                           [&] { return SmallVector<Value>(held); });
+                       SmallVector<Value> out(now.take_front(size_t(sums)));
+                       for (int64_t i = 0; i < depth; ++i)
+                         out = multiply(held.slice(size_t(i * blocks * 8),
+                                                   size_t(blocks * 8)),
+                                        stepOf(round, i), out);
+                       out.append(coming);
+                       return out;
+                     });
+    acc.assign(carried.begin(), carried.end() - words);
+  }
+  if (product.steps() % (warps * depth))
+    acc = k.fold(k.add(warp, rounds * warps * depth), k.i32(product.steps()),
+                 k.i32(warps), acc, [&](Value step, ValueRange now) {
+                   return multiply(load(weights, group, step), step, now);
+                 });
+
+  // The warps' sums meet in shared memory; warp i finishes row blocks i, i +
+  // warps, ...
+  Value meeting = k.shared(warps * blocks * kWarp * 16);
+  auto placeOf = [&](Value warp, Value block) {
+    Value number = k.add(k.mul(warp, blocks), block);
+    return k.at(meeting, k.add(k.mul(number, kWarp), k.lane()), k.words());
+  };
+  for (int64_t i = 0; i < blocks; ++i) {
+    SmallVector<Value> bits;
+    for (int64_t j = 0; j < kAccumulators; ++j)
+      bits.push_back(arith::BitcastOp::create(
+          k.b, k.i32Type(), acc[size_t(i * kAccumulators + j)]));
+    k.store16(bits, placeOf(warp, k.i32(i)));
+  }
+  k.barrier();
+  k.loop(warp, k.i32(blocks), k.i32(warps), [&](Value block) {
+    SmallVector<Value> total;
+    for (int64_t w = 0; w < warps; ++w) {
+      SmallVector<Value> bits = k.load16(placeOf(k.i32(w), block), false);
+      for (int64_t j = 0; j < kAccumulators; ++j) {
+        Value part =
+            arith::BitcastOp::create(k.b, k.f32Type(), bits[size_t(j)]);
+        if (w == 0)
+          total.push_back(part);
+        else
+          total[size_t(j)] = k.addF(total[size_t(j)], part);
+      }
+    }
+    int64_t each = kBlockRows / product.halves;
+    Value first = k.mul(k.add(k.mul(group, blocks), block), each);
+    Value low = k.add(first, k.div(k.lane(), 4));
+    Value limit = k.i32(product.out / product.halves);
+    for (int64_t j = 0; j < kAccumulators / product.halves; ++j) {
+      Value column = k.add(low, j / 2 * 8);
+      Value token = k.add(k.mul(k.rem(k.lane(), 4), 2), j % 2);
+      k.when(k.both(k.less(column, limit), k.less(token, count)), [&] {
+        sink(token, column, total[size_t(j)],
+             product.halves == 2 ? total[size_t(j + 2)] : Value());
+      });
+    }
+  });
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Arithmetic of one thread on values held as bits.
+#include "compiler/reference/simt/Scalars.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "llvm/ADT/TypeSwitch.h"
+#include "llvm/ADT/bit.h"
+#include <cmath>
+#include <cstring>
+
+using namespace mlir;
+using namespace headrace;
+
+float simt::floatOf(uint64_t bits) {
+  return llvm::bit_cast<float>(uint32_t(bits));
+}
+uint64_t simt::bitsOf(float value) { return llvm::bit_cast<uint32_t>(value); }
+float simt::floatOfBfloat(uint16_t bits) {
+  return floatOf(uint64_t(bits) << 16);
+}
+float simt::floatOfHalf(uint16_t bits) {
+  APFloat value(APFloat::IEEEhalf(), APInt(16, bits));
+  return value.convertToFloat();
+}
+
+namespace {
+
+double toDouble(Type type, uint64_t bits) {
+  if (type.isF64())
+    return llvm::bit_cast<double>(bits);
+  if (type.isBF16())
+    return double(simt::floatOfBfloat(uint16_t(bits)));
+  if (type.isF16())
+    return double(simt::floatOfHalf(uint16_t(bits)));
+  return double(simt::floatOf(bits));
+}
+
+/// Bits of `value`, rounded to `type` to nearest even.
+uint64_t fromDouble(Type type, double value) {
+  if (type.isF64())
+    return llvm::bit_cast<uint64_t>(value);
+  if (type.isF32())
+    return simt::bitsOf(float(value));
+  APFloat x{
+      static_cast<float>(value)}; // What is narrowed is a float32 already.
+  bool lost;
+  x.convert(cast<FloatType>(type).getFloatSemantics(),
+            APFloat::rmNearestTiesToEven, &lost);
+  return x.bitcastToAPInt().getZExtValue();
+}
+
+uint64_t mask(Type type, uint64_t value) {
+  unsigned width = type.getIntOrFloatBitWidth();
+  return width >= 64 ? value : value & ((uint64_t(1) << width) - 1);
+}
+
+int64_t asSigned(Type type, uint64_t value) {
+  unsigned width = type.getIntOrFloatBitWidth();
+  return width >= 64 ? int64_t(value)
+                     : int64_t(value << (64 - width)) >> (64 - width);
+}
+
+bool compareInts(arith::CmpIPredicate how, Type type, uint64_t x, uint64_t y) {
+  int64_t a = asSigned(type, x), b = asSigned(type, y);
+  switch (how) {
+  case arith::CmpIPredicate::eq:
+    return x == y;
+  case arith::CmpIPredicate::ne:
+    return x != y;
+  case arith::CmpIPredicate::slt:
+    return a < b;
+  case arith::CmpIPredicate::sle:
+    return a <= b;
+  case arith::CmpIPredicate::sgt:
+    return a > b;
+  case arith::CmpIPredicate::sge:
+    return a >= b;
+  case arith::CmpIPredicate::ult:
+    return x < y;
+  case arith::CmpIPredicate::ule:
+    return x <= y;
+  case arith::CmpIPredicate::ugt:
+    return x > y;
+  case arith::CmpIPredicate::uge:
+    return x >= y;
+  }
+  return false;
+}
+
+} // namespace
+
+std::string simt::evaluateScalar(Operation *op, ArrayRef<uint64_t> v,
+                                 uint64_t &result) {
+  Type type = op->getResult(0).getType();
+  Type from = op->getNumOperands() ? op->getOperand(0).getType() : type;
+  auto real = [&](size_t i) { return toDouble(from, v[i]); };
+  auto single = [&](double x) { result = fromDouble(type, x); };
+  auto integer = [&](uint64_t x) { result = mask(type, x); };
+  std::string wrong;
+  llvm::TypeSwitch<Operation *>(op)
+      .Case([&](arith::ConstantOp op) {
+        if (auto number = dyn_cast<IntegerAttr>(op.getValue()))
+          integer(number.getValue().getZExtValue());
+        else
+          single(cast<FloatAttr>(op.getValue()).getValueAsDouble());
+      })
+      .Case([&](arith::AddIOp) { integer(v[0] + v[1]); })
+      .Case([&](arith::SubIOp) { integer(v[0] - v[1]); })
+      .Case([&](arith::MulIOp) { integer(v[0] * v[1]); })
+      .Case<arith::DivUIOp, arith::RemUIOp>([&](Operation *op) {
+        if (v[1] == 0)
+          wrong = "divides by zero";
+        else if (isa<arith::DivUIOp>(op))
+          integer(v[0] / v[1]);
+        else
+          integer(v[0] % v[1]);
+      })
+      .Case([&](arith::MinSIOp) {
+        integer(asSigned(type, v[0]) < asSigned(type, v[1]) ? v[0] : v[1]);
+      })
+      .Case([&](arith::MaxSIOp) {
+        integer(asSigned(type, v[0]) > asSigned(type, v[1]) ? v[0] : v[1]);
+      })
+      .Case([&](arith::AndIOp) { integer(v[0] & v[1]); })
+      .Case([&](arith::OrIOp) { integer(v[0] | v[1]); })
+      .Case([&](arith::XOrIOp) { integer(v[0] ^ v[1]); })
+      .Case<arith::ShLIOp, arith::ShRUIOp>([&](Operation *op) {
+        if (v[1] >= type.getIntOrFloatBitWidth())
+          wrong = "shifts by more than the width";
+        else
+          integer(isa<arith::ShLIOp>(op) ? v[0] << v[1] : v[0] >> v[1]);
+      })
+      .Case([&](arith::CmpIOp op) {
+        result = compareInts(op.getPredicate(), from, v[0], v[1]);
+      })
+      .Case([&](arith::CmpFOp op) {
+        double x = real(0), y = real(1);
+        switch (op.getPredicate()) {
+        case arith::CmpFPredicate::OEQ:
+          result = x == y;
+          break;
+        case arith::CmpFPredicate::OGT:
+          result = x > y;
+          break;
+        case arith::CmpFPredicate::OLT:
+          result = x < y;
+          break;
+        case arith::CmpFPredicate::ORD:
+          result = !std::isnan(x) && !std::isnan(y);
+          break;
+        default:
+          wrong = "compares in a way that is not known here";
+        }
+      })
+      .Case([&](arith::SelectOp) { result = v[0] & 1 ? v[1] : v[2]; })
+      .Case([&](arith::ExtSIOp) { integer(uint64_t(asSigned(from, v[0]))); })
+      .Case<arith::ExtUIOp, arith::TruncIOp, arith::BitcastOp>(
+          [&](Operation *) { result = mask(type, v[0]); })
+      .Case([&](arith::SIToFPOp) { single(double(asSigned(from, v[0]))); })
+      .Case([&](arith::FPToSIOp) { integer(uint64_t(int64_t(real(0)))); })
+      .Case<arith::ExtFOp, arith::TruncFOp>(
+          [&](Operation *) { single(real(0)); })
+      // Sums, products and quotients of two floats are right in double, and
+      // rounding them again gives the float's own result.
+      .Case([&](arith::AddFOp) { single(real(0) + real(1)); })
+      .Case([&](arith::SubFOp) { single(real(0) - real(1)); })
+      .Case([&](arith::MulFOp) { single(real(0) * real(1)); })
+      .Case([&](arith::DivFOp) { single(real(0) / real(1)); })
+      .Case([&](arith::NegFOp) { single(-real(0)); })
+      .Case([&](arith::MaximumFOp) { single(std::fmax(real(0), real(1))); })
+      .Case([&](arith::MinimumFOp) { single(std::fmin(real(0), real(1))); })
+      .Case([&](math::FmaOp) { single(std::fma(real(0), real(1), real(2))); })
+      .Case([&](math::SqrtOp) { single(std::sqrt(real(0))); })
+      .Case([&](math::ExpOp) { single(std::exp(real(0))); })
+      .Case([&](math::LogOp) { single(std::log(real(0))); })
+      .Case([&](math::AbsFOp) { single(std::fabs(real(0))); })
+      .Case([&](math::ErfOp) { single(std::erf(real(0))); })
+      .Case([&](math::TanhOp) { single(std::tanh(real(0))); })
+      .Case([&](math::CtPopOp) {
+        integer(uint64_t(__builtin_popcountll(mask(type, v[0]))));
+      })
+      .Default([&](Operation *) { wrong = "is an op that is not known here"; });
+  return wrong;
+}
