@@ -23,13 +23,33 @@ constexpr uint64_t kPages = 64; ///< Of the pool.
 
 llvm::Error EmulatedGpu::open(const std::string &checkpoint,
                               const std::string &chip, int64_t maxTokens) {
+  tools::CompileRequest request;
+  request.checkpoint = checkpoint;
+  if (llvm::Error error = compile(request, chip, maxTokens, checkpoint))
+    return error;
+  auto model = (*module)->getAttrOfType<DictionaryAttr>("headrace.model");
+  vocabulary = model.getAs<IntegerAttr>("vocabulary").getInt();
+  return llvm::Error::success();
+}
+
+llvm::Error EmulatedGpu::openText(const std::string &text,
+                                  const std::string &weights,
+                                  const std::string &chip, int64_t maxTokens) {
+  tools::CompileRequest request;
+  request.moduleText = text;
+  request.modulePath = "the text";
+  request.weights = weights;
+  return compile(request, chip, maxTokens, weights);
+}
+
+llvm::Error EmulatedGpu::compile(tools::CompileRequest &request,
+                                 const std::string &chip, int64_t maxTokens,
+                                 const std::string &weights) {
   DialectRegistry registry;
   registerAllDialects(registry);
   context.appendDialectRegistry(registry);
   std::string path = ::testing::TempDir() + "headrace-gpu-" +
                      std::to_string(getpid()) + ".mlir";
-  tools::CompileRequest request;
-  request.checkpoint = checkpoint;
   request.target = chip;
   request.to = "kernels";
   request.output = path;
@@ -43,9 +63,7 @@ llvm::Error EmulatedGpu::open(const std::string &checkpoint,
   if (!module)
     return llvm::createStringError("the dump of phase 'kernels' is no module");
   limits = StepLimits::of(*module);
-  auto model = (*module)->getAttrOfType<DictionaryAttr>("headrace.model");
-  vocabulary = model.getAs<IntegerAttr>("vocabulary").getInt();
-  if (llvm::Error error = bindWeights(checkpoint))
+  if (llvm::Error error = bindWeights(weights))
     return error;
   return placeBuffers();
 }
@@ -179,7 +197,50 @@ EmulatedGpu::step(const std::vector<EmulatedItem> &items, bool captured,
   put(HEADRACE_ROLE_OUTPUT_ROWS, outputs);
   put(HEADRACE_ROLE_KV_TABLE, pageTable);
   int64_t rows = int64_t(tokens.size());
-  int64_t numbers[HEADRACE_COUNT_COUNT] = {rows, int64_t(items.size()), rows, 0,
+  memory.forget(addresses[HEADRACE_ROLE_LOGITS],
+                uint64_t(rows * vocabulary) * 4);
+  if (llvm::Error error =
+          run("forward", rows, int64_t(items.size()), captured, backwards))
+    return std::move(error);
+  std::vector<float> logits(size_t(rows * vocabulary));
+  if (llvm::Error error = memory.read(addresses[HEADRACE_ROLE_LOGITS],
+                                      logits.data(), logits.size() * 4))
+    return std::move(error);
+  return logits;
+}
+
+llvm::Expected<std::vector<float>>
+EmulatedGpu::invoke(llvm::StringRef entry, const std::vector<float> &x,
+                    int64_t width) {
+  std::string input, output;
+  for (auto schedule : module->getOps<flow::ScheduleOp>()) {
+    if (schedule->getAttrOfType<StringAttr>("headrace.entry") != entry)
+      continue;
+    auto name = [](ArrayAttr symbols) {
+      return cast<FlatSymbolRefAttr>(symbols[0]).getValue().str();
+    };
+    input = name(schedule.getInputs());
+    output = name(schedule.getOutputs());
+  }
+  if (input.empty())
+    return llvm::createStringError("there is no such entry");
+  memory.write(addresses[input], x.data(), x.size() * 4);
+  memory.forget(addresses[output], x.size() * 4);
+  if (llvm::Error error = run(entry, int64_t(x.size()) / width, 1,
+                              /*captured=*/true, /*backwards=*/false)) {
+    memory.zero(arena, arenaBytes); // Its counters may be anything.
+    return std::move(error);
+  }
+  std::vector<float> y(x.size());
+  if (llvm::Error error =
+          memory.read(addresses[output], y.data(), y.size() * 4))
+    return std::move(error);
+  return y;
+}
+
+llvm::Error EmulatedGpu::run(llvm::StringRef entry, int64_t rows,
+                             int64_t sequences, bool captured, bool backwards) {
+  int64_t numbers[HEADRACE_COUNT_COUNT] = {rows, sequences, rows, 0,
                                            HEADRACE_ALL_ACTIVE};
   memory.write(counts, numbers, sizeof(numbers));
   // Nothing of the step before may be read, but what counts from launch to
@@ -194,7 +255,7 @@ EmulatedGpu::step(const std::vector<EmulatedItem> &items, bool captured,
   for (auto [address, bytes] : kept) {
     saved.emplace_back(bytes);
     if (llvm::Error error = memory.read(address, saved.back().data(), bytes))
-      return std::move(error);
+      return error;
     for (uint8_t byte : saved.back())
       if (byte)
         return llvm::createStringError("a counter is not zero between steps");
@@ -202,8 +263,6 @@ EmulatedGpu::step(const std::vector<EmulatedItem> &items, bool captured,
   memory.forget(arena, arenaBytes);
   for (auto [i, place] : llvm::enumerate(kept))
     memory.write(place.first, saved[i].data(), place.second);
-  memory.forget(addresses[HEADRACE_ROLE_LOGITS],
-                uint64_t(rows * vocabulary) * 4);
 
   flow::ScheduleOp chosen;
   DictionaryAttr bounds;
@@ -213,9 +272,9 @@ EmulatedGpu::step(const std::vector<EmulatedItem> &items, bool captured,
   for (auto schedule : module->getOps<flow::ScheduleOp>()) {
     bounds = schedule->getAttrOfType<DictionaryAttr>("headrace.class");
     auto section = schedule->getAttrOfType<StringAttr>("headrace.section");
-    if ((!section || (section.getValue() == "ptx") == portable) &&
-        rows <= bound("max_tokens") &&
-        int64_t(items.size()) <= bound("max_sequences")) {
+    if (schedule->getAttrOfType<StringAttr>("headrace.entry") == entry &&
+        (!section || (section.getValue() == "ptx") == portable) &&
+        rows <= bound("max_tokens") && sequences <= bound("max_sequences")) {
       chosen = schedule;
       break;
     }
@@ -235,7 +294,7 @@ EmulatedGpu::step(const std::vector<EmulatedItem> &items, bool captured,
     launch.blocks = captured
                         ? blocksOf(grid, bound("max_tokens"),
                                    bound("max_sequences"), bound("max_outputs"))
-                        : blocksOf(grid, rows, int64_t(items.size()), rows);
+                        : blocksOf(grid, rows, sequences, rows);
     launch.parameters = {table, counts};
     std::vector<uint64_t> slots;
     for (auto symbol : op.getInputs().getAsRange<FlatSymbolRefAttr>()) {
@@ -253,9 +312,5 @@ EmulatedGpu::step(const std::vector<EmulatedItem> &items, bool captured,
       return llvm::createStringError(op.getKernel().str() + ": " +
                                      llvm::toString(std::move(error)));
   }
-  std::vector<float> logits(size_t(rows * vocabulary));
-  if (llvm::Error error = memory.read(addresses[HEADRACE_ROLE_LOGITS],
-                                      logits.data(), logits.size() * 4))
-    return std::move(error);
-  return logits;
+  return llvm::Error::success();
 }

@@ -10,6 +10,7 @@
 #include "dialects/tier/IR/Tier.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/MLIRContext.h"
+#include "tools/headrace/Compile.h"
 #include <map>
 #include <string>
 #include <vector>
@@ -29,6 +30,18 @@ public:
   llvm::Error open(const std::string &checkpoint, const std::string &chip,
                    int64_t maxTokens);
 
+  /// The same for a module's text; `weights` is the directory of its files.
+  llvm::Error openText(const std::string &text, const std::string &weights,
+                       const std::string &chip, int64_t maxTokens);
+
+  /// One run of an entry of rows: `x` is its only input, rows of float32, and
+  /// as wide as its only output, which is returned.
+  llvm::Expected<std::vector<float>>
+  invoke(llvm::StringRef entry, const std::vector<float> &x, int64_t width);
+
+  /// The kernels, which a test may change between steps.
+  mlir::ModuleOp program() { return *module; }
+
   /// One step; returns the rows of logits of all its tokens. With `captured`
   /// every launch has the blocks of its class's largest step, as in a captured
   /// graph; with `backwards` the blocks of a launch run in descending order.
@@ -39,7 +52,12 @@ public:
   bool portable = false; ///< Runs what is in the portable PTX.
 
 private:
-  llvm::Error bindWeights(const std::string &checkpoint);
+  llvm::Error compile(tools::CompileRequest &request, const std::string &chip,
+                      int64_t maxTokens, const std::string &weights);
+  llvm::Error bindWeights(const std::string &directory);
+  /// Runs the launches of `entry`.
+  llvm::Error run(llvm::StringRef entry, int64_t rows, int64_t sequences,
+                  bool captured, bool backwards);
   llvm::Error placeBuffers();
   std::vector<int32_t> pagesOf(int64_t sequence, int64_t positions);
 

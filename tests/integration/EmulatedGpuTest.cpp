@@ -3,7 +3,6 @@
 // thread by thread on the CPU, and compares the logits with other people's.
 #include "tests/integration/EmulatedGpu.h"
 #include "tests/compiler/reference/Goldens.h"
-#include "llvm/Support/Path.h"
 #include <cmath>
 #include <gtest/gtest.h>
 
@@ -111,22 +110,9 @@ TEST_P(EmulatedGolden, LongSequencesAgreeInBothClasses) {
   EXPECT_LT(std::sqrt(error / norm), 1e-2);
 }
 
-std::vector<std::string> narrow() {
-  std::vector<std::string> out;
-  for (const std::string &name : listGoldens("tests/data/families"))
-    if (!llvm::StringRef(name).ends_with("-f32"))
-      out.push_back(name);
-  return out;
-}
-
-INSTANTIATE_TEST_SUITE_P(Families, EmulatedGolden,
-                         ::testing::ValuesIn(narrow()), [](const auto &info) {
-                           std::string name =
-                               llvm::sys::path::filename(info.param).str();
-                           for (char &c : name)
-                             if (!isalnum(c))
-                               c = '_';
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Families, EmulatedGolden,
+    ::testing::ValuesIn(listNarrowGoldens("tests/data/families")),
+    [](const auto &info) { return testNameOf(info.param); });
 
 } // namespace

@@ -34,21 +34,13 @@ public:
     options.struct_size = sizeof(options);
     options.thread_count = threads;
     REQUIRE_OK(headrace_device_create_cpu(instance, &options, &device));
-    REQUIRE_OK(
-        headrace_package_open(instance, path.c_str(), nullptr, &package));
-    headrace_session_options_t session_options = {};
-    session_options.struct_size = sizeof(session_options);
-    session_options.max_sequences = 8;
-    if (budget) {
-      session_options.weights = HEADRACE_WEIGHTS_ARENA;
-      session_options.fast_memory_bytes = budget;
-    }
-    REQUIRE_OK(
-        headrace_session_create(device, package, &session_options, &session));
-    headrace_package_info_t info = {};
-    info.struct_size = sizeof(info);
-    REQUIRE_OK(headrace_package_info(package, &info));
-    vocabulary = info.vocabulary;
+    openOnDevice(path, budget);
+  }
+  /// On the first GPU.
+  void openOnGpu(const std::string &path) {
+    REQUIRE_OK(headrace_instance_create(nullptr, &instance));
+    REQUIRE_OK(headrace_device_create_cuda(instance, nullptr, &device));
+    openOnDevice(path, 0);
   }
   headrace_sequence_t *sequence() {
     headrace_sequence_t *out = nullptr;
@@ -91,6 +83,25 @@ public:
   headrace_package_t *package = nullptr;
   headrace_session_t *session = nullptr;
   size_t vocabulary = 0;
+
+private:
+  void openOnDevice(const std::string &path, uint64_t budget) {
+    REQUIRE_OK(
+        headrace_package_open(instance, path.c_str(), nullptr, &package));
+    headrace_session_options_t session_options = {};
+    session_options.struct_size = sizeof(session_options);
+    session_options.max_sequences = 8;
+    if (budget) {
+      session_options.weights = HEADRACE_WEIGHTS_ARENA;
+      session_options.fast_memory_bytes = budget;
+    }
+    REQUIRE_OK(
+        headrace_session_create(device, package, &session_options, &session));
+    headrace_package_info_t info = {};
+    info.struct_size = sizeof(info);
+    REQUIRE_OK(headrace_package_info(package, &info));
+    vocabulary = info.vocabulary;
+  }
 };
 
 } // namespace headrace::testing

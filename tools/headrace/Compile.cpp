@@ -65,6 +65,16 @@ llvm::Error print(ModuleOp module, const std::string &path) {
 
 } // namespace
 
+bool tools::isTarget(const std::string &name) {
+  if (name == "cpu")
+    return true;
+  auto gpu = resolveGpuTarget(name);
+  if (gpu)
+    return true;
+  llvm::consumeError(gpu.takeError());
+  return false;
+}
+
 llvm::Error tools::importModule(const std::string &directory,
                                 const std::string &output) {
   Session session;

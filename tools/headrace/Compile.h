@@ -9,6 +9,10 @@
 
 namespace headrace::tools {
 
+/// Whether `--target` takes `name`.
+bool isTarget(const std::string &name);
+constexpr const char *kExpectedTarget = "cpu, sm_80 or sm_90a";
+
 struct CompileRequest {
   /// Exactly one of these: a module file, a checkpoint directory, or the text
   /// of a module.

@@ -95,9 +95,9 @@ int tools::compileCommand(int argc, char **argv) {
   if (line.positional().size() != 1 || !line.has("-o"))
     return line.usageError("expected one module or checkpoint, and -o");
   std::string target = line.text("--target", "cpu");
-  if (target != "cpu" && target != "sm_80" && target != "sm_90a")
-    return line.usageError("unknown target '" + target +
-                           "'; expected cpu, sm_80 or sm_90a");
+  if (!isTarget(target))
+    return line.usageError("unknown target '" + target + "'; expected " +
+                           kExpectedTarget);
   std::string verify = line.text("--verify-phases", "true");
   if (verify != "true" && verify != "false")
     return line.usageError("flag '--verify-phases' expects true or false");

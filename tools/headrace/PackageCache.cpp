@@ -3,6 +3,7 @@
 #include "tools/headrace/PackageCache.h"
 
 #include "compiler/codegen/cpu/CpuTarget.h"
+#include "compiler/codegen/gpu/GpuTarget.h"
 #include "compiler/import/Safetensors.h"
 #include "compiler/support/OutputFile.h"
 #include "llvm/ADT/STLExtras.h"
@@ -119,6 +120,15 @@ llvm::Expected<PackageFacts> describe(const CompileRequest &request) {
       fs::getMainExecutable(nullptr, reinterpret_cast<void *>(&cannot)));
   if (!self)
     return self.takeError();
+  key.add("target", request.target);
+  if (isGpuTarget(request.target)) {
+    // Its assembler makes the code.
+    auto ptxas = findPtxas(request.cudaToolkit);
+    if (!ptxas)
+      return ptxas.takeError();
+    if (auto bytes = key.addIdentity(*ptxas); !bytes)
+      return bytes.takeError();
+  }
   key.add("cpu", target->cpu);
   key.add("features", int64_t(target->features));
   key.add("tokens", request.maxTokens);

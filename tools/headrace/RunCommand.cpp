@@ -384,6 +384,9 @@ int tools::runCommand(int argc, char **argv) {
         "write what ran when, for Perfetto or chrome://tracing"},
        {"--machine", "NAME|FILE",
         "with --trace: draw the last step as predicted for it, too"},
+       {"--target", "NAME",
+        "compile for cpu, sm_80 or sm_90a (default: the device's)"},
+       {"--cuda", "DIR", "a CUDA toolkit, for a GPU (default: the system's)"},
        {"--cpu", "NAME",
         "compile for native, x86-64-v3, ... (default: native)"},
        {"--max-context", "N",
@@ -405,6 +408,17 @@ int tools::runCommand(int argc, char **argv) {
     return line.usageError("unknown device '" + deviceText + "'; expected " +
                            DeviceName::kExpected);
 
+  CompileRequest request;
+  request.target = line.text("--target", "");
+  if (line.has("--target")) {
+    if (!isTarget(request.target))
+      return line.usageError("unknown target '" + request.target +
+                             "'; expected " + kExpectedTarget);
+    if ((request.target == "cpu") == deviceName->gpu)
+      return line.usageError("code for target '" + request.target +
+                             "' does not run on device '" + deviceText + "'");
+  }
+
   RunOptions options;
   if (line.has("--max-new-tokens"))
     options.maxNewTokens = line.number("--max-new-tokens", 0, 0, INT32_MAX);
@@ -414,7 +428,7 @@ int tools::runCommand(int argc, char **argv) {
   options.threads = uint32_t(line.number("--threads", 0, 0, 1024));
   options.fastMemory = line.bytes("--fast-memory", 0);
   options.trace = line.text("--trace", "");
-  CompileRequest request;
+  request.cudaToolkit = line.text("--cuda", "");
   request.cpu = line.text("--cpu", "native");
   request.maxContext = line.number("--max-context", 0, 1, 1 << 24);
   double limit = line.real("--cache-limit", 64, 0, 1 << 30) * (1 << 30);
@@ -435,8 +449,8 @@ int tools::runCommand(int argc, char **argv) {
   if (std::error_code error = llvm::sys::fs::status(input, status))
     return fail(input + ": cannot be read: " + error.message());
   bool checkpoint = llvm::sys::fs::is_directory(status);
-  for (const char *flag :
-       {"--cpu", "--max-context", "--cache-dir", "--cache-limit"})
+  for (const char *flag : {"--target", "--cuda", "--cpu", "--max-context",
+                           "--cache-dir", "--cache-limit"})
     if (!checkpoint && line.has(flag))
       return line.usageError("flag '" + std::string(flag) +
                              "' is for checkpoints, but '" + input +
@@ -460,6 +474,12 @@ int tools::runCommand(int argc, char **argv) {
   if (auto error = openDevice(instance.get(), *deviceName, options.threads,
                               options.device))
     return fail(llvm::toString(std::move(error)));
+  if (checkpoint && request.target.empty()) {
+    auto target = targetOf(options.device.get());
+    if (!target)
+      return fail(llvm::toString(target.takeError()));
+    request.target = std::move(*target);
+  }
   if (line.has("--logits")) {
     auto writer = NpyWriter::create(line.text("--logits", ""));
     if (!writer)

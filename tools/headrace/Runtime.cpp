@@ -31,6 +31,25 @@ std::optional<DeviceName> DeviceName::parse(llvm::StringRef text) {
   return std::nullopt;
 }
 
+llvm::Expected<std::string>
+headrace::tools::targetOf(const headrace_device_t *device) {
+  auto info = sized<headrace_device_info_t>();
+  if (llvm::Error error =
+          toError(headrace_device_info(device, &info), "device"))
+    return std::move(error);
+  if (llvm::StringRef(info.target) == "cpu")
+    return "cpu";
+  const uint32_t capability = info.compute_capability;
+  if (capability == 90)
+    return "sm_90a";
+  if (capability >= 80) // What is newer runs the portable code of sm_80.
+    return "sm_80";
+  return llvm::createStringError(
+      "device 'cuda:%u': '%s' has compute capability %u.%u; expected 8.0 or "
+      "newer",
+      info.ordinal, info.name, capability / 10, capability % 10);
+}
+
 llvm::Error headrace::tools::openDevice(headrace_instance_t *instance,
                                         DeviceName name, uint32_t threads,
                                         Device &device) {

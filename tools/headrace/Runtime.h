@@ -69,6 +69,10 @@ struct DeviceName {
   static std::optional<DeviceName> parse(llvm::StringRef text);
 };
 
+/// The `--target` for `device`: "cpu", or the GPU target whose code it runs
+/// best. An error where a GPU is older than any target.
+llvm::Expected<std::string> targetOf(const headrace_device_t *device);
+
 /// Opens a device; `threads` are the processor's, 0 for all.
 llvm::Error openDevice(headrace_instance_t *instance, DeviceName name,
                        uint32_t threads, Device &device);

@@ -11,19 +11,33 @@ using namespace headrace::simt;
 /// begins.
 constexpr unsigned kBufferBits = 40;
 
-uint64_t Memory::allocate(std::string name, uint64_t bytes) {
+Memory::Buffer Memory::make(std::string name, uint64_t bytes) {
   Buffer buffer;
   buffer.name = std::move(name);
   buffer.bytes.assign(bytes, 0xcd);
   buffer.defined.assign(bytes, 0);
   buffer.writer.assign(bytes, 0);
   buffer.writtenIn.assign(bytes, 0);
-  buffers.push_back(std::move(buffer));
+  return buffer;
+}
+
+uint64_t Memory::allocate(std::string name, uint64_t bytes) {
+  buffers.push_back(make(std::move(name), bytes));
   return uint64_t(buffers.size()) << kBufferBits;
+}
+
+void Memory::place(uint64_t address, std::string name, uint64_t bytes) {
+  placed[address] = make(std::move(name), bytes);
 }
 
 const Memory::Buffer *Memory::find(uint64_t address, uint64_t bytes,
                                    uint64_t &offset) const {
+  if (auto after = placed.upper_bound(address); after != placed.begin()) {
+    const auto &[start, buffer] = *std::prev(after);
+    offset = address - start;
+    if (offset <= buffer.bytes.size() && bytes <= buffer.bytes.size() - offset)
+      return &buffer;
+  }
   uint64_t number = address >> kBufferBits;
   offset = address & ((uint64_t(1) << kBufferBits) - 1);
   if (number == 0 || number > buffers.size())

@@ -15,6 +15,7 @@
 #include "mlir/IR/Operation.h"
 #include "llvm/Support/Error.h"
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,11 @@ class Memory {
 public:
   /// A new buffer; returns its address. Its bytes are undefined until written.
   uint64_t allocate(std::string name, uint64_t bytes);
+  /// The same at an address that another allocator gave, where no buffer of
+  /// this memory is.
+  void place(uint64_t address, std::string name, uint64_t bytes);
+  /// Forgets the buffer at a placed address.
+  void remove(uint64_t address) { placed.erase(address); }
   /// Fills bytes from the host; they are defined then.
   void write(uint64_t address, const void *from, uint64_t bytes);
   void zero(uint64_t address, uint64_t bytes);
@@ -48,7 +54,10 @@ public:
   uint32_t nextLaunch() { return ++launches; }
 
 private:
+  static Buffer make(std::string name, uint64_t bytes);
+
   std::vector<Buffer> buffers;
+  std::map<uint64_t, Buffer> placed; ///< By address.
   uint32_t launches = 0;
 };
 

@@ -2,6 +2,7 @@
 // Reader and comparison of goldens.
 #include "tests/compiler/reference/Goldens.h"
 
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallString.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Endian.h"
@@ -154,6 +155,21 @@ std::vector<std::string> listGoldens(llvm::StringRef families) {
 /// The index of the largest of `count` logits; the lower one of equals.
 static int64_t best(const float *logits, int64_t count) {
   return std::max_element(logits, logits + count) - logits;
+}
+
+std::vector<std::string> listNarrowGoldens(llvm::StringRef families) {
+  std::vector<std::string> found = listGoldens(families);
+  llvm::erase_if(found,
+                 [](llvm::StringRef name) { return name.ends_with("-f32"); });
+  return found;
+}
+
+std::string testNameOf(llvm::StringRef directory) {
+  std::string name = llvm::sys::path::filename(directory).str();
+  for (char &c : name)
+    if (!llvm::isAlnum(c))
+      c = '_';
+  return name;
 }
 
 GoldenReport compareWithGolden(const Golden &golden,

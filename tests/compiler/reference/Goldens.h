@@ -42,6 +42,12 @@ llvm::Expected<Golden> readGolden(llvm::StringRef directory);
 /// The checkpoints below `families` that have a golden, sorted by name.
 std::vector<std::string> listGoldens(llvm::StringRef families);
 
+/// Those of them whose weights are narrower than float32, which GPUs take.
+std::vector<std::string> listNarrowGoldens(llvm::StringRef families);
+
+/// The name of a checkpoint as that of a test may be.
+std::string testNameOf(llvm::StringRef directory);
+
 struct GoldenReport {
   /// Largest and root mean square error over the positions compared, as parts
   /// of the golden's standard deviation.

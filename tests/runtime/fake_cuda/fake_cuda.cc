@@ -178,6 +178,10 @@ void Register(const char *name, KernelFunction function) {
   std::lock_guard<std::mutex> lock(TheState().mutex);
   TheState().kernels[name] = function;
 }
+void SetMachine(Machine machine) {
+  std::lock_guard<std::mutex> lock(TheState().mutex);
+  TheState().machine = std::move(machine);
+}
 void FailAt(const char *function, int nth, int result) {
   std::lock_guard<std::mutex> lock(TheState().mutex);
   TheState().failures[function] = {nth, result};
@@ -640,6 +644,10 @@ FAKE cuLaunchKernel(CuFunction function, unsigned grid_x, unsigned grid_y,
                               : launched.blocks;
     for (uint32_t block = first; code && block < last; ++block)
       code({copy.data(), copy.size(), block, launched.threads});
+    if (!code && now.machine)
+      now.sticky = now.machine({launched.kernel.c_str(), copy.data(),
+                                copy.size(), launched.blocks, launched.threads,
+                                launched.shared_bytes, &now.device_memory});
     *progress = last;
     if (last < launched.blocks)
       return false;

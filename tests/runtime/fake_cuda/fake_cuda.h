@@ -13,6 +13,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -29,7 +31,8 @@ struct Block {
 };
 using KernelFunction = void (*)(const Block &block);
 
-/// Takes back all that was scripted and recorded, but for the kernels. Objects
+/// Takes back all that was scripted and recorded, but for the kernels and the
+/// machine. Objects
 /// that live are forgotten, and so are contexts of this thread.
 FAKE_CUDA_API void Reset();
 
@@ -40,8 +43,26 @@ FAKE_CUDA_API void SetDevices(int count);
 FAKE_CUDA_API void SetCapability(int capability);
 
 /// Runs `function` for each block of the kernels called `name`. Kernels that
-/// are not registered are recorded only.
+/// are not registered are recorded only, unless a machine is set.
 FAKE_CUDA_API void Register(const char *name, KernelFunction function);
+
+/// A launch of a kernel that is not registered.
+struct Launch {
+  const char *kernel;
+  const uint8_t *parameters;
+  size_t parameter_bytes;
+  uint32_t blocks;
+  uint32_t threads;
+  uint32_t shared_bytes;
+  /// Allocations of the device: address and bytes. The machine may touch them.
+  const std::map<uint64_t, uint64_t> *memory;
+};
+/// Runs a launch as a whole and returns its result; other than success every
+/// call returns it from then on.
+using Machine = std::function<int(const Launch &launch)>;
+
+/// Makes `machine` run the kernels that are not registered; empty: none does.
+FAKE_CUDA_API void SetMachine(Machine machine);
 
 /// The `nth` call of `function` from now on (1: the next) returns `result`.
 FAKE_CUDA_API void FailAt(const char *function, int nth, int result);

@@ -75,6 +75,7 @@ struct State {
   std::map<std::string, std::pair<int, int>> failures;
   std::map<std::string, int> calls;
   std::map<std::string, KernelFunction> kernels;
+  Machine machine;
   std::vector<Launched> launches;
   std::vector<CuStreamOpaque *> streams;
   /// Behind handles. Those of a lost device stay: nobody may free them.
