@@ -11,9 +11,6 @@ using namespace headrace;
 using namespace headrace::testing;
 using namespace mlir;
 
-/// CUDA_SUCCESS and CUDA_ERROR_LAUNCH_FAILED.
-constexpr int kDone = 0, kLaunchFailed = 719;
-
 EmulatedMachine::EmulatedMachine() : context(MLIRContext::Threading::DISABLED) {
   DialectRegistry registry;
   registerAllDialects(registry);

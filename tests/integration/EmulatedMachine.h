@@ -21,7 +21,10 @@ public:
   /// Takes the kernels of a dump of phase `kernels`.
   llvm::Error open(const std::string &dump);
 
-  /// Runs one launch; a result of CUDA.
+  /// CUDA_SUCCESS and CUDA_ERROR_LAUNCH_FAILED.
+  static constexpr int kDone = 0, kLaunchFailed = 719;
+
+  /// Runs one launch; one of these results.
   int run(const tests::fake_cuda::Launch &launch);
 
   /// What was wrong with the first launch that failed; empty while none did.

@@ -595,6 +595,7 @@ FAKE cuModuleGetFunction(CuFunction *function, CuModule module,
   if (!slot) {
     slot = std::make_unique<CuFunctionOpaque>();
     slot->name = name;
+    slot->image = &module->image;
   }
   *function = slot.get();
   return kCuSuccess;
@@ -631,7 +632,8 @@ FAKE cuLaunchKernel(CuFunction function, unsigned grid_x, unsigned grid_y,
   Launched launched = {function->name, grid_x, block_x, shared_bytes,
                        stream->capture != nullptr};
   KernelFunction code = known == state.kernels.end() ? nullptr : known->second;
-  Enqueue(stream, [=, copy = std::vector<uint8_t>(buffer, buffer + bytes)](
+  Enqueue(stream, [=, image = function->image,
+                   copy = std::vector<uint8_t>(buffer, buffer + bytes)](
                       uint64_t *progress) {
     State &now = TheState();
     if (now.fault) {
@@ -645,7 +647,7 @@ FAKE cuLaunchKernel(CuFunction function, unsigned grid_x, unsigned grid_y,
     for (uint32_t block = first; code && block < last; ++block)
       code({copy.data(), copy.size(), block, launched.threads});
     if (!code && now.machine)
-      now.sticky = now.machine({launched.kernel.c_str(), copy.data(),
+      now.sticky = now.machine({launched.kernel.c_str(), image, copy.data(),
                                 copy.size(), launched.blocks, launched.threads,
                                 launched.shared_bytes, &now.device_memory});
     *progress = last;

@@ -49,6 +49,7 @@ FAKE_CUDA_API void Register(const char *name, KernelFunction function);
 /// A launch of a kernel that is not registered.
 struct Launch {
   const char *kernel;
+  const std::string *image; // of its module, the same string for all of them
   const uint8_t *parameters;
   size_t parameter_bytes;
   uint32_t blocks;

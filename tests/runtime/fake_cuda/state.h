@@ -44,6 +44,7 @@ struct CuEventOpaque {
 };
 struct CuFunctionOpaque {
   std::string name;
+  const std::string *image = nullptr; // the module's
   uint32_t shared_bytes = 0;
 };
 struct CuModuleOpaque {
