@@ -10,6 +10,7 @@
 #include "compiler/codegen/Elementwise.h"
 #include "compiler/codegen/Emitters.h"
 #include "compiler/codegen/ProgramBuilder.h"
+#include "compiler/codegen/RoutedRows.h"
 #include "dialects/moe/IR/Moe.h"
 #include "dialects/nn/IR/Nn.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -214,39 +215,6 @@ template <typename Op> Op findOp(flow::KernelOp kernel) {
   return found;
 }
 
-/// The rows of a routing by expert, as the router has left them.
-struct RoutedRows {
-  RoutedRows(ProgramBuilder &p, Value routing) : p(p) {
-    auto type = cast<moe::RoutingType>(routing.getType());
-    RoutingLayout layout(type, p.limits);
-    Value bytes = p.memory(routing);
-    Type i32 = p.b.getI32Type();
-    int64_t slots = p.limits.maxTokens * type.getSlots();
-    activeCount = p.view(bytes, layout.activeCount, 1, i32);
-    active = p.view(bytes, layout.active, type.getExperts(), i32);
-    offsets = p.view(bytes, layout.offsets, type.getExperts() + 1, i32);
-    rows = p.view(bytes, layout.rows, slots, i32);
-    weights = p.view(bytes, layout.weights, slots, p.b.getF32Type());
-  }
-
-  /// One past the last place, in the list of active experts, of this wave.
-  Value end() {
-    return p.min(p.loadIndex(activeCount, p.index(0)),
-                 p.count(flow::Count::end_active));
-  }
-  Value expert(Value place) { return p.loadIndex(active, place); }
-  /// First row and number of rows of `expert`.
-  std::pair<Value, Value> rowsOf(Value expert) {
-    Value begin = p.loadIndex(offsets, expert);
-    return {begin, p.sub(p.loadIndex(offsets, p.add(expert, 1)), begin)};
-  }
-
-  ProgramBuilder &p;
-  Value activeCount, active, offsets;
-  Value rows;    ///< The token of each row.
-  Value weights; ///< Its weight in the sum.
-};
-
 int64_t groupsOf(flow::KernelOp kernel) {
   return kernel.getTasks() ? kernel.getTasks()->getBase() : 1;
 }
@@ -325,8 +293,9 @@ LogicalResult headrace::emitRoutedUp(flow::KernelOp kernel,
     std::tie(begin, count) = routed.rowsOf(expert);
     product.weightMemory = p.expert(experts.getWeights()[0], expert);
     product.prefetch(product.firstPanel(group, groups));
-    Value tile = product.stageRows(p.memory(source.argument), begin, count,
-                                   routed.rows, source.norm, limits.maxTokens);
+    Value tile =
+        product.stageRows(p.memory(source.argument), begin, count,
+                          routed.tokens, source.norm, limits.maxTokens);
     product.overPanels(group, groups, [&](Value panel) {
       p.rows(count, options.rowLimit, [&](Value row) {
         product.newTile();
@@ -431,7 +400,7 @@ LogicalResult headrace::emitRoutedDown(flow::KernelOp kernel,
                     return arith::MulFOp::create(b, loc, v[0], v[1]);
                   });
         flow::StoreOp::create(p.b, scaled, p.result(0), here,
-                              p.mul(panel, columns), routed.rows,
+                              p.mul(panel, columns), routed.tokens,
                               /*accumulate=*/true);
       });
     });

@@ -2,8 +2,10 @@
 // Emits what no kernel family knows as loops: one tensor op, or routed experts
 // with a body of any ops. Slow, right, and listed by `headrace inspect`.
 #include "compiler/codegen/Emitters.h"
+#include "compiler/codegen/RoutedRows.h"
 #include "compiler/codegen/TensorLoops.h"
 #include "dialects/moe/IR/Moe.h"
+#include <tuple>
 
 using namespace mlir;
 using namespace headrace;
@@ -83,33 +85,24 @@ static LogicalResult emitRouted(flow::KernelOp kernel, moe::CombineOp combine,
     });
   });
 
-  auto routing = dispatch.getRouting().getType();
-  RoutingLayout layout(routing, limits);
-  Value bytes = p.memory(dispatch.getRouting());
-  Type i32 = p.b.getI32Type();
-  int64_t slots = limits.maxTokens * routing.getSlots();
-  Value activeCount = p.view(bytes, layout.activeCount, 1, i32);
-  Value active = p.view(bytes, layout.active, routing.getExperts(), i32);
-  Value offsets = p.view(bytes, layout.offsets, routing.getExperts() + 1, i32);
-  Value numbers = p.view(bytes, layout.rows, slots, i32);
-  Value weights = p.view(bytes, layout.weights, slots, p.b.getF32Type());
+  RoutedRows routed(p, dispatch.getRouting());
   auto tile = [&](moe::BucketsType type) {
     return RankedTensorType::get({ShapedType::kDynamic, type.getWidth()},
                                  type.getElement());
   };
-  Value actives = p.min(p.loadIndex(activeCount, p.index(0)),
-                        p.count(flow::Count::end_active));
-  p.loop(first, actives, 1, [&](Value slot) {
-    Value expert = p.loadIndex(active, slot);
-    Value begin = p.loadIndex(offsets, expert);
-    Value count = p.sub(p.loadIndex(offsets, p.add(expert, 1)), begin);
-    auto rowOf = [&](Value i) { return p.loadIndex(numbers, p.add(begin, i)); };
+  p.loop(first, routed.end(), 1, [&](Value slot) {
+    Value expert = routed.expert(slot);
+    Value begin, count;
+    std::tie(begin, count) = routed.rowsOf(expert);
+    auto tokenOf = [&](Value i) {
+      return p.loadIndex(routed.tokens, p.add(begin, i));
+    };
     // The expert's rows, then what each body makes of them.
     TensorLoops gather(p, count);
     auto type = tile(dispatch.getResult().getType());
     Value rows = gather.scratch(type);
     gather.over(type, [&](ArrayRef<Value> at) {
-      Value element = outer.read(dispatch.getInput(), {rowOf(at[0]), at[1]});
+      Value element = outer.read(dispatch.getInput(), {tokenOf(at[0]), at[1]});
       if (!element) {
         done = false;
         return;
@@ -148,9 +141,9 @@ static LogicalResult emitRouted(flow::KernelOp kernel, moe::CombineOp combine,
       });
     }
     gather.over(type, [&](ArrayRef<Value> at) {
-      Value row = rowOf(at[0]);
+      Value row = tokenOf(at[0]);
       Value element = gather.widen(p.load(rows, at));
-      Value weight = p.load(weights, p.add(begin, at[0]));
+      Value weight = p.load(routed.weights, p.add(begin, at[0]));
       Value product = arith::MulFOp::create(p.b, weight, element);
       Value total = p.load(out, {row, at[1]});
       p.store(arith::AddFOp::create(p.b, total, product), out, {row, at[1]});

@@ -34,6 +34,7 @@ public:
   void kernels() const;
   void buffers() const;
   void weights() const;
+  void blobs() const;
 
 private:
   template <typename Info, typename Query, typename... Index>
@@ -277,8 +278,36 @@ void Inspector::buffers() const {
   table.print();
 }
 
+/// The name of the tensor that weight `name` is an expert's part of, or `name`.
+static std::string stackOf(llvm::StringRef name) {
+  size_t open = name.rfind('[');
+  return name.substr(0, name.ends_with("]") ? open : name.size()).str();
+}
+
 void Inspector::weights() const {
-  Table table("weights", {"bytes", "offset", "blob", "name", "type"});
+  struct Row {
+    std::string name, type;
+    uint64_t bytes = 0;
+    uint32_t slots = 0;
+  };
+  std::vector<Row> rows;
+  for (uint32_t i = 0; i < info.weight_count; ++i) {
+    auto one = get<headrace_weight_info_t>(headrace_package_weight, i);
+    std::string name = stackOf(one.name);
+    if (rows.empty() || rows.back().name != name)
+      rows.push_back({name, one.type});
+    rows.back().bytes +=
+        get<headrace_blob_info_t>(headrace_package_blob, one.blob).bytes;
+    ++rows.back().slots;
+  }
+  Table table("weights", {"bytes", "slots", "name", "type"});
+  for (const Row &row : rows)
+    table.add({number(row.bytes), number(row.slots), row.name, row.type});
+  table.print();
+}
+
+void Inspector::blobs() const {
+  Table table("blobs", {"bytes", "offset", "blake3", "weight", "type"});
   for (uint32_t i = 0; i < info.weight_count; ++i) {
     auto one = get<headrace_weight_info_t>(headrace_package_weight, i);
     auto blob = get<headrace_blob_info_t>(headrace_package_blob, one.blob);
@@ -322,9 +351,8 @@ int tools::inspectCommand(int argc, char **argv) {
        {"--kernels", nullptr, "the kernels and their grids"},
        {"--buffers", nullptr, "the buffers and their places"},
        {"--levels", nullptr, "bytes of each memory level"},
-       {"--weights", nullptr,
-        "the weights and their blobs "
-        "(default: all of these)"},
+       {"--weights", nullptr, "the weights (default: all of these)"},
+       {"--blobs", nullptr, "where each weight's bytes are in the file"},
        {"--plan", nullptr,
         "what lives where in fast memory, and why; no other table"},
        {"--timeline", "FILE",
@@ -350,13 +378,15 @@ int tools::inspectCommand(int argc, char **argv) {
                 {"--kernels", &Inspector::kernels},
                 {"--buffers", &Inspector::buffers},
                 {"--weights", &Inspector::weights}};
-  bool all = true;
+  bool all = !line.has("--blobs");
   for (auto &table : tables)
     all &= !line.has(table.flag);
   inspector.summary();
   for (auto &table : tables)
     if (all || line.has(table.flag))
       (inspector.*table.print)();
+  if (line.has("--blobs"))
+    inspector.blobs();
   return kSuccess;
 }
 

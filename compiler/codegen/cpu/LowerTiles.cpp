@@ -756,7 +756,7 @@ LogicalResult ProgramLowering::lowerMma(flow::MmaOp op) {
       for (int64_t v = 0; v < width; ++v) {
         Value at = offset(w, v * vectorBytes);
         if (pack == 1) {
-          ws.push_back(loadVector(weight, at, {}, 32));
+          ws.push_back(loadVector(weight, at, {}, unsigned(vectorBytes)));
           continue;
         }
         // A pair of bf16 is one 32-bit lane: low half first.
