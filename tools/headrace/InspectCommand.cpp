@@ -4,6 +4,7 @@
 #include "runtime/abi/kernel_abi.h"
 #include "tools/headrace/Commands.h"
 #include "tools/headrace/Flags.h"
+#include "tools/headrace/InspectGpu.h"
 #include "tools/headrace/InspectPlan.h"
 #include "tools/headrace/Progress.h"
 #include "tools/headrace/Runtime.h"
@@ -35,6 +36,7 @@ public:
   void buffers() const;
   void weights() const;
   void blobs() const;
+  bool forGpu() const { return info.target != std::string("cpu"); }
 
 private:
   template <typename Info, typename Query, typename... Index>
@@ -123,26 +125,8 @@ const char *kindName(headrace_buffer_kind_t kind) {
 
 /// The number of tasks as a formula.
 std::string grid(const headrace_launch_info_t &launch) {
-  std::string base = number(launch.grid_base);
-  auto times = [&](const std::string &what) {
-    return launch.grid_base == 1 ? what : base + " * " + what;
-  };
-  switch (launch.grid_kind) {
-  case HEADRACE_GRID_FIXED:
-    return base;
-  case HEADRACE_GRID_PER_TOKEN:
-    return times("tokens");
-  case HEADRACE_GRID_PER_SEQUENCE:
-    return times("sequences");
-  case HEADRACE_GRID_PER_OUTPUT:
-    return times("outputs");
-  case HEADRACE_GRID_PER_TOKEN_BLOCK:
-    return times("ceil(tokens / " + number(launch.grid_block) + ")");
-  case HEADRACE_GRID_PER_ROUTED:
-    return times("min(" + number(launch.grid_limit) + ", " +
-                 number(launch.grid_block) + " * tokens)");
-  }
-  return "unknown";
+  return gridFormula(launch.grid_kind, launch.grid_base, launch.grid_block,
+                     launch.grid_limit);
 }
 
 std::string Inspector::bufferNames(const uint32_t *indices,
@@ -348,7 +332,8 @@ int tools::inspectCommand(int argc, char **argv) {
   CommandLine line(
       "headrace inspect PACKAGE [TABLES]",
       {{"--entries", nullptr, "the entry points"},
-       {"--kernels", nullptr, "the kernels and their grids"},
+       {"--kernels", nullptr,
+        "the kernels and their grids; for a GPU also its steps"},
        {"--buffers", nullptr, "the buffers and their places"},
        {"--levels", nullptr, "bytes of each memory level"},
        {"--weights", nullptr, "the weights (default: all of these)"},
@@ -382,9 +367,16 @@ int tools::inspectCommand(int argc, char **argv) {
   for (auto &table : tables)
     all &= !line.has(table.flag);
   inspector.summary();
-  for (auto &table : tables)
-    if (all || line.has(table.flag))
-      (inspector.*table.print)();
+  for (auto &table : tables) {
+    if (!all && !line.has(table.flag))
+      continue;
+    if (inspector.forGpu() && table.flag == std::string("--kernels")) {
+      if (auto error = inspectGpuCode(line.positional()[0]))
+        return fail(llvm::toString(std::move(error)));
+      continue;
+    }
+    (inspector.*table.print)();
+  }
   if (line.has("--blobs"))
     inspector.blobs();
   return kSuccess;
