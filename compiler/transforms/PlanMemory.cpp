@@ -395,17 +395,12 @@ private:
                    bundle.weights, bundle.bytes, IntegerAttr());
     // The cache comes last: with more memory it may grow.
     if (cached && !groups.empty()) {
-      // Fewer slots than one token's experts would go round in a least-recently
-      // used cache without a hit; pinned ones keep theirs.
-      double perToken = 0;
-      for (const auto &group : problem.groups)
-        perToken += group.active;
-      auto policy = double(placement.cacheSlots) < perToken
-                        ? tier::CachePolicy::pinned
-                        : tier::CachePolicy::lru;
+      // Layers follow each other in a cycle, which age alone would go round
+      // without a hit.
+      auto policy = tier::CachePolicyAttr::get(b.getContext(),
+                                               tier::CachePolicy::predict);
       tier::PoolOp::create(b, module.getLoc(), "experts", tier::PoolKind::cache,
-                           tier::CachePolicyAttr::get(b.getContext(), policy),
-                           "dram", end, placement.cacheSlots,
+                           policy, "dram", end, placement.cacheSlots,
                            problem.slotBytes(), 1);
       end += placement.cacheSlots * problem.slotBytes();
       for (auto [i, group] : llvm::enumerate(groups))

@@ -16,6 +16,9 @@ namespace {
 constexpr uint64_t kStopGraceNs = 2000000000;
 /// Reads under way at once: what it takes to keep a disk busy.
 constexpr uint32_t kQueueDepth = 8;
+/// Threads that copy out of the page cache, at most: what it takes to keep the
+/// memory busy.
+constexpr uint32_t kMostCopyThreads = 4;
 
 } // namespace
 
@@ -79,6 +82,10 @@ headrace_session_t::CreateTiers(const headrace_session_options_t &options,
   wanted.queue.level = tiers->plan.level;
   wanted.queue.chunk_bytes = manifest.chunk_bytes();
   wanted.queue.depth = kQueueDepth;
+  // Reads out of the page cache are copies by a processor, which a ring would
+  // do one after the other while somebody submits them.
+  wanted.queue.use_ring = tiers->file.IsDirect();
+  wanted.queue.threads = std::min(device->ThreadCount(), kMostCopyThreads);
   wanted.queue.orphaned = [](void *self) {
     EndSession(static_cast<headrace_session_t *>(self));
   };

@@ -44,6 +44,9 @@ constexpr size_t kThere = SIZE_MAX;
 struct Slot {
   uint32_t bundle = UINT32_MAX;
   size_t transfer = kThere;
+  /// Rings: the bundle whose release frees the slot, and the one that was
+  /// fetched for the next step.
+  uint32_t reader = UINT32_MAX, ahead = UINT32_MAX;
 };
 
 struct Pool {
@@ -221,6 +224,44 @@ struct PackageSimulator::State {
     } while (computed < count);
   }
 
+  std::vector<Slot> &slotsOf(const abi::Step &step) {
+    return pools[plan->bundles()->Get(step.bundle())->pool()].slots;
+  }
+  void takeSlot(const abi::Step &step) {
+    slotsOf(step)[step.slot()].reader = step.bundle();
+  }
+  void releaseSlot(const abi::Step &step) {
+    for (Slot &slot : slotsOf(step))
+      if (slot.reader == step.bundle())
+        slot.reader = UINT32_MAX;
+  }
+
+  /// Notes the bytes of each lane that are moved for the next step.
+  void fetchForNext(uint32_t &next) {
+    std::vector<double> before;
+    for (size_t i = 0; i < engine.lanes().size(); ++i)
+      before.push_back(engine.bytesOf(i));
+    fetchAhead(next);
+    ahead.resize(engine.lanes().size());
+    for (size_t i = 0; i < ahead.size(); ++i)
+      ahead[i] += engine.bytesOf(i) - (i < before.size() ? before[i] : 0);
+  }
+
+  /// As the runtime does: what the next step fetches first, from step `next` of
+  /// the schedule on, in slots that nobody reads any more.
+  void fetchAhead(uint32_t &next) {
+    for (; next < schedule->size(); ++next) {
+      const abi::Step &step = *schedule->Get(next);
+      if (step.kind() != abi::StepKind::fetch)
+        continue;
+      Slot &slot = slotsOf(step)[step.slot()];
+      if (slot.reader != UINT32_MAX || slot.ahead != UINT32_MAX)
+        return;
+      slot.ahead = step.bundle();
+      fetch(step.bundle(), step.slot());
+    }
+  }
+
   void runSchedule(const StepShape &shape) {
     if (!schedule) {
       const uint64_t active =
@@ -229,7 +270,13 @@ struct PackageSimulator::State {
         run(i, shape, double(active), 1);
       return;
     }
-    uint32_t layer = 0;
+    uint32_t layer = 0, next = 0;
+    uint64_t fetches = 0;
+    for (const abi::Step *step : *schedule)
+      fetches += step->kind() == abi::StepKind::fetch;
+    for (Pool &pool : pools)
+      for (Slot &slot : pool.slots)
+        slot.reader = slot.ahead = UINT32_MAX;
     for (const abi::Step *step : *schedule)
       switch (step->kind()) {
       case abi::StepKind::launch:
@@ -237,12 +284,18 @@ struct PackageSimulator::State {
         break;
       case abi::StepKind::fetch:
         fetch(step->bundle(), step->slot());
+        takeSlot(*step);
+        --fetches;
         break;
       case abi::StepKind::wait:
         wait(ringSlot(step->bundle()), nameOf(step->bundle()));
         break;
       case abi::StepKind::release:
-        break; // The plan fetches nothing into a slot before its release.
+        // The plan fetches nothing into a slot before its release.
+        releaseSlot(*step);
+        if (fetches == 0)
+          fetchForNext(next);
+        break;
       case abi::StepKind::routed:
         routed(*step, shape, layer++);
         break;
@@ -264,6 +317,7 @@ struct PackageSimulator::State {
   std::string level, source;
   Routing routing;
   std::vector<Pool> pools;
+  std::vector<double> ahead; ///< By lane: bytes moved for the next step.
   uint64_t steps = 0;
 };
 
@@ -290,6 +344,8 @@ Simulation PackageSimulator::step(const StepShape &shape) {
     }
   s.select(shape);
   s.log.begin(begin, shape, *s.launches);
+  const std::vector<double> fetched = std::move(s.ahead);
+  s.ahead.clear();
   s.runSchedule(shape);
   ++s.steps;
 
@@ -305,7 +361,9 @@ Simulation PackageSimulator::step(const StepShape &shape) {
   out.missing = s.engine.missing();
   for (size_t i = 0; i < out.lanes.size(); ++i)
     out.laneBytes.push_back(s.engine.bytesOf(i) -
-                            (i < moved.size() ? moved[i] : 0));
+                            (i < moved.size() ? moved[i] : 0) +
+                            (i < fetched.size() ? fetched[i] : 0) -
+                            (i < s.ahead.size() ? s.ahead[i] : 0));
   for (size_t i = bars; i < s.engine.bars().size(); ++i) {
     out.bars.push_back(s.engine.bars()[i]);
     out.bars.back().begin = std::max(0.0, out.bars.back().begin - begin);

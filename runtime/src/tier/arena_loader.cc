@@ -43,6 +43,7 @@ Status ArenaLoader::CreatePool(uint32_t index, uint32_t slots) {
   });
   if (planned.kind == PoolKind::kRing) {
     pool.readers.assign(slots, kNoIndex);
+    pool.ahead.assign(slots, 0);
     pool.kept = slots - inside;
     return Status();
   }
@@ -130,26 +131,56 @@ Status ArenaLoader::FetchInto(uint32_t index, uint32_t slot, bool urgent,
   return Status();
 }
 
-/// Gives the bundle its slot, and fetches it when the slot is free. With as
-/// many slots as planned, slots are as planned. With more, the first bundles
-/// stay for good and the others take turns in the planned ones; with fewer, all
-/// take turns, and a bundle whose slot is in use waits for its release.
-Status ArenaLoader::FetchStep(const TierStep &step, const WaitLimits &limits) {
+/// The slot of a ring for a fetch. With as many slots as planned, slots are as
+/// planned. With more, the first bundles stay for good and the others take
+/// turns in the planned ones; with fewer, all take turns.
+uint32_t ArenaLoader::RingSlot(const TierStep &step,
+                               uint32_t *next_slot) const {
   const uint32_t index = plan->bundle_pools[step.bundle];
-  const TierPool &planned = plan->pools[index];
-  Pool &pool = pools[index];
+  const Pool &pool = pools[index];
   const uint32_t number = plan->bundle_numbers[step.bundle];
   const uint32_t ring = pool.slots.Count() - pool.kept;
-  uint32_t slot = step.slot;
-  if (number < pool.kept) {
-    slot = ring + number;
-  } else if (pool.slots.Count() != planned.slots) {
-    slot = pool.next_slot;
-    pool.next_slot = (slot + 1) % ring;
-  }
-  slot_of[step.bundle] = slot;
+  if (number < pool.kept)
+    return ring + number;
+  if (pool.slots.Count() == plan->pools[index].slots)
+    return step.slot;
+  const uint32_t slot = *next_slot;
+  *next_slot = (slot + 1) % ring;
+  return slot;
+}
+
+/// Gives the bundle its slot, and fetches it when the slot is free: a bundle
+/// whose slot is in use waits for its release.
+Status ArenaLoader::FetchStep(const TierStep &step, const WaitLimits &limits) {
+  Pool &pool = pools[plan->bundle_pools[step.bundle]];
+  slot_of[step.bundle] = RingSlot(step, &pool.next_slot);
   deferred.push_back(step.bundle);
   return FetchDeferred(limits);
+}
+
+/// Starts what the next run of the entry fetches first, in slots that this run
+/// does not need any more: a link that waited for the next run to begin would
+/// make it wait in turn. The schedule does not say this, as it does not know
+/// which entry runs next; where it is another one, only bytes were wasted.
+Status ArenaLoader::FetchAhead(uint32_t entry, const WaitLimits &limits) {
+  for (; ahead_step < plan->entry_steps[entry + 1]; ++ahead_step) {
+    const TierStep &step = plan->steps[ahead_step];
+    if (step.kind != Kind::kFetch)
+      continue;
+    Pool &pool = pools[plan->bundle_pools[step.bundle]];
+    uint32_t next = pool.next_ahead;
+    const uint32_t slot = RingSlot(step, &next);
+    if (pool.ahead[slot] || pool.readers[slot] != kNoIndex)
+      return Status();
+    pool.next_ahead = next;
+    pool.ahead[slot] = 1;
+    // The binding table stays: this run may still read the bundle elsewhere.
+    const Bundle &bundle = plan->bundles[step.bundle];
+    if (!pool.slots.Has(slot, bundle))
+      HEADRACE_RETURN_IF_ERROR(
+          pool.slots.Fetch(slot, bundle, /*urgent=*/false, limits));
+  }
+  return Status();
 }
 
 /// Fetches what waits for a slot, in order, as far as slots are free.
@@ -280,8 +311,14 @@ Status ArenaLoader::RunSteps(uint32_t entry, LaunchRunner *runner,
   deferred.clear();
   for (Pool &pool : pools) {
     std::fill(pool.readers.begin(), pool.readers.end(), kNoIndex);
-    pool.next_slot = 0;
+    std::fill(pool.ahead.begin(), pool.ahead.end(), uint8_t(0));
+    pool.next_slot = pool.next_ahead = 0;
   }
+  ahead_step = plan->entry_steps[entry];
+  uint32_t fetches = 0; // of this run that are still to come
+  for (uint32_t i = plan->entry_steps[entry]; i < plan->entry_steps[entry + 1];
+       ++i)
+    fetches += plan->steps[i].kind == Kind::kFetch;
   uint32_t begin = 0, end = 0; // launches that may run, but do not yet
   auto flush = [&]() -> Status {
     const uint32_t from = begin, to = end;
@@ -304,6 +341,7 @@ Status ArenaLoader::RunSteps(uint32_t entry, LaunchRunner *runner,
       break;
     case Kind::kFetch:
       HEADRACE_RETURN_IF_ERROR(FetchStep(step, limits));
+      --fetches;
       break;
     case Kind::kWait:
       // While the weights are on their way, what does not need them runs.
@@ -315,6 +353,8 @@ Status ArenaLoader::RunSteps(uint32_t entry, LaunchRunner *runner,
       HEADRACE_RETURN_IF_ERROR(flush());
       ReleaseStep(step);
       HEADRACE_RETURN_IF_ERROR(FetchDeferred(limits));
+      if (fetches == 0 && deferred.empty())
+        HEADRACE_RETURN_IF_ERROR(FetchAhead(entry, limits));
       break;
     case Kind::kRouted:
       HEADRACE_RETURN_IF_ERROR(flush());

@@ -74,14 +74,17 @@ private:
          WaitCounters *waits)
         : slots(allocator, queue, tracer, waits), cache(allocator),
           decisions(StdAllocator<ExpertCache::Decision>(allocator)),
-          readers(StdAllocator<uint32_t>(allocator)) {}
+          readers(StdAllocator<uint32_t>(allocator)),
+          ahead(StdAllocator<uint8_t>(allocator)) {}
     Mapping extension; // slots beyond the plan
     SlotPool slots;
     ExpertCache cache;
     Vector<ExpertCache::Decision> decisions; // of one routed step
     Vector<uint32_t> readers; // rings: the bundle whose release frees the slot
+    Vector<uint8_t> ahead;    // rings: slots that have what the next run needs
     uint32_t kept = 0;        // rings: first bundles that stay for good
     uint32_t next_slot = 0;   // rings with fewer slots than planned
+    uint32_t next_ahead = 0;  // the same, of the next run
   };
 
   Status RunSteps(uint32_t entry, LaunchRunner *runner,
@@ -90,7 +93,9 @@ private:
   void BindBundle(uint32_t bundle, uint32_t slot);
   Status FetchInto(uint32_t bundle, uint32_t slot, bool urgent,
                    const WaitLimits &limits);
+  uint32_t RingSlot(const TierStep &step, uint32_t *next_slot) const;
   Status FetchStep(const TierStep &step, const WaitLimits &limits);
+  Status FetchAhead(uint32_t entry, const WaitLimits &limits);
   Status FetchDeferred(const WaitLimits &limits);
   bool HasArrived(uint32_t bundle);
   Status WaitStep(const TierStep &step, const WaitLimits &limits);
@@ -110,6 +115,7 @@ private:
   Vector<const void *> *weights = nullptr; // the session's binding table
   Vector<uint32_t> slot_of;  // rings: by bundle, where its last fetch went
   Vector<uint32_t> deferred; // rings: bundles that wait for a slot, in order
+  uint32_t ahead_step = 0;   // of the next run: what is fetched ahead next
 };
 
 } // namespace headrace::runtime

@@ -7,9 +7,19 @@
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 namespace headrace::runtime {
+
+int64_t ByteSource::TryRead(uint64_t /*offset*/, void * /*out*/,
+                            uint64_t /*bytes*/) {
+  return -EAGAIN;
+}
+
+int64_t MemorySource::TryRead(uint64_t offset, void *out, uint64_t bytes) {
+  return Read(offset, out, bytes);
+}
 
 int64_t MemorySource::Read(uint64_t offset, void *out, uint64_t bytes) {
   if (offset >= size)
@@ -42,6 +52,13 @@ int FileSource::Descriptor(uint64_t offset, const void *out,
       (offset | reinterpret_cast<uintptr_t>(out) | bytes) % kDirectAlignment ==
       0;
   return direct >= 0 && aligned ? direct : cached;
+}
+
+int64_t FileSource::TryRead(uint64_t offset, void *out, uint64_t bytes) {
+  iovec place = {out, bytes};
+  ssize_t got =
+      preadv2(cached, &place, 1, static_cast<off_t>(offset), RWF_NOWAIT);
+  return got >= 0 ? got : -errno;
 }
 
 int64_t FileSource::Read(uint64_t offset, void *out, uint64_t bytes) {

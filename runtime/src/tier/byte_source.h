@@ -22,6 +22,11 @@ public:
   /// at the end, or a negative errno. May block, for ever where a device hangs.
   virtual int64_t Read(uint64_t offset, void *out, uint64_t bytes) = 0;
 
+  /// Whether TryRead() is worth a call.
+  virtual bool CanTry() const { return false; }
+  /// Reads as Read() does where that cannot block, or returns -EAGAIN.
+  virtual int64_t TryRead(uint64_t offset, void *out, uint64_t bytes);
+
   /// The descriptor through which a kernel ring may read the same bytes, or -1
   /// where only Read() can. Ends in the page cache unless all three are
   /// aligned.
@@ -36,6 +41,8 @@ class MemorySource final : public ByteSource {
 public:
   MemorySource(const uint8_t *data, uint64_t size) : data(data), size(size) {}
   int64_t Read(uint64_t offset, void *out, uint64_t bytes) override;
+  bool CanTry() const override { return true; }
+  int64_t TryRead(uint64_t offset, void *out, uint64_t bytes) override;
 
 private:
   const uint8_t *const data;
@@ -56,6 +63,9 @@ public:
   bool IsDirect() const { return direct >= 0; }
 
   int64_t Read(uint64_t offset, void *out, uint64_t bytes) override;
+  bool CanTry() const override { return direct < 0; }
+  /// Out of the page cache, what is in it.
+  int64_t TryRead(uint64_t offset, void *out, uint64_t bytes) override;
   int Descriptor(uint64_t offset, const void *out,
                  uint64_t bytes) const override;
 

@@ -7,11 +7,26 @@
 namespace headrace::runtime {
 namespace {
 
-/// Uses between two halvings of the counts, for each slot: long enough to tell
-/// bundles apart, short enough to follow a change of subject.
-constexpr uint64_t kAgingPeriod = 32;
-/// Share of past routings from which on an expert is fetched ahead.
-constexpr float kLikely = 0.5f;
+/// Visits of a group that shares remember. The first is long enough to tell
+/// experts apart that are used almost evenly, the second short enough to follow
+/// a change of subject. kPredict believes the one that has guessed better, the
+/// others the first.
+constexpr uint32_t kSlowMemory = 33;
+constexpr uint32_t kFastMemory = 3;
+/// Visits of any group that their errors remember.
+constexpr float kErrorMemory = 50;
+/// An expert that nobody has asked for is worth a little all the same: where
+/// two are, the one needed sooner should stay.
+constexpr float kLeastShare = 1e-3f;
+/// Passes between two choices of what is pinned, after the first few.
+constexpr uint64_t kPinningPeriod = 16;
+/// Experts of a list that are neither computed nor overwritten yet, at most:
+/// enough for a link to have work while one is computed. Each of them keeps a
+/// slot from one that may be asked for again.
+constexpr uint32_t kMostInWindow = 3;
+/// Share of past routings from which on an expert is fetched ahead. One that
+/// does not come costs its bytes twice, as another one has made way for it.
+constexpr float kLikely = 0.9f;
 constexpr uint16_t kMostTransitions = 1 << 14;
 
 } // namespace
@@ -20,8 +35,7 @@ ExpertCache::ExpertCache(const Allocator &allocator)
     : groups(StdAllocator<Group>(allocator)),
       group_of(StdAllocator<uint32_t>(allocator)),
       slot_of(StdAllocator<uint32_t>(allocator)),
-      slots(StdAllocator<Slot>(allocator)),
-      uses(StdAllocator<uint32_t>(allocator)),
+      slots(StdAllocator<Slot>(allocator)), slow(allocator), fast(allocator),
       pinned(StdAllocator<uint8_t>(allocator)),
       ranking(StdAllocator<uint32_t>(allocator)),
       transitions(StdAllocator<uint16_t>(allocator)),
@@ -31,10 +45,10 @@ ExpertCache::ExpertCache(const Allocator &allocator)
 void ExpertCache::Create(const Options &options) {
   policy = options.policy;
   slots.assign(options.slots, Slot());
-  // Half of the slots may hold what is being computed or waits for it; from
-  // the others the policy chooses. With one slot fetching and computing take
-  // turns.
-  window = std::max(std::min(options.slots, 2u), (options.slots + 1) / 2);
+  // With one slot fetching and computing take turns; with few, half of them
+  // are left to the policy.
+  window = std::clamp((options.slots + 1) / 2, std::min(options.slots, 2u),
+                      kMostInWindow);
   unpinned = std::min(options.slots, std::max(options.min_slots, 1u));
   uint32_t bundles = 0, most = 0;
   size_t pairs = 0;
@@ -42,14 +56,15 @@ void ExpertCache::Create(const Options &options) {
   for (uint32_t i = 0; i < options.group_count; ++i) {
     const uint32_t experts = options.group_experts[i];
     const uint32_t after = options.group_experts[(i + 1) % options.group_count];
-    groups.push_back({bundles, experts, 0, pairs});
+    groups.push_back({bundles, experts, 0, 0, pairs});
     pairs += size_t(experts) * after;
     group_of.insert(group_of.end(), experts, i);
     bundles += experts;
     most = std::max(most, experts);
   }
   slot_of.assign(bundles, kNone);
-  uses.assign(bundles, 0);
+  slow.shares.assign(bundles, 0);
+  fast.shares.assign(bundles, 0);
   if (policy == CachePolicy::kPinned) {
     pinned.assign(bundles, 0);
     ranking.resize(bundles);
@@ -65,19 +80,19 @@ void ExpertCache::Create(const Options &options) {
 // Victims
 //===----------------------------------------------------------------------===//
 
-/// The expected distance of the next use of the slot's bundle, in groups. The
-/// group after the planned one is known best: the router's picks of the planned
-/// one tell what tends to follow.
-double ExpertCache::NextUse(const Slot &slot) const {
+/// What keeping the slot's bundle is worth: how likely its group asks for it
+/// the next time, over the square root of how many groups later that is. The
+/// likelihood alone would let what was just used take the slots of what is
+/// needed next; over the full distance, what was just used would never stay.
+/// Squared, to do without the root.
+float ExpertCache::Worth(const Slot &slot) const {
   const uint32_t group = group_of[slot.bundle];
   const auto count = static_cast<uint32_t>(groups.size());
   uint32_t distance = (group + count - last_group) % count;
   if (distance == 0)
     distance = count;
-  double likely = (uses[slot.bundle] + 0.5) / (kAgingPeriod + 1.0);
-  if (distance == 1 && count > 1)
-    likely = double(chance[slot.bundle - groups[group].first]) + 1e-3;
-  return distance / std::min(likely, 1.0);
+  const float share = Share(slot.bundle) + kLeastShare;
+  return share * share / static_cast<float>(distance);
 }
 
 bool ExpertCache::IsBetterVictim(uint32_t a, uint32_t b) const {
@@ -86,17 +101,17 @@ bool ExpertCache::IsBetterVictim(uint32_t a, uint32_t b) const {
   case CachePolicy::kLru:
     break;
   case CachePolicy::kLfu:
-    if (uses[x.bundle] != uses[y.bundle])
-      return uses[x.bundle] < uses[y.bundle];
+    if (slow.shares[x.bundle] != slow.shares[y.bundle])
+      return slow.shares[x.bundle] < slow.shares[y.bundle];
     break;
   case CachePolicy::kPinned:
     if (pinned[x.bundle] != pinned[y.bundle])
       return pinned[x.bundle] < pinned[y.bundle];
     break;
   case CachePolicy::kPredict: {
-    const double one = NextUse(x), other = NextUse(y);
+    const float one = Worth(x), other = Worth(y);
     if (one != other)
-      return one > other;
+      return one < other;
     break;
   }
   }
@@ -143,14 +158,38 @@ void ExpertCache::Put(uint32_t bundle, uint32_t index) {
 // Planning
 //===----------------------------------------------------------------------===//
 
-void ExpertCache::NoteUse(uint32_t bundle) {
-  ++uses[bundle];
-  if (++clock % (kAgingPeriod * slots.size()) != 0)
+/// Moves shares of a group towards what a visit showed.
+void ExpertCache::Improve(Estimate *estimate, float weight, uint32_t first,
+                          uint32_t experts, const int32_t *active,
+                          uint32_t count) {
+  float squares = 0;
+  uint32_t i = 0;
+  for (uint32_t expert = 0; expert < experts; ++expert) {
+    const bool is_active =
+        i < count && static_cast<uint32_t>(active[i]) == expert;
+    i += is_active;
+    float &share = estimate->shares[first + expert];
+    const float off = static_cast<float>(is_active) - share;
+    squares += off * off;
+    share += weight * off;
+  }
+  estimate->error += (squares - estimate->error) / kErrorMemory;
+}
+
+/// Takes note of which experts a visit of the group asked for.
+void ExpertCache::NoteUses(uint32_t index, const int32_t *active,
+                           uint32_t count) {
+  Group &group = groups[index];
+  group.visits = std::min(group.visits + 1, kSlowMemory);
+  const auto visits = static_cast<float>(group.visits);
+  Improve(&slow, 1 / visits, group.first, group.experts, active, count);
+  Improve(&fast, 1 / std::min<float>(visits, kFastMemory), group.first,
+          group.experts, active, count);
+  if (policy != CachePolicy::kPinned || index != 0)
     return;
-  if (policy == CachePolicy::kPinned)
+  const bool is_early = (passes & (passes - 1)) == 0;
+  if (++passes > 1 && (is_early || passes % kPinningPeriod == 0))
     ChoosePinned();
-  for (uint32_t &count : uses)
-    count /= 2;
 }
 
 /// The most used bundles, as many as leave `unpinned` slots to the others.
@@ -163,7 +202,8 @@ void ExpertCache::ChoosePinned() {
   std::partial_sort(ranking.begin(),
                     ranking.begin() + static_cast<ptrdiff_t>(count),
                     ranking.end(), [&](uint32_t a, uint32_t b) {
-                      return uses[a] != uses[b] ? uses[a] > uses[b] : a < b;
+                      const float x = slow.shares[a], y = slow.shares[b];
+                      return x != y ? x > y : a < b;
                     });
   for (size_t i = 0; i < count; ++i)
     pinned[ranking[i]] = 1;
@@ -174,8 +214,11 @@ void ExpertCache::Plan(uint32_t group, const int32_t *active, uint32_t count,
   const uint32_t first = groups[group].first;
   if (policy == CachePolicy::kPredict) {
     Learn(group, active, count);
+    last_group = group;
     Predict((group + 1) % static_cast<uint32_t>(groups.size()), active, count);
   }
+  last_group = group;
+  NoteUses(group, active, count);
   for (Slot &slot : slots)
     slot.position = kNone;
   // Who is there and wanted should not make way for who is not there.
@@ -205,8 +248,7 @@ void ExpertCache::Plan(uint32_t group, const int32_t *active, uint32_t count,
     Slot &slot = slots[decision.slot];
     slot.unused = false;
     slot.position = i;
-    slot.last_use = clock;
-    NoteUse(bundle);
+    slot.last_use = ++clock;
   }
 }
 
@@ -224,10 +266,8 @@ uint32_t ExpertCache::PlanPrefetch(Decision *out, uint32_t most) {
       const uint32_t slot = Victim(kNone, /*may_wait=*/false);
       if (slot == kNone)
         break;
-      // Not in place of somebody who is as likely to be asked for next.
-      const uint32_t victim = slots[slot].bundle;
-      if (victim != kNone && group_of[victim] == group_of[bundle] &&
-          chance[victim - next.first] >= chance[expert])
+      if (slots[slot].bundle != kNone &&
+          Worth(slots[slot]) >= chance[expert] * chance[expert])
         continue;
       Put(bundle, slot);
       slots[slot].unused = true;
@@ -265,7 +305,6 @@ void ExpertCache::Learn(uint32_t group, const int32_t *active, uint32_t count) {
           line[j] /= 2;
     }
   }
-  last_group = group;
   last_count = count;
   groups[group].last_active = count;
   std::copy(active, active + count, last.begin());

@@ -10,9 +10,9 @@ namespace headrace::runtime {
 /// Which bundle leaves when all slots are taken.
 enum class CachePolicy : uint8_t {
   kLru,    // the one not used for longest
-  kLfu,    // the one used least often; counts halve as time goes on
+  kLfu,    // the one used least often; what is long ago counts less and less
   kPinned, // the most used ones stay, the rest share `min_slots` by LRU
-  kPredict // the one whose next use is expected latest; also prefetches
+  kPredict // the one that is worth least for as long as it would have to stay
 };
 
 /// Decides; moves nothing. What it decides follows from the sequence of active
@@ -67,8 +67,9 @@ public:
             Decision *out);
 
   /// kPredict: decides which experts of the group after the last planned one
-  /// to fetch ahead, no more than `most`; their slots are free at once. Returns
-  /// how many. Other policies: 0.
+  /// to fetch ahead, no more than `most`: those that have almost always
+  /// followed the picks of the planned one. Their slots are free at once.
+  /// Returns how many. Other policies: 0.
   uint32_t PlanPrefetch(Decision *out, uint32_t most);
 
   uint32_t Window() const { return window; }
@@ -84,6 +85,7 @@ private:
     uint32_t first = 0;
     uint32_t experts = 0;
     uint32_t last_active = 0; // how many, the last time
+    uint32_t visits = 0;      // that were planned, as far as they matter
     size_t transitions = 0;   // where its counts to the next group begin
   };
   struct Slot {
@@ -93,11 +95,25 @@ private:
     uint32_t position = kNone; // in the list being planned
   };
 
+  /// Of the visits to a bundle's group, the share in which it was active, by
+  /// bundle: a weighted mean that forgets.
+  struct Estimate {
+    explicit Estimate(const Allocator &allocator)
+        : shares(StdAllocator<float>(allocator)) {}
+    Vector<float> shares;
+    float error = 0; // of its guesses, squared; forgets too
+  };
+
   uint32_t Victim(uint32_t index, bool may_wait) const;
+  float Share(uint32_t bundle) const {
+    return (slow.error <= fast.error ? slow : fast).shares[bundle];
+  }
   bool IsBetterVictim(uint32_t a, uint32_t b) const;
-  double NextUse(const Slot &slot) const;
+  float Worth(const Slot &slot) const;
   void Put(uint32_t bundle, uint32_t slot);
-  void NoteUse(uint32_t bundle);
+  static void Improve(Estimate *estimate, float weight, uint32_t first,
+                      uint32_t experts, const int32_t *active, uint32_t count);
+  void NoteUses(uint32_t group, const int32_t *active, uint32_t count);
   void ChoosePinned();
   void Predict(uint32_t next, const int32_t *active, uint32_t count);
   void Learn(uint32_t group, const int32_t *active, uint32_t count);
@@ -109,7 +125,7 @@ private:
   Vector<uint32_t> group_of; // by bundle
   Vector<uint32_t> slot_of;  // by bundle
   Vector<Slot> slots;
-  Vector<uint32_t> uses;    // by bundle, aged
+  Estimate slow, fast;
   Vector<uint8_t> pinned;   // by bundle
   Vector<uint32_t> ranking; // of bundles, for ChoosePinned()
   Vector<uint16_t> transitions;
@@ -117,6 +133,7 @@ private:
   Vector<int32_t> last; // active experts of the last planned group
   uint32_t last_count = 0;
   uint32_t last_group = kNone;
+  uint64_t passes = 0; // of kPinned: visits of group 0
   uint64_t clock = 0;
   Counters counters;
 };

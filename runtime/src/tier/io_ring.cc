@@ -61,8 +61,8 @@ bool IoRing::Create(const Allocator &allocator, uint32_t depth) {
 
 void IoRing::Queue(uint8_t operation, int file, void *address, uint32_t bytes,
                    uint64_t offset, uint64_t tag) {
-  // The kernel takes all of them with every submission, so there is room.
-  uint32_t tail = *submit_tail; // written by this thread only
+  // There are no more entries than reads and the one of the event.
+  uint32_t tail = *submit_tail; // written under the lock only
   uint32_t index = tail & submit_mask;
   io_uring_sqe &entry = entries[index];
   std::memset(&entry, 0, sizeof(entry));
@@ -86,24 +86,36 @@ void IoRing::Read(int file, void *out, uint32_t bytes, uint64_t offset,
   Queue(IORING_OP_READ, file, out, bytes, offset, tag);
 }
 
-int IoRing::SubmitAndWait() {
-  for (;;) {
-    long taken = syscall(SYS_io_uring_enter, ring, queued, 1u,
-                         IORING_ENTER_GETEVENTS, nullptr, size_t(0));
-    if (taken >= 0) {
+int IoRing::Submit() {
+  while (queued) {
+    long taken =
+        syscall(SYS_io_uring_enter, ring, queued, 0u, 0u, nullptr, size_t(0));
+    if (taken > 0)
       queued -= static_cast<uint32_t>(taken);
+    else if (taken == 0 || errno == EAGAIN || errno == EBUSY)
       return 0;
-    }
-    if (errno == EAGAIN || errno == EBUSY)
-      return 0; // what has completed must be taken first
-    if (errno != EINTR)
+    else if (errno != EINTR)
       return errno;
   }
+  return 0;
+}
+
+int IoRing::Wait() {
+  while (syscall(SYS_io_uring_enter, ring, 0u, 1u, IORING_ENTER_GETEVENTS,
+                 nullptr, size_t(0)) < 0)
+    if (errno != EINTR)
+      return errno == EAGAIN || errno == EBUSY ? 0 : errno;
+  return 0;
+}
+
+bool IoRing::HasCompletion() const {
+  return __atomic_load_n(complete_head, __ATOMIC_RELAXED) !=
+         __atomic_load_n(complete_tail, __ATOMIC_ACQUIRE);
 }
 
 bool IoRing::Pop(Completion *out) {
   for (;;) {
-    uint32_t head = *complete_head; // written by this thread only
+    uint32_t head = *complete_head; // written under the lock only
     if (head == __atomic_load_n(complete_tail, __ATOMIC_ACQUIRE))
       return false;
     const io_uring_cqe &entry = completions[head & complete_mask];

@@ -10,8 +10,8 @@
 namespace headrace::runtime {
 
 /// Spoken to by system calls: the library carries no other library, and reads
-/// alone need little of liburing. One thread uses a ring; Wake() is for the
-/// others.
+/// alone need little of liburing. Several threads may use a ring, under one
+/// lock, but for Wait(), HasCompletion() and Wake(), which need none.
 class IoRing {
 public:
   struct Completion {
@@ -30,17 +30,23 @@ public:
   /// (an older kernel, a policy that forbids it): the caller then uses threads.
   bool Create(const Allocator &allocator, uint32_t depth);
 
-  /// Queues a read; there are never more than `depth` without completion.
+  /// Queues a read; there are never more than `depth` that were not popped.
   void Read(int file, void *out, uint32_t bytes, uint64_t offset, uint64_t tag);
 
-  /// Submits what was queued and waits until there is a completion. Returns 0
-  /// or an errno.
-  int SubmitAndWait();
+  /// Submits what was queued. Returns 0 or an errno. Where the system lacks
+  /// memory for now, something stays queued.
+  int Submit();
+  bool HasQueued() const { return queued != 0; }
+
+  /// Waits until there is a completion, which somebody else may pop at once.
+  /// Returns 0 or an errno.
+  int Wait();
+  bool HasCompletion() const;
 
   /// Takes a completion; false when there is none.
   bool Pop(Completion *out);
 
-  /// Makes SubmitAndWait() return. Any thread.
+  /// Makes Wait() return.
   void Wake();
 
 private:

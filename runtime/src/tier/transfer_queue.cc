@@ -11,6 +11,7 @@
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
+#include <immintrin.h>
 
 namespace headrace::runtime {
 namespace {
@@ -20,6 +21,11 @@ using State = TransferJob::State;
 
 /// How often a wait looks at cancel word and deadline.
 constexpr auto kPollPeriod = std::chrono::milliseconds(1);
+/// How long a wait looks at the ring itself before it sleeps: a small read
+/// takes about as long as being woken after it.
+constexpr uint64_t kSpinNs = 300000;
+/// Pauses between two looks at the clock: about a microsecond.
+constexpr int kPausesPerLook = 32;
 
 /// The next piece of the job, past those without bytes.
 void SkipEmpty(TransferJob *job) {
@@ -35,9 +41,10 @@ uint64_t RoundUp(uint64_t bytes, uint64_t alignment) {
 } // namespace
 
 TransferQueue::TransferQueue(const Allocator &allocator)
-    : allocator(allocator), ring_slices(StdAllocator<Slice>(allocator)),
+    : allocator(allocator), threads(StdAllocator<pthread_t>(allocator)),
+      ring_slices(StdAllocator<Slice>(allocator)),
       free_tags(StdAllocator<uint32_t>(allocator)),
-      threads(StdAllocator<pthread_t>(allocator)) {}
+      returned(StdAllocator<Slice>(allocator)) {}
 
 TransferQueue::~TransferQueue() = default;
 
@@ -48,10 +55,13 @@ Status TransferQueue::Start(ByteSource *from, const Options &wanted) {
              ring.Create(allocator, options.depth);
   const uint32_t count = use_ring ? 1 : std::max(1u, options.threads);
   threads.reserve(count);
+  returned.reserve(1); // of the one that waits
   if (use_ring) {
-    ring_slices.resize(options.depth);
-    free_tags.reserve(options.depth);
-    for (uint32_t tag = options.depth; tag-- > 0;)
+    // While some are checked, as many others are read.
+    const uint32_t tags = options.depth * 2;
+    ring_slices.resize(tags);
+    free_tags.reserve(tags);
+    for (uint32_t tag = tags; tag-- > 0;)
       free_tags.push_back(tag);
   }
   for (uint32_t i = 0; i < count; ++i) {
@@ -162,6 +172,7 @@ void TransferQueue::EndJob(TransferJob *job) {
   const bool done = job->failure == Failure::kNone;
   job->state = done ? State::kDone : State::kFailed;
   job->end_ns = MonotonicNs();
+  ended_jobs.fetch_add(1, std::memory_order_relaxed);
   if (done)
     ++counters.transfers;
   else if (job->failure == Failure::kCancelled)
@@ -172,7 +183,6 @@ void TransferQueue::EndJob(TransferJob *job) {
 }
 
 void TransferQueue::Submit(TransferJob *job) {
-  bool wake = false;
   {
     std::lock_guard<std::mutex> lock(mutex);
     job->state = State::kQueued;
@@ -191,12 +201,12 @@ void TransferQueue::Submit(TransferJob *job) {
       return;
     }
     Insert(job);
-    wake = use_ring;
+    if (use_ring) {
+      FillRing();
+      return;
+    }
   }
-  if (wake)
-    ring.Wake();
-  else
-    work.notify_all();
+  work.notify_all();
 }
 
 void TransferQueue::Promote(TransferJob *job) {
@@ -232,6 +242,7 @@ LinkCounters TransferQueue::Counters() {
 Status TransferQueue::Wait(TransferJob *job, const headrace_cancel_t *cancel,
                            uint64_t deadline_ns) {
   std::unique_lock<std::mutex> lock(mutex);
+  const uint64_t spin_end = use_ring ? MonotonicNs() + kSpinNs : 0;
   while (job->state == State::kQueued) {
     const bool cancelled = IsCancelled(cancel);
     if (cancelled || (deadline_ns && MonotonicNs() >= deadline_ns)) {
@@ -243,6 +254,15 @@ Status TransferQueue::Wait(TransferJob *job, const headrace_cancel_t *cancel,
           "link '%s': %s while '%.200s' was on its way to level '%s'",
           options.link, cancelled ? "cancelled" : "the deadline passed",
           job->pieces[piece].name, options.level);
+    }
+    if (use_ring ? Reap(&lock) : Help(&lock))
+      continue;
+    if (MonotonicNs() < spin_end) {
+      const uint64_t seen = ended_jobs.load(std::memory_order_relaxed);
+      lock.unlock();
+      AwaitProgress(seen, spin_end);
+      lock.lock();
+      continue;
     }
     ended.wait_for(lock, kPollPeriod);
   }
@@ -287,6 +307,11 @@ Status TransferQueue::ResultOf(const TransferJob &job) {
 
 /// The next chunk of the first job. Under the lock.
 bool TransferQueue::TakeSlice(Slice *out) {
+  if (!returned.empty()) {
+    *out = returned.back();
+    returned.pop_back();
+    return true;
+  }
   if (!first)
     return false;
   TransferJob *job = first;
@@ -296,6 +321,7 @@ bool TransferQueue::TakeSlice(Slice *out) {
   out->offset = job->next_byte;
   out->bytes = std::min(options.chunk_bytes, piece.bytes - job->next_byte);
   out->got = 0;
+  out->in_ring = false;
   job->next_byte += out->bytes;
   if (job->next_byte >= piece.bytes) {
     job->next_byte = 0;
@@ -333,8 +359,8 @@ Failure TransferQueue::Check(const Slice &slice) const {
              : Failure::kDigest;
 }
 
+/// Under the lock.
 void TransferQueue::EndSlice(const Slice &slice, Failure failure, int error) {
-  std::lock_guard<std::mutex> lock(mutex);
   TransferJob *job = slice.job;
   if (--in_flight == 0)
     counters.busy_ns += MonotonicNs() - busy_since;
@@ -353,94 +379,192 @@ void TransferQueue::EndSlice(const Slice &slice, Failure failure, int error) {
   Fail(job, failure);
 }
 
+//===----------------------------------------------------------------------===//
+// Without a ring
+//===----------------------------------------------------------------------===//
+
+/// Reads the rest of the slice, and checks it.
+Failure TransferQueue::ReadSlice(Slice *slice, int *error) {
+  uint8_t *target = slice->job->base + slice->piece->target + slice->offset;
+  while (slice->got < slice->bytes) {
+    uint64_t wanted;
+    RoundedRead(*slice, &wanted);
+    int64_t got =
+        source->Read(slice->piece->source + slice->offset + slice->got,
+                     target + slice->got, wanted);
+    if (got <= 0) {
+      *error = static_cast<int>(-got);
+      return got == 0 ? Failure::kEnded : Failure::kError;
+    }
+    slice->got += static_cast<uint64_t>(got);
+  }
+  return Check(*slice);
+}
+
 void TransferQueue::ReadLoop() {
+  std::unique_lock<std::mutex> lock(mutex);
   for (;;) {
     Slice slice;
-    {
-      std::unique_lock<std::mutex> lock(mutex);
-      while (!stopping && !first)
-        work.wait(lock);
-      if (stopping)
-        return;
-      TakeSlice(&slice);
-    }
-    uint8_t *target = slice.job->base + slice.piece->target + slice.offset;
-    Failure failure = Failure::kNone;
+    while (!stopping && !first && returned.empty())
+      work.wait(lock);
+    // What a waiter gave back is part of a job, which has to end.
+    if (stopping && returned.empty())
+      return;
+    TakeSlice(&slice);
+    lock.unlock();
     int error = 0;
-    while (failure == Failure::kNone && slice.got < slice.bytes) {
-      uint64_t wanted;
-      RoundedRead(slice, &wanted);
-      int64_t got = source->Read(slice.piece->source + slice.offset + slice.got,
-                                 target + slice.got, wanted);
-      if (got > 0) {
-        slice.got += static_cast<uint64_t>(got);
-      } else {
-        failure = got == 0 ? Failure::kEnded : Failure::kError;
-        error = static_cast<int>(-got);
-      }
-    }
-    if (failure == Failure::kNone)
-      failure = Check(slice);
+    Failure failure = ReadSlice(&slice, &error);
+    lock.lock();
     EndSlice(slice, failure, error);
   }
 }
 
-void TransferQueue::RingLoop() {
-  auto submit = [&](uint32_t tag) {
-    const Slice &slice = ring_slices[tag];
+/// Lets the waiting thread read a chunk, if that cannot block. False if there
+/// is none, or it could: then the queue's threads read it.
+bool TransferQueue::Help(std::unique_lock<std::mutex> *lock) {
+  Slice slice;
+  if (stopping || helping || !first || !returned.empty() || !source->CanTry())
+    return false;
+  helping = true;
+  TakeSlice(&slice);
+  lock->unlock();
+  uint8_t *target = slice.job->base + slice.piece->target + slice.offset;
+  const uint64_t from = slice.piece->source + slice.offset;
+  while (slice.got < slice.bytes) {
     uint64_t wanted;
     RoundedRead(slice, &wanted);
-    const uint64_t from = slice.piece->source + slice.offset + slice.got;
-    uint8_t *to =
-        slice.job->base + slice.piece->target + slice.offset + slice.got;
-    // The length of a read is 32 bits and its result 31; the rest is read when
-    // this part has come.
-    wanted = std::min<uint64_t>(wanted, uint64_t(1) << 30);
-    ring.Read(source->Descriptor(from, to, wanted), to,
-              static_cast<uint32_t>(wanted), from, tag);
-  };
-  for (;;) {
-    {
-      std::lock_guard<std::mutex> lock(mutex);
-      if (stopping && free_tags.size() == options.depth)
-        return;
-      while (!free_tags.empty() && TakeSlice(&ring_slices[free_tags.back()])) {
-        submit(free_tags.back());
-        free_tags.pop_back();
-      }
-    }
-    if (int error = ring.SubmitAndWait()) {
-      // A ring that broke: nothing that was under way will be told of again.
-      for (uint32_t tag = 0; tag < options.depth; ++tag)
-        if (std::find(free_tags.begin(), free_tags.end(), tag) ==
-            free_tags.end()) {
-          EndSlice(ring_slices[tag], Failure::kError, error);
-          free_tags.push_back(tag);
-        }
-      continue;
-    }
-    IoRing::Completion completion;
-    while (ring.Pop(&completion)) {
-      const auto tag = static_cast<uint32_t>(completion.tag);
-      Slice &slice = ring_slices[tag];
-      if (completion.result == -EINTR || completion.result == -EAGAIN) {
-        submit(tag);
-        continue;
-      }
-      Failure failure = Failure::kNone;
-      if (completion.result <= 0)
-        failure = completion.result == 0 ? Failure::kEnded : Failure::kError;
-      else
-        slice.got += static_cast<uint64_t>(completion.result);
-      if (failure == Failure::kNone && slice.got < slice.bytes) {
-        submit(tag); // the rest of a short read
-        continue;
-      }
-      if (failure == Failure::kNone)
-        failure = Check(slice);
-      EndSlice(slice, failure, -completion.result);
+    int64_t got = source->TryRead(from + slice.got, target + slice.got, wanted);
+    if (got <= 0)
+      break;
+    slice.got += static_cast<uint64_t>(got);
+  }
+  const bool whole = slice.got >= slice.bytes;
+  Failure failure = whole ? Check(slice) : Failure::kNone;
+  lock->lock();
+  helping = false;
+  if (whole) {
+    EndSlice(slice, failure, 0);
+  } else {
+    returned.push_back(slice);
+    work.notify_one();
+  }
+  return whole;
+}
+
+//===----------------------------------------------------------------------===//
+// With a ring
+//===----------------------------------------------------------------------===//
+
+/// Under the lock, like all that follow but AwaitProgress().
+void TransferQueue::ReadInRing(uint32_t tag) {
+  Slice &slice = ring_slices[tag];
+  uint64_t wanted;
+  RoundedRead(slice, &wanted);
+  const uint64_t from = slice.piece->source + slice.offset + slice.got;
+  uint8_t *to =
+      slice.job->base + slice.piece->target + slice.offset + slice.got;
+  // The length of a read is 32 bits and its result 31; the rest is read when
+  // this part has come.
+  wanted = std::min<uint64_t>(wanted, uint64_t(1) << 30);
+  slice.in_ring = true;
+  ++reading;
+  ring.Read(source->Descriptor(from, to, wanted), to,
+            static_cast<uint32_t>(wanted), from, tag);
+}
+
+/// As many reads as may be under way at once.
+void TransferQueue::FillRing() {
+  while (reading < options.depth && !free_tags.empty() &&
+         TakeSlice(&ring_slices[free_tags.back()])) {
+    const uint32_t tag = free_tags.back();
+    free_tags.pop_back();
+    ReadInRing(tag);
+  }
+  SubmitRing();
+}
+
+void TransferQueue::SubmitRing() {
+  const int error = ring.Submit();
+  if (error == 0)
+    return;
+  // A ring that broke: nothing that is under way will be told of again.
+  for (uint32_t tag = 0; tag < ring_slices.size(); ++tag)
+    if (ring_slices[tag].in_ring) {
+      ring_slices[tag].in_ring = false;
+      --reading;
+      EndSlice(ring_slices[tag], Failure::kError, error);
       free_tags.push_back(tag);
     }
+}
+
+/// Takes what has arrived, one chunk at a time; the reads that follow are under
+/// way before it is checked. False if nothing has.
+bool TransferQueue::Reap(std::unique_lock<std::mutex> *lock) {
+  IoRing::Completion completion;
+  if (!ring.Pop(&completion))
+    return false;
+  const auto tag = static_cast<uint32_t>(completion.tag);
+  Slice &slice = ring_slices[tag];
+  if (!slice.in_ring) // of a ring that was thought to be broken
+    return true;
+  slice.in_ring = false;
+  --reading;
+  // The last one: the thread that submitted it has ended.
+  const bool again = completion.result == -EINTR ||
+                     completion.result == -EAGAIN ||
+                     completion.result == -ECANCELED;
+  Failure failure = Failure::kNone;
+  if (completion.result > 0)
+    slice.got += static_cast<uint64_t>(completion.result);
+  else if (!again)
+    failure = completion.result == 0 ? Failure::kEnded : Failure::kError;
+  if (failure == Failure::kNone && slice.got < slice.bytes) {
+    ReadInRing(tag); // the rest of a short read
+    SubmitRing();
+    return true;
+  }
+  FillRing();
+  const Slice arrived = slice; // the ring's slices are under the lock
+  if (failure == Failure::kNone) {
+    lock->unlock();
+    failure = Check(arrived);
+    lock->lock();
+  }
+  EndSlice(arrived, failure, -completion.result);
+  free_tags.push_back(tag);
+  return true;
+}
+
+/// Looks for a while whether something arrives or another thread ends a job
+/// after `seen` ones. Not under the lock.
+void TransferQueue::AwaitProgress(uint64_t seen, uint64_t until_ns) const {
+  do {
+    for (int i = 0; i < kPausesPerLook; ++i) {
+      if (ring.HasCompletion() ||
+          ended_jobs.load(std::memory_order_relaxed) != seen)
+        return;
+      _mm_pause();
+    }
+  } while (MonotonicNs() < until_ns);
+}
+
+void TransferQueue::RingLoop() {
+  std::unique_lock<std::mutex> lock(mutex);
+  for (;;) {
+    if (stopping && in_flight == 0)
+      return;
+    FillRing();
+    if (Reap(&lock))
+      continue;
+    if (ring.HasQueued()) { // the system lacks memory for now
+      work.wait_for(lock, kPollPeriod);
+      continue;
+    }
+    lock.unlock();
+    const int error = ring.Wait();
+    lock.lock();
+    if (error)
+      work.wait_for(lock, kPollPeriod); // the next submission says why
   }
 }
 

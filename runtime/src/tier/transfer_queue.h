@@ -8,6 +8,7 @@
 #include "runtime/src/tier/byte_source.h"
 #include "runtime/src/tier/io_ring.h"
 
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
 #include <pthread.h>
@@ -66,6 +67,11 @@ struct LinkCounters {
 /// with its digest and counted. All functions may be called by any thread, but
 /// each job has one caller at a time.
 ///
+/// Whoever submits starts the reads of a ring, and whoever waits takes what
+/// has arrived, or reads what can be read without blocking: waking a thread
+/// takes longer than moving a small bundle. The queue's own threads do what
+/// nobody else does.
+///
 /// A source may hang for ever. Stop() then gives up and returns false: the
 /// threads go on by themselves, and the last one to leave calls `orphaned`, so
 /// that whoever owns the memory they write to can free it then.
@@ -122,6 +128,7 @@ private:
     uint64_t offset = 0; // in the piece
     uint64_t bytes = 0;
     uint64_t got = 0;
+    bool in_ring = false; // the system has it, or is about to
   };
 
   static void *ThreadMain(void *argument);
@@ -129,9 +136,16 @@ private:
   void RingLoop();
   void Leave();
   bool TakeSlice(Slice *out);
+  void FillRing();
+  void SubmitRing();
+  void ReadInRing(uint32_t tag);
+  bool Reap(std::unique_lock<std::mutex> *lock);
+  bool Help(std::unique_lock<std::mutex> *lock);
+  TransferJob::Failure ReadSlice(Slice *slice, int *error);
   bool RoundedRead(const Slice &slice, uint64_t *out_bytes) const;
   TransferJob::Failure Check(const Slice &slice) const;
   void EndSlice(const Slice &slice, TransferJob::Failure failure, int error);
+  void AwaitProgress(uint64_t seen, uint64_t until_ns) const;
   void EndJob(TransferJob *job);
   void Unlink(TransferJob *job);
   void Insert(TransferJob *job);
@@ -142,14 +156,18 @@ private:
   Options options;
   bool use_ring = false;
   IoRing ring;
-  Vector<Slice> ring_slices; // by tag
-  Vector<uint32_t> free_tags;
   Vector<pthread_t> threads;
+  std::atomic<uint64_t> ended_jobs{0};
 
   std::mutex mutex;
   std::condition_variable work;  // a slice to take, or the end
   std::condition_variable ended; // a job, or a thread
-  // All below are under `mutex`.
+  // All below are under `mutex`, and so is the ring.
+  Vector<Slice> ring_slices; // by tag
+  Vector<uint32_t> free_tags;
+  Vector<Slice> returned; // could not be read without blocking
+  bool helping = false;
+  uint32_t reading = 0; // slices in the ring
   TransferJob *first = nullptr;
   uint32_t running = 0;
   uint32_t in_flight = 0;

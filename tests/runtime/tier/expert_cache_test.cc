@@ -216,6 +216,23 @@ TEST(ExpertCache, PredictionBeatsAgeOnACycle) {
   }
 }
 
+TEST(ExpertCache, PredictionFollowsAChangeOfSubject) {
+  // Eight layers that use two experts each, with room for all of these but two;
+  // after a long time, two others.
+  Cache c(std::vector<uint32_t>(8, 8), 14, CachePolicy::kPredict);
+  auto hits = [&](int runs, int32_t first) {
+    const uint64_t before = c.cache.Count().hits;
+    for (int run = 0; run < runs; ++run)
+      for (uint32_t layer = 0; layer < 8; ++layer)
+        c.Plan(layer, {first, first + 1});
+    return c.cache.Count().hits - before;
+  };
+  hits(100, 0);
+  EXPECT_GE(hits(20, 0), 20u * 11u);
+  hits(4, 5);
+  EXPECT_GE(hits(20, 5), 20u * 11u);
+}
+
 TEST(ExpertCache, SameRoutingSameDecisions) {
   for (CachePolicy policy : kPolicies) {
     Cache a({32, 32}, 9, policy, 4), b({32, 32}, 9, policy, 4);

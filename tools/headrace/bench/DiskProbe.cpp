@@ -2,6 +2,7 @@
 // How fast a disk is read past the page cache.
 #include "tools/headrace/bench/DiskProbe.h"
 
+#include "tools/headrace/bench/HugeMemory.h"
 #include "tools/headrace/bench/MachineProbe.h"
 #include "llvm/ADT/ScopeExit.h"
 #include <algorithm>
@@ -10,7 +11,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/statvfs.h>
 #include <thread>
 #include <unistd.h>
@@ -87,12 +87,10 @@ headrace::tools::bench::probeDisk(const std::string &directory,
   llvm::scope_exit closeFile([&] { close(file); });
   if (fcntl(file, F_SETFL, O_DIRECT) != 0)
     return failed(directory, "cannot be read past the page cache", errno);
-  void *mapped = mmap(nullptr, kDiskReaders * kBlock, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (mapped == MAP_FAILED)
-    return failed(directory, "no memory to read to", errno);
-  llvm::scope_exit unmap([&] { munmap(mapped, kDiskReaders * kBlock); });
-  auto *memory = static_cast<uint8_t *>(mapped);
+  auto mapped = HugeMemory::make(kDiskReaders * kBlock);
+  if (!mapped)
+    return mapped.takeError();
+  uint8_t *memory = mapped->data();
 
   // Numbers that no disk can shorten, other ones in each block.
   uint64_t random = 0x9e3779b97f4a7c15;

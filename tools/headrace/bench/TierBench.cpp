@@ -5,6 +5,7 @@
 #include "tools/headrace/TraceFile.h"
 #include "tools/headrace/bench/Belady.h"
 #include "tools/headrace/bench/Benches.h"
+#include "tools/headrace/bench/HugeMemory.h"
 #include "tools/headrace/bench/MappedChild.h"
 #include "llvm/ADT/ScopeExit.h"
 #include <algorithm>
@@ -29,7 +30,7 @@ namespace {
 constexpr uint64_t kProcessBytes = uint64_t(1) << 20;
 constexpr size_t kBlock = size_t(4) << 20;
 constexpr unsigned kReaders = 4;
-/// Read to learn the link's bandwidth, at most.
+/// Read to learn the link's bandwidth: a small file more than once.
 constexpr uint64_t kProbeBytes = uint64_t(1) << 30;
 
 /// Bytes a second at which a file is read by several threads, around the page
@@ -42,18 +43,20 @@ llvm::Expected<double> readRate(const std::string &path, bool direct) {
   struct stat attributes;
   if (fstat(file, &attributes) != 0)
     return llvm::createStringError(path + ": " + strerror(errno));
-  uint64_t bytes =
-      std::min<uint64_t>(uint64_t(attributes.st_size), kProbeBytes);
+  const uint64_t blocks = (uint64_t(attributes.st_size) + kBlock - 1) / kBlock;
+  const uint64_t reads = std::max(blocks, kProbeBytes / kBlock);
+  auto memory = HugeMemory::make(kReaders * kBlock);
+  if (!memory)
+    return memory.takeError();
   std::atomic<uint64_t> next{0}, done{0};
   std::atomic<int> error{0};
   double begin = now();
   std::vector<std::thread> readers;
   for (unsigned i = 0; i < kReaders; ++i)
-    readers.emplace_back([&] {
-      std::unique_ptr<void, decltype(&free)> memory(
-          std::aligned_alloc(4096, kBlock), &free);
-      for (uint64_t at; (at = next.fetch_add(kBlock)) < bytes;) {
-        ssize_t got = pread(file, memory.get(), kBlock, off_t(at));
+    readers.emplace_back([&, i] {
+      for (uint64_t at; (at = next.fetch_add(1)) < reads;) {
+        ssize_t got = pread(file, memory->data() + i * kBlock, kBlock,
+                            off_t(at % blocks * kBlock));
         if (got < 0)
           error.store(errno);
         else
