@@ -134,6 +134,7 @@ llvm::Expected<PackageFacts> describe(const CompileRequest &request) {
   key.add("tokens", request.maxTokens);
   key.add("sequences", request.maxSequences);
   key.add("context", request.maxContext);
+  key.add("fast memory", int64_t(request.fastMemory));
   key.add("checkpoint", real);
 
   PackageFacts facts;

@@ -378,7 +378,7 @@ int tools::runCommand(int argc, char **argv) {
        {"--device", "NAME", "cpu or cuda:N (default: cpu)"},
        {"--threads", "N", "threads; 0: one for each processor (default: 0)"},
        {"--fast-memory", "SIZE",
-        "most bytes of fast memory, such as 8GiB; needs a package with a plan "
+        "most bytes of fast memory, such as 8GiB; a package needs a plan "
         "(default: as planned)"},
        {"--trace", "FILE.json",
         "write what ran when, for Perfetto or chrome://tracing"},
@@ -499,6 +499,7 @@ int tools::runCommand(int argc, char **argv) {
     return fail("no home directory to keep packages in; give --cache-dir");
   PackageCache cache(cacheDirectory, uint64_t(limit));
   request.checkpoint = input;
+  request.fastMemory = options.fastMemory;
   PackageCache::Entry entry;
   if (auto error = openCached(cache, request, instance.get(), package, entry))
     return fail(llvm::toString(std::move(error)));
