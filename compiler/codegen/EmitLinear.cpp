@@ -111,18 +111,16 @@ public:
                                 inPlace ? p.b.getUnitAttr() : UnitAttr());
   }
 
-  /// The first panel of a column group; past the last one for an empty group.
+  /// The first panel of a column group. Groups differ by at most one panel, and
+  /// the wider ones are spread among the others.
   Value firstPanel(Value group, int64_t groups) {
-    int64_t each = (panelCount + groups - 1) / groups;
-    return p.min(p.mul(group, each), p.index(panelCount));
+    return p.div(p.add(p.mul(group, panelCount), groups - 1), groups);
   }
 
   /// Calls `body(panel)` for the panels of column group `group` of `groups`.
   void overPanels(Value group, int64_t groups, function_ref<void(Value)> body) {
-    int64_t each = (panelCount + groups - 1) / groups;
-    Value from = firstPanel(group, groups);
-    Value to = p.min(p.add(from, each), p.index(panelCount));
-    p.loop(from, to, 1, body);
+    p.loop(firstPanel(group, groups), firstPanel(p.add(group, 1), groups), 1,
+           body);
   }
 
   /// Asks for the first weights of panel `panel`: enough to cover the way from

@@ -32,11 +32,7 @@ int64_t groupsFor(int64_t panels, int64_t panelBytes, int64_t repeats,
   int64_t bytes = panels * panelBytes;
   int64_t groups = (bytes * repeats + kTaskBytes - 1) / kTaskBytes;
   int64_t busy = std::min(2 * workers, bytes / kSmallestTaskBytes);
-  groups = std::max<int64_t>({groups, busy, 1});
-  groups = std::min(groups, panels);
-  // Equal tasks: no group may be left without a panel.
-  int64_t each = (panels + groups - 1) / groups;
-  return (panels + each - 1) / each;
+  return std::min(std::max<int64_t>({groups, busy, 1}), panels);
 }
 
 struct CutTasksPass : public ModulePass<CutTasksPass> {
