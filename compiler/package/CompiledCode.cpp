@@ -75,13 +75,16 @@ llvm::Expected<CompiledCode> headrace::compileForGpu(ModuleOp module,
   if (!ptxas)
     return ptxas.takeError();
   CompiledCode out;
+  SmallVector<gpu::GPUModuleOp> modules;
   for (auto kernels : module.getOps<gpu::GPUModuleOp>())
+    if (!kernels->hasAttr(kProductAttr))
+      modules.push_back(kernels);
+  for (gpu::GPUModuleOp kernels : modules)
     out.kernels.push_back(describe(kernels, kernels.getName()));
   auto add =
       [&](StringRef chip, abi::CodeFormat format, std::vector<char> bytes,
           const std::map<std::string, GpuResources> &resources) -> llvm::Error {
-    for (auto [kernel, op] :
-         llvm::zip(out.kernels, module.getOps<gpu::GPUModuleOp>())) {
+    for (auto [kernel, op] : llvm::zip(out.kernels, modules)) {
       if (!isInSection(op, format == abi::CodeFormat::cubin ? kCubin : kPtx))
         continue;
       abi::KernelResourcesT needs;

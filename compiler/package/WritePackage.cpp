@@ -68,6 +68,33 @@ abi::RowKind rowsOf(StringRef role) {
   return abi::RowKind::tokens;
 }
 
+/// The product that the driver's library runs for `launch`; null where it is
+/// code of our own.
+DictionaryAttr productOf(flow::LaunchOp launch) {
+  Operation *kernel = launch->getParentOfType<ModuleOp>().lookupSymbol(
+      launch.getKernelAttr().getAttr());
+  return kernel ? kernel->getAttrOfType<DictionaryAttr>(kProductAttr)
+                : DictionaryAttr();
+}
+
+abi::MatmulT matmulOf(DictionaryAttr product) {
+  auto number = [&](StringRef name) {
+    return uint32_t(product.getAs<IntegerAttr>(name).getInt());
+  };
+  abi::MatmulT matmul;
+  matmul.rows = product.getAs<BoolAttr>("outputs").getValue()
+                    ? abi::RowKind::outputs
+                    : abi::RowKind::tokens;
+  matmul.in = number("in");
+  matmul.out = number("out");
+  matmul.x_stride = number("x_stride");
+  matmul.y_stride = number("y_stride");
+  matmul.element = elementOf(product.getAs<TypeAttr>("element").getValue());
+  matmul.y_element = elementOf(product.getAs<TypeAttr>("y_element").getValue());
+  matmul.accumulate = product.getAs<BoolAttr>("accumulate").getValue();
+  return matmul;
+}
+
 /// The files of a checkpoint, opened as they are named.
 class Checkpoint {
 public:
@@ -242,6 +269,8 @@ llvm::Error PackageWriter::collect() {
 llvm::Error PackageWriter::checkSlots() {
   llvm::Error error = llvm::Error::success();
   module.walk([&](flow::LaunchOp launch) {
+    if (!kernelNumber.count(launch.getKernel()))
+      return WalkResult::advance(); // The driver's library runs it.
     const std::vector<uint32_t> &reads =
         code.kernels[kernelNumber.lookup(launch.getKernel())].weightSlots;
     size_t operand = 0;
@@ -493,6 +522,15 @@ std::vector<uint8_t> PackageWriter::manifest() {
       }
       for (uint32_t result : numbers(launch.getResults()))
         operands.push_back(result);
+      if (auto product = productOf(launch)) {
+        abi::MatmulT matmul = matmulOf(product);
+        auto sizes = abi::CreateMatmul(b, &matmul);
+        launches.push_back(
+            abi::CreateLaunch(b, /*kernel=*/0, b.CreateVector(operands),
+                              b.CreateVector(firstSlots), abi::GridKind::fixed,
+                              1, 1, 1, abi::LaunchKind::matmul, sizes));
+        return;
+      }
       uint32_t kernel = kernelNumber.lookup(launch.getKernel());
       flow::GridAttr grid = code.kernels[kernel].grid;
       launches.push_back(abi::CreateLaunch(

@@ -126,6 +126,8 @@ static LogicalResult enter(ModuleOp module, Phase phase,
     if (!options.gpu.empty())
       module->setAttr("headrace.target",
                       StringAttr::get(module.getContext(), options.gpu));
+    if (options.library)
+      module->setAttr(kLibraryAttr, UnitAttr::get(module.getContext()));
     pm.addPass(createSplitRopePass());
     pm.addPass(createMergeLinearsPass());
     pm.addPass(createSplitExpertsPass());

@@ -26,6 +26,8 @@ llvm::Expected<Phase> parsePhase(llvm::StringRef name);
 struct PhaseOptions {
   CpuTarget target;
   std::string gpu; ///< Name of the GPU to compile for; empty: the CPU.
+  /// For a GPU: its library runs dense products of steps of many tokens.
+  bool library = false;
   StepLimits limits;
   Phase from = Phase::model; ///< The phase the module is already in.
   Phase to = Phase::kernels; ///< The phase to stop at.

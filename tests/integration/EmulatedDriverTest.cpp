@@ -41,13 +41,15 @@ protected:
   }
 
   /// Compiles for `chip`; the machine takes the kernels of the same run.
-  void compile(const std::string &chip) {
+  void compile(const std::string &chip, bool library = false,
+               int64_t maxTokens = 80) {
     tools::CompileRequest request;
     request.checkpoint = GetParam();
     request.target = chip;
     request.output = directory + "/model.headrace";
     request.dumpDirectory = directory;
-    request.maxTokens = 80;
+    request.library = library;
+    request.maxTokens = maxTokens;
     request.maxSequences = 8;
     request.quiet = true;
     llvm::Error error = tools::compile(request);
@@ -120,6 +122,38 @@ TEST_P(EmulatedNewerDriver, PortableCodeGivesTheseLogitsToo) {
 INSTANTIATE_TEST_SUITE_P(
     Families, EmulatedDriver,
     ::testing::ValuesIn(listNarrowGoldens("tests/data/families")),
+    [](const auto &info) { return testNameOf(info.param); });
+using EmulatedLibrary = EmulatedDriver;
+
+/// Steps of so many tokens leave dense products to cuBLASLt.
+TEST_P(EmulatedLibrary, ProductsGiveTheseLogitsToo) {
+  compile("sm_90a", /*library=*/true, 512);
+  if (HasFatalFailure())
+    return;
+  Model model;
+  model.openOnGpu(directory + "/model.headrace", "libcuda.so.1");
+  if (HasFatalFailure())
+    return;
+  // The same tokens in several sequences, so that the step is large.
+  std::vector<int32_t> tokens = golden.tokens();
+  std::vector<headrace_sequence_t *> sequences;
+  for (int i = 0; i < 4; ++i)
+    sequences.push_back(model.sequence());
+  std::vector<float> first, last;
+  model.step(sequences, {tokens, tokens, tokens, tokens},
+             {&first, nullptr, nullptr, &last});
+  EXPECT_GT(fake_cuda::Calls("cublasLtMatmul"), 0);
+  expectGolden(first);
+  EXPECT_EQ(first, last);
+  for (headrace_sequence_t *sequence : sequences)
+    headrace_sequence_release(sequence);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Families, EmulatedLibrary,
+    ::testing::Values("tests/data/families/olmoe-bf16",
+                      "tests/data/families/qwen2-bf16",
+                      "tests/data/families/qwen3_moe-bf16"),
     [](const auto &info) { return testNameOf(info.param); });
 INSTANTIATE_TEST_SUITE_P(Families, EmulatedNewerDriver,
                          ::testing::Values("tests/data/families/mixtral-bf16",

@@ -36,10 +36,13 @@ public:
     REQUIRE_OK(headrace_device_create_cpu(instance, &options, &device));
     openOnDevice(path, budget);
   }
-  /// On the first GPU.
-  void openOnGpu(const std::string &path) {
+  /// On the first GPU; `library` is the file of its cuBLASLt, or null.
+  void openOnGpu(const std::string &path, const char *library = nullptr) {
     REQUIRE_OK(headrace_instance_create(nullptr, &instance));
-    REQUIRE_OK(headrace_device_create_cuda(instance, nullptr, &device));
+    headrace_cuda_device_options_t options = {};
+    options.struct_size = sizeof(options);
+    options.cublaslt_library = library;
+    REQUIRE_OK(headrace_device_create_cuda(instance, &options, &device));
     openOnDevice(path, 0);
   }
   headrace_sequence_t *sequence() {

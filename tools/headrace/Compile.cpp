@@ -115,6 +115,7 @@ llvm::Error tools::compile(const CompileRequest &request) {
     if (!gpu)
       return gpu.takeError();
     options.gpu = gpu->chip;
+    options.library = request.library;
   }
 
   Session session;

@@ -20,6 +20,7 @@ struct CompileRequest {
   std::string output;         ///< Package, or module when `to` is earlier.
   std::string target = "cpu"; ///< Or a GPU: sm_80, sm_90a.
   std::string cpu = "native";
+  bool library = false;    ///< Runs dense products of a GPU's large steps.
   std::string cudaToolkit; ///< Its directory; empty: where it usually is.
   std::string weights;     ///< Overrides the module's checkpoint.
   std::string machine;     ///< Shipped name or file; empty: this one.

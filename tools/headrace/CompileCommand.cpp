@@ -74,6 +74,9 @@ int tools::compileCommand(int argc, char **argv) {
        {"--target", "NAME", "cpu, or a GPU: sm_80, sm_90a (default: cpu)"},
        {"--cpu", "NAME", "native, x86-64-v3, x86-64-v4, ... (default: native)"},
        {"--cuda", "DIR", "a CUDA toolkit, for a GPU (default: the system's)"},
+       {"--dense", "HOW",
+        "for a GPU: dense products of many tokens by generated kernels or a "
+        "library (default: generated)"},
        {"--machine", "NAME|FILE",
         "what to plan for: shipped, or a #tier.machine (default: this)"},
        {"--weights", "DIR", "the weights' files (default: as imported)"},
@@ -109,6 +112,12 @@ int tools::compileCommand(int argc, char **argv) {
     request.checkpoint = input;
   request.output = line.text("-o", "");
   request.target = target;
+  std::string dense = line.text("--dense", "generated");
+  if (dense != "generated" && dense != "library")
+    return line.usageError("flag '--dense' expects generated or library");
+  if (line.has("--dense") && target == "cpu")
+    return line.usageError("'--dense' is of use for a GPU only");
+  request.library = dense == "library";
   request.cudaToolkit = line.text("--cuda", "");
   request.cpu = line.text("--cpu", "native");
   request.machine = line.text("--machine", "");

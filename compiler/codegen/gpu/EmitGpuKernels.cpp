@@ -75,12 +75,19 @@ class Driver {
 public:
   Driver(ModuleOp module, const GpuTarget &target)
       : module(module), options{target, StepLimits::of(module)} {
-    if (options.limits.maxTokens > kFewTokens)
-      sizes = {StepSize::few, StepSize::many};
-    else
-      sizes = {StepSize::few};
-    if (sizes.size() == 2 && target.chip == "sm_90a")
+    int64_t most = options.limits.maxTokens;
+    classes.push_back({StepSize::few, false, std::min(most, kFewTokens)});
+    if (most <= kFewTokens)
+      return;
+    bool library = module->hasAttr(kLibraryAttr) && most > kLibraryTokens;
+    SmallVector<StepSize> sizes{StepSize::many};
+    if (target.chip == "sm_90a")
       sizes.push_back(StepSize::manyWarpgroups);
+    for (StepSize size : sizes)
+      classes.push_back({size, false, library ? kLibraryTokens : most});
+    for (StepSize size : sizes)
+      if (library)
+        classes.push_back({size, true, most});
   }
 
   LogicalResult run() {
@@ -91,7 +98,19 @@ public:
         return kernel.emitOpError("is of family '")
                << kernel.getFamily() << "', which no GPU emitter knows";
       auto &made = expansions[kernel.getSymName()];
-      for (StepSize size : sizes) {
+      std::optional<DeviceKernel> product;
+      if (classes.back().library)
+        product = libraryProduct(kernel, options.limits);
+      for (const Class &one : classes) {
+        StepSize size = one.size;
+        if (one.library) {
+          // As without the library, but for the product itself.
+          made.push_back(made[generatedLike(size)]);
+          if (product)
+            made.back().kernels.back() = *product;
+          anyProduct |= product.has_value();
+          continue;
+        }
         if (hasOneSize(kernel.getFamily()) && !made.empty()) {
           made.push_back(made.front());
           continue;
@@ -112,12 +131,14 @@ public:
         tickets = std::max(tickets, made.back().tickets);
       }
     }
+    if (!anyProduct)
+      forgetLibrary();
     if (failed(placeExtras()))
       return failure();
     for (auto schedule :
          llvm::make_early_inc_range(module.getOps<flow::ScheduleOp>())) {
-      for (auto [i, size] : llvm::enumerate(sizes))
-        rewrite(schedule, size, i);
+      for (size_t i = 0; i < classes.size(); ++i)
+        rewrite(schedule, i);
       schedule.erase();
     }
     for (auto kernel :
@@ -127,6 +148,29 @@ public:
   }
 
 private:
+  /// A class of steps, and who runs its large dense products.
+  struct Class {
+    StepSize size;
+    bool library;
+    int64_t maxTokens;
+  };
+
+  /// The class of our own kernels for `size`.
+  size_t generatedLike(StepSize size) const {
+    return size_t(
+        llvm::find_if(classes,
+                      [&](const Class &one) { return one.size == size; }) -
+        classes.begin());
+  }
+
+  /// Classes that would be like others but not captured are of no use.
+  void forgetLibrary() {
+    llvm::erase_if(classes, [](const Class &one) { return one.library; });
+    for (Class &one : classes)
+      if (one.size != StepSize::few)
+        one.maxTokens = options.limits.maxTokens;
+  }
+
   void limitTo(const Expansion &expansion, const char *section) {
     for (const DeviceKernel &kernel : expansion.kernels)
       module.lookupSymbol(kernel.name)
@@ -182,17 +226,24 @@ private:
   }
 
   /// The launches of `schedule` for one class of steps.
-  void rewrite(flow::ScheduleOp schedule, StepSize size, size_t number) {
+  void rewrite(flow::ScheduleOp schedule, size_t number) {
+    const Class &one = classes[number];
     OpBuilder b(schedule);
-    std::string name = (schedule.getSymName() + "." + stepSizeName(size)).str();
+    std::string name =
+        (schedule.getSymName() + "." + stepSizeName(one.size)).str();
+    if (one.library)
+      name += "_library";
     auto made =
         flow::ScheduleOp::create(b, schedule.getLoc(), name,
                                  schedule.getInputs(), schedule.getOutputs());
-    bool last = size != StepSize::few || sizes.size() == 1;
-    if (sizes.size() == 3 && size != StepSize::few)
-      made->setAttr(kSectionAttr,
-                    b.getStringAttr(size == StepSize::many ? kPtx : kCubin));
-    int64_t tokens = last ? options.limits.maxTokens : kFewTokens;
+    bool both = llvm::any_of(classes, [](const Class &other) {
+      return other.size == StepSize::manyWarpgroups;
+    });
+    if (both && one.size != StepSize::few)
+      made->setAttr(
+          kSectionAttr,
+          b.getStringAttr(one.size == StepSize::many ? kPtx : kCubin));
+    int64_t tokens = one.maxTokens;
     made->setAttr("headrace.entry", schedule.getSymNameAttr());
     made->setAttr(
         "headrace.class",
@@ -207,6 +258,10 @@ private:
     for (auto launch : schedule.getBody().getOps<flow::LaunchOp>()) {
       const Expansion &expansion = expansions[launch.getKernel()][number];
       for (const DeviceKernel &kernel : expansion.kernels) {
+        if (kernel.library) {
+          launchProduct(inner, launch, kernel);
+          continue;
+        }
         SmallVector<Attribute> results(launch.getResults().begin(),
                                        launch.getResults().end());
         for (ExtraBuffer extra : kernel.extras)
@@ -219,9 +274,24 @@ private:
     }
   }
 
+  /// The launch of a product by the library: x, w and a bias, then y.
+  void launchProduct(OpBuilder &b, flow::LaunchOp launch,
+                     const DeviceKernel &kernel) {
+    const LibraryOperands &reads = *kernel.library;
+    SmallVector<Attribute> inputs{
+        reads.x ? launch.getInputs()[*reads.x]
+                : FlatSymbolRefAttr::get(b.getContext(), kWorkspace)};
+    inputs.push_back(launch.getInputs()[reads.weight]);
+    if (reads.bias)
+      inputs.push_back(launch.getInputs()[*reads.bias]);
+    flow::LaunchOp::create(b, launch.getLoc(), kernel.name,
+                           b.getArrayAttr(inputs), launch.getResults());
+  }
+
   ModuleOp module;
   GpuOptions options;
-  SmallVector<StepSize> sizes;
+  SmallVector<Class> classes;
+  bool anyProduct = false; ///< Whether the library runs any.
   llvm::StringMap<SmallVector<Expansion>> expansions;
   int64_t workspace = 0, tickets = 0;
 };

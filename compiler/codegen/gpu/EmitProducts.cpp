@@ -58,13 +58,6 @@ RankedTensorType roundedRows(const Product &product) {
                                product.element);
 }
 
-/// Whether the rows of `source` lie in memory as the product takes them.
-bool isReady(RowSource source, const Product &product) {
-  auto type = dyn_cast<RankedTensorType>(source.argument.getType());
-  return !source.norm && !source.pick && type &&
-         type.getElementType() == product.element;
-}
-
 /// A kernel that normalises, picks and rounds rows: one row a warp.
 void emitRows(flow::KernelOp kernel, const GpuOptions &options,
               RowSource source, const Product &product, StepSize size,
@@ -156,7 +149,8 @@ LogicalResult headrace::emitGpuLinear(flow::KernelOp kernel,
   bool failedInside = false;
   std::function<void(Value, Value, Value, Value)> sink;
   if (size == StepSize::few) {
-    auto inPlace = readsInPlace(*product, isReady(source, *product), options);
+    auto inPlace =
+        readsInPlace(*product, isReady(source, product->element), options);
     if (failed(inPlace))
       return failure();
     const DeviceKernel &made = out.add(kernel, size, "", {});
@@ -180,7 +174,7 @@ LogicalResult headrace::emitGpuLinear(flow::KernelOp kernel,
              grid(kernel, flow::GridKind::fixed, tokens.groups()));
     return failure(failedInside);
   }
-  bool ready = isReady(source, *product);
+  bool ready = isReady(source, product->element);
   if (!ready)
     emitRows(kernel, options, source, *product, size, out);
   const DeviceKernel &made =
@@ -227,7 +221,7 @@ LogicalResult headrace::emitGpuRoutedUp(flow::KernelOp kernel,
   Value yielded = body.getTerminator()->getOperand(0);
   auto routing = cast<moe::RoutingType>(dispatch.getRouting().getType());
   bool few = size == StepSize::few, failedInside = false;
-  bool ready = isReady(source, *product);
+  bool ready = isReady(source, product->element);
   FailureOr<bool> inPlace = false;
   if (few)
     inPlace = readsInPlace(*product, ready, options);

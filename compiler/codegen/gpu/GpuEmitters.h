@@ -6,6 +6,7 @@
 
 #include "compiler/codegen/gpu/GpuTarget.h"
 #include "compiler/codegen/gpu/KernelBuilder.h"
+#include <optional>
 
 namespace headrace {
 
@@ -17,6 +18,9 @@ enum class StepSize {
                  ///< has; where it differs, `many` is for portable code only.
 };
 constexpr int64_t kFewTokens = 8;
+/// Steps of more tokens than this leave dense products to the driver's library,
+/// where they may: a class with any is not captured, so it has to be worth it.
+constexpr int64_t kLibraryTokens = 256;
 
 /// Which code sections have a kernel or run a schedule, on `gpu.module` and
 /// `flow.schedule`; all of them where absent.
@@ -28,10 +32,25 @@ llvm::StringRef stepSizeName(StepSize size);
 /// Whether a kernel or a schedule belongs to code section kCubin or kPtx.
 bool isInSection(mlir::Operation *op, llvm::StringRef section);
 
+/// On a `gpu.module` without a function: the product that the driver's library
+/// runs in its place. A dictionary of what the manifest's Matmul holds.
+constexpr const char *kProductAttr = "headrace.product";
+
+/// On the module, where large dense products are the library's.
+constexpr const char *kLibraryAttr = "headrace.library";
+
+/// Arguments of a flow.kernel that the driver's library reads.
+struct LibraryOperands {
+  std::optional<unsigned> x; ///< Absent: the workspace.
+  unsigned weight = 0;
+  std::optional<unsigned> bias;
+};
+
 /// One kernel that a flow.kernel became.
 struct DeviceKernel {
   std::string name;
   llvm::SmallVector<ExtraBuffer> extras;
+  std::optional<LibraryOperands> library; ///< Absent: code of our own.
 };
 
 /// What a flow.kernel becomes for one class of steps: kernels launched in
@@ -64,6 +83,12 @@ HEADRACE_GPU_EMITTER(emitGpuRoutedDown);
 HEADRACE_GPU_EMITTER(emitGpuRoutedUp);
 HEADRACE_GPU_EMITTER(emitGpuRouter);
 #undef HEADRACE_GPU_EMITTER
+
+/// Makes a `gpu.module` with kProductAttr behind `kernel`, where the driver's
+/// library can run its product as it is; rows that are not ready are those that
+/// a kernel of the step left in the workspace.
+std::optional<DeviceKernel> libraryProduct(flow::KernelOp kernel,
+                                           const StepLimits &limits);
 
 /// Replaces every `flow.kernel` of a placed module by `gpu.module`s with a
 /// kernel each, and every schedule by one a class of steps. A kernel that

@@ -25,6 +25,12 @@ LogicalResult headrace::matchRows(Value value, RowSource &source) {
   return success();
 }
 
+bool headrace::isReady(const RowSource &source, Type element) {
+  auto type = dyn_cast<RankedTensorType>(source.argument.getType());
+  return !source.norm && !source.pick && type &&
+         type.getElementType() == element;
+}
+
 SmallVector<Value> RowStage::chunk(const RowsInMemory &rows, Value row,
                                    Value column, bool constant) {
   SmallVector<Value> out;

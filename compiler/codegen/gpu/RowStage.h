@@ -20,6 +20,10 @@ struct RowSource {
 /// Fails with a diagnostic at the op that is no part of a row operand.
 mlir::LogicalResult matchRows(mlir::Value value, RowSource &source);
 
+/// Whether the rows of `source` lie in memory as a product of `element` takes
+/// them.
+bool isReady(const RowSource &source, mlir::Type element);
+
 /// Values that one lane has of a row at once.
 constexpr int64_t kChunk = 8;
 
