@@ -185,8 +185,9 @@ Status headrace_session_t::RunTiered(uint32_t entry, const Run &run) {
 
 /// The most bytes of the fast level that buffers of an entry take at once. From
 /// the launches alone, not from the certificate, which is to be compared with
-/// it: a buffer lives from the first launch that names it to the last one;
-/// what the host gives or reads lives throughout.
+/// it: a buffer lives from the first launch that names it to the last one, what
+/// the host gives from the beginning, what it reads to the end. Launches over
+/// experts run again for each wave, so their buffers live through all of them.
 uint64_t headrace_session_t::LiveBytes(const abi::Entry &entry) const {
   const abi::Manifest &manifest = *package->manifest;
   const uint32_t level = manifest.plan()->fast_level();
@@ -219,9 +220,23 @@ uint64_t headrace_session_t::LiveBytes(const abi::Entry &entry) const {
     const bool own = Model().entry != kNoIndex &&
                      manifest.entries()->Get(Model().entry) == &entry;
     ranges[i].bytes = own ? buffer.bytes() : 0;
-    ranges[i].first = 0;
-    ranges[i].last = launches;
   }
+  for (uint32_t buffer : *entry.inputs())
+    ranges[buffer].first = 0;
+  for (uint32_t buffer : *entry.outputs())
+    ranges[buffer].last = launches;
+  if (entry.steps())
+    for (const abi::Step *step : *entry.steps()) {
+      if (step->kind() != abi::StepKind::routed)
+        continue;
+      const uint32_t begin = step->launch();
+      const uint32_t last = begin + step->launch_count() - 1;
+      for (Range &range : ranges)
+        if (range.first <= last && range.last >= begin) {
+          range.first = std::min(range.first, begin);
+          range.last = std::max(range.last, last);
+        }
+    }
   std::sort(ranges.begin(), ranges.end(),
             [](const Range &a, const Range &b) { return a.offset < b.offset; });
   uint64_t most = 0;

@@ -24,6 +24,8 @@ int headrace::tools::benchCommand(int argc, char **argv) {
         "of --tiers: weights come out of the page cache"},
        {"--against-mmap", nullptr,
         "of --tiers: and with mapped weights in a control group"},
+       {"--witness", nullptr,
+        "of --tiers: run what reaches the certified peak instead"},
        {"--context", "LIST", "contexts to decode at (default: 512)"},
        {"--decode-tokens", "N",
         "steps at each context (default: 32; of --tiers: 64)"},
@@ -41,7 +43,8 @@ int headrace::tools::benchCommand(int argc, char **argv) {
     return line.usageError("unexpected '" + line.positional()[0] + "'");
   if (line.has("--shape") + line.has("--model") + line.has("--tiers") != 1)
     return line.usageError("expected one of --shape, --model and --tiers");
-  for (const char *flag : {"--prompt-ids", "--page-cache", "--against-mmap"})
+  for (const char *flag :
+       {"--prompt-ids", "--page-cache", "--against-mmap", "--witness"})
     if (line.has(flag) && !line.has("--tiers"))
       return line.usageError("flag '" + std::string(flag) + "' needs --tiers");
 
@@ -68,7 +71,8 @@ int headrace::tools::benchCommand(int argc, char **argv) {
     options.seed = seed;
     if (line.failed)
       return kUsage;
-    if (llvm::Error error = benchTiers(options))
+    if (llvm::Error error = line.has("--witness") ? benchWitness(options)
+                                                  : benchTiers(options))
       return fail(llvm::toString(std::move(error)));
     return kSuccess;
   }

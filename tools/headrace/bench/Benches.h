@@ -52,6 +52,11 @@ struct TierBenchOptions {
 /// the least that will do, and prints what moved and how long it took.
 llvm::Error benchTiers(const TierBenchOptions &options);
 
+/// Runs the witness of the package's certificate as planned. Fails where the
+/// high-water mark of the fast level is above the certified peak or below
+/// 1/1.05 of it, or the process holds more than 16 MiB beyond the arena.
+llvm::Error benchWitness(const TierBenchOptions &options);
+
 } // namespace headrace::tools::bench
 
 #endif // HEADRACE_TOOLS_HEADRACE_BENCH_BENCHES_H
