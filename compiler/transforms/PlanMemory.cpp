@@ -397,8 +397,8 @@ private:
     if (cached && !groups.empty()) {
       // Layers follow each other in a cycle, which age alone would go round
       // without a hit.
-      auto policy = tier::CachePolicyAttr::get(b.getContext(),
-                                               tier::CachePolicy::predict);
+      auto policy =
+          tier::CachePolicyAttr::get(b.getContext(), tier::CachePolicy::lfu);
       tier::PoolOp::create(b, module.getLoc(), "experts", tier::PoolKind::cache,
                            policy, "dram", end, placement.cacheSlots,
                            problem.slotBytes(), 1);

@@ -15,7 +15,7 @@ namespace {
 /// How long the end of a session waits for a read that is under way.
 constexpr uint64_t kStopGraceNs = 2000000000;
 /// Reads under way at once: what it takes to keep a disk busy.
-constexpr uint32_t kQueueDepth = 8;
+constexpr uint32_t kQueueDepth = 16;
 /// Threads that copy out of the page cache, at most: what it takes to keep the
 /// memory busy.
 constexpr uint32_t kMostCopyThreads = 4;

@@ -71,8 +71,8 @@ int headrace::tools::benchCommand(int argc, char **argv) {
     options.seed = seed;
     if (line.failed)
       return kUsage;
-    if (llvm::Error error = line.has("--witness") ? benchWitness(options)
-                                                  : benchTiers(options))
+    if (llvm::Error error =
+            line.has("--witness") ? benchWitness(options) : benchTiers(options))
       return fail(llvm::toString(std::move(error)));
     return kSuccess;
   }

@@ -9,8 +9,8 @@ namespace {
 
 /// Visits of a group that shares remember. The first is long enough to tell
 /// experts apart that are used almost evenly, the second short enough to follow
-/// a change of subject. kPredict believes the one that has guessed better, the
-/// others the first.
+/// a change of subject. The one that has guessed better is believed; who is
+/// pinned follows from the first.
 constexpr uint32_t kSlowMemory = 33;
 constexpr uint32_t kFastMemory = 3;
 /// Visits of any group that their errors remember.
@@ -100,14 +100,11 @@ bool ExpertCache::IsBetterVictim(uint32_t a, uint32_t b) const {
   switch (policy) {
   case CachePolicy::kLru:
     break;
-  case CachePolicy::kLfu:
-    if (slow.shares[x.bundle] != slow.shares[y.bundle])
-      return slow.shares[x.bundle] < slow.shares[y.bundle];
-    break;
   case CachePolicy::kPinned:
     if (pinned[x.bundle] != pinned[y.bundle])
       return pinned[x.bundle] < pinned[y.bundle];
     break;
+  case CachePolicy::kLfu:
   case CachePolicy::kPredict: {
     const float one = Worth(x), other = Worth(y);
     if (one != other)
@@ -212,12 +209,11 @@ void ExpertCache::ChoosePinned() {
 void ExpertCache::Plan(uint32_t group, const int32_t *active, uint32_t count,
                        Decision *out) {
   const uint32_t first = groups[group].first;
-  if (policy == CachePolicy::kPredict) {
+  if (policy == CachePolicy::kPredict)
     Learn(group, active, count);
-    last_group = group;
-    Predict((group + 1) % static_cast<uint32_t>(groups.size()), active, count);
-  }
   last_group = group;
+  if (policy == CachePolicy::kPredict)
+    Predict((group + 1) % static_cast<uint32_t>(groups.size()), active, count);
   NoteUses(group, active, count);
   for (Slot &slot : slots)
     slot.position = kNone;

@@ -10,9 +10,9 @@ namespace headrace::runtime {
 /// Which bundle leaves when all slots are taken.
 enum class CachePolicy : uint8_t {
   kLru,    // the one not used for longest
-  kLfu,    // the one used least often; what is long ago counts less and less
+  kLfu,    // the one that is worth least for as long as it would have to stay
   kPinned, // the most used ones stay, the rest share `min_slots` by LRU
-  kPredict // the one that is worth least for as long as it would have to stay
+  kPredict // as kLfu; and what always follows is fetched ahead
 };
 
 /// Decides; moves nothing. What it decides follows from the sequence of active

@@ -245,6 +245,7 @@ private:
   uint64_t digest = 0;           ///< Of the mapped session's logits.
   RoutingTrace routing;
   double compute = 0; ///< Seconds with all weights in fast memory.
+  double bus = 0;     ///< Bytes a second that all threads read.
   double halfSeconds = 0;
   uint64_t halfBytes = 0;
 };
@@ -394,9 +395,15 @@ llvm::Error TierBench::measure(const char *share, uint64_t budget) {
            100.0 - 100.0 * double(bestMisses) / double(references));
   else
     printf(" %6s %6s", "-", "-");
-  printf(" %8.2f %8.2f %9.3f %6.2f %8.3f\n",
+  // What was moved takes its time, too: beside the kernels, or, where the
+  // processor copies, on the memory that they read.
+  const double own = options.pageCache
+                         ? compute + 2 * double(moved.bytes) / bus
+                         : std::max(compute, double(moved.bytes) / *rate);
+  printf(" %8.2f %8.2f %9.3f %6.2f %9.3f %6.2f %8.3f\n",
          moved.busyNs ? double(moved.bytes) / double(moved.busyNs) : 0.0,
          *rate * 1e-9, bound / tokens * 1e3, *seconds / bound,
+         own / tokens * 1e3, *seconds / own,
          double(level->peak_bytes) / double(level->certified_bytes));
   if (!strcmp(share, "50%")) {
     halfSeconds = *seconds;
@@ -434,13 +441,21 @@ llvm::Error TierBench::run() {
     return error;
   if (llvm::Error error = learn())
     return error;
+  auto probe = MachineProbe::create(options.threads);
+  if (!probe)
+    return probe.takeError();
+  (*probe)->before();
+  (*probe)->after();
+  bus = (*probe)->best().readBytesPerSecond;
+  probe->reset();
+  printf("reading from memory: %.1f GB/s\n", bus * 1e-9);
   printf("%s: %" PRIu64
          " tokens drawn after %zu, %u threads, weights from %s\n",
          options.package.c_str(), uint64_t(options.decodeTokens),
          options.prompt.size(), headrace_device_thread_count(device.get()),
          options.pageCache ? "the page cache" : "the disk");
   printf("share        bytes  ms/token  MB/token  hits%%  best%%     GB/s "
-         "    link  bound ms  ratio  peak/certified\n");
+         "    link  bound ms  ratio  moved ms  ratio  peak/certified\n");
   const std::pair<const char *, uint64_t> budgets[] = {
       {"100%", whole},
       {"50%", std::max(least, whole / 2)},

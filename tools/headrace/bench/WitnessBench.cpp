@@ -156,8 +156,8 @@ llvm::Error bench::benchWitness(const TierBenchOptions &options) {
   Runner runner(options.package, session.get(), info.vocabulary, options.seed);
   if (llvm::Error error = runWitness(runner, run, *manifest.limits()))
     return error;
-  if ((status = headrace_session_level(
-           session.get(), manifest.plan()->fast_level(), &level)))
+  if ((status = headrace_session_level(session.get(),
+                                       manifest.plan()->fast_level(), &level)))
     return toError(status, options.package);
 
   const uint64_t arena =
