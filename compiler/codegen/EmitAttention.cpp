@@ -12,6 +12,7 @@
 // layer.
 #include "compiler/codegen/Elementwise.h"
 #include "compiler/codegen/Emitters.h"
+#include "compiler/codegen/KernelMatch.h"
 #include "compiler/codegen/ProgramBuilder.h"
 #include "dialects/nn/IR/Nn.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -26,43 +27,6 @@ namespace {
 constexpr int64_t kPositions = HEADRACE_KV_PAGE_POSITIONS;
 /// Below every score; finite, so that differences of it are numbers.
 constexpr double kMasked = -1e30;
-
-/// A query, key or value: channels `offset` on of an argument's rows, then a
-/// norm, clamps and a rotation, each optional, in this order.
-struct HeadSource {
-  Value argument;
-  int64_t offset = 0;
-  nn::NormOp norm;
-  SmallVector<Operation *> elementwise; ///< Innermost first.
-  nn::RotateOp rotate;
-};
-
-LogicalResult matchHead(Value value, HeadSource &source) {
-  while (Operation *op = value.getDefiningOp()) {
-    if (auto rotate = dyn_cast<nn::RotateOp>(op); rotate && !source.rotate &&
-                                                  source.elementwise.empty() &&
-                                                  !source.norm) {
-      source.rotate = rotate;
-      value = rotate.getInput();
-    } else if (isa<nn::ClampOp>(op) && !source.norm) {
-      source.elementwise.insert(source.elementwise.begin(), op);
-      value = op->getOperand(0);
-    } else if (auto norm = dyn_cast<nn::NormOp>(op);
-               norm && !source.norm && norm.getKind() == nn::NormKind::rms &&
-               !norm.getBias()) {
-      source.norm = norm;
-      value = norm.getInput();
-    } else if (auto slice = dyn_cast<tensor::ExtractSliceOp>(op)) {
-      source.offset += slice.getStaticOffsets()[1];
-      value = slice.getSource();
-    } else {
-      return op->emitOpError("is no part of a query, key or value that the "
-                             "attention emitter knows");
-    }
-  }
-  source.argument = value;
-  return success();
-}
 
 /// Reads the finished channels of one row and head.
 class HeadReader {

@@ -2,6 +2,7 @@
 // Emits routers: norm, scores, squash, top-k and weights in one kernel, whose
 // last task turns the choices into lists of rows by expert.
 #include "compiler/codegen/Emitters.h"
+#include "compiler/codegen/KernelMatch.h"
 #include "compiler/codegen/ProgramBuilder.h"
 #include "dialects/moe/IR/Moe.h"
 #include "dialects/nn/IR/Nn.h"
@@ -13,61 +14,6 @@ using namespace mlir;
 using namespace headrace;
 
 namespace {
-
-/// A router as the emitter knows it: scores = squash?(linear(norm?(x))), choice
-/// and value both those scores; or choice and value made by other kernels. It
-/// may store the rounded rows of the norm too.
-struct RouterMatch {
-  Value input;
-  nn::NormOp norm;
-  nn::LinearOp linear; ///< Null where the scores are given.
-  moe::SquashOp squash;
-  moe::SelectOp select;
-  moe::WeighOp weigh;
-  unsigned routing = 0;           ///< Which result the routing is.
-  std::optional<unsigned> stored; ///< Which one the norm's rows are.
-};
-
-LogicalResult matchRouter(flow::KernelOp kernel, RouterMatch &m) {
-  arith::TruncFOp rounded;
-  for (OpOperand &yielded :
-       kernel.getBody().front().getTerminator()->getOpOperands()) {
-    if (auto weigh = yielded.get().getDefiningOp<moe::WeighOp>()) {
-      m.weigh = weigh;
-      m.routing = yielded.getOperandNumber();
-    } else if ((rounded = yielded.get().getDefiningOp<arith::TruncFOp>())) {
-      m.stored = yielded.getOperandNumber();
-    }
-  }
-  if (!m.weigh)
-    return kernel.emitOpError("of family router does not yield a moe.weigh");
-  m.select = m.weigh.getSelection().getDefiningOp<moe::SelectOp>();
-  Value scores = m.weigh.getValue();
-  if (!m.select)
-    return m.weigh.emitOpError("weighs a selection of another kernel");
-  if (isa<BlockArgument>(scores) && isa<BlockArgument>(m.select.getChoice()))
-    return success();
-  if (m.select.getChoice() != scores)
-    return m.weigh.emitOpError("reads other scores than the selection, which "
-                               "the router's emitter does not know");
-  m.squash = scores.getDefiningOp<moe::SquashOp>();
-  if (m.squash)
-    scores = m.squash.getScores();
-  m.linear = scores.getDefiningOp<nn::LinearOp>();
-  if (!m.linear)
-    return m.select.emitOpError("has scores that are no product, which the "
-                                "router's emitter does not know");
-  m.input = m.linear.getInput();
-  m.norm = m.input.getDefiningOp<nn::NormOp>();
-  if (m.norm)
-    m.input = m.norm.getInput();
-  if (rounded && rounded.getIn() != m.linear.getInput())
-    return rounded.emitOpError("stores other rows than the router reads");
-  if (!isa<BlockArgument>(m.input))
-    return m.linear.emitOpError("has an input that the router's emitter does "
-                                "not know");
-  return success();
-}
 
 /// Emits the choice of one row from its scores in `scores[row, 0..E)` and its
 /// weights from `values[row, 0..E)`.

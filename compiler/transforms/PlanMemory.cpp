@@ -456,13 +456,14 @@ private:
         llvm::stable_sort(queue, [](const Transfer &x, const Transfer &y) {
           return x.span.first < y.span.first;
         });
-      auto fetch = [&](std::vector<Transfer> &queue, size_t number) {
+      auto fetch = [&, loc = entry.getLoc()](std::vector<Transfer> &queue,
+                                             size_t number) {
         if (number >= queue.size())
           return;
         Transfer &transfer = queue[number];
         std::string name = "bundle" + std::to_string(transfer.bundle);
         transfer.token = tier::PrefetchOp::create(
-            b, entry.getLoc(), tier::TokenType::get(b.getContext()),
+            b, loc, tier::TokenType::get(b.getContext()),
             FlatSymbolRefAttr::get(b.getContext(), name),
             i64(number % placement.ringSlots));
       };

@@ -13,6 +13,7 @@
 // share the pages of a sequence in runs of kRunPages, and the last one to
 // arrive adds the parts up in the order of the runs.
 #include "compiler/codegen/Elementwise.h"
+#include "compiler/codegen/KernelMatch.h"
 #include "compiler/codegen/gpu/GpuEmitters.h"
 #include "dialects/nn/IR/Nn.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -32,43 +33,6 @@ constexpr int64_t kRunPages = kWarps;
 constexpr int64_t kManyColumns = 8;
 /// Below every score; finite, so that differences of it are numbers.
 constexpr double kMasked = -1e30;
-
-/// A query, key or value: channels `offset` on of an argument's rows, then a
-/// norm, clamps and a rotation, each optional, in this order.
-struct HeadSource {
-  Value argument;
-  int64_t offset = 0;
-  nn::NormOp norm;
-  SmallVector<Operation *> elementwise; ///< Innermost first.
-  nn::RotateOp rotate;
-};
-
-LogicalResult matchHead(Value value, HeadSource &source) {
-  while (Operation *op = value.getDefiningOp()) {
-    if (auto rotate = dyn_cast<nn::RotateOp>(op); rotate && !source.rotate &&
-                                                  source.elementwise.empty() &&
-                                                  !source.norm) {
-      source.rotate = rotate;
-      value = rotate.getInput();
-    } else if (isa<nn::ClampOp>(op) && !source.norm) {
-      source.elementwise.insert(source.elementwise.begin(), op);
-      value = op->getOperand(0);
-    } else if (auto norm = dyn_cast<nn::NormOp>(op);
-               norm && !source.norm && norm.getKind() == nn::NormKind::rms &&
-               !norm.getBias()) {
-      source.norm = norm;
-      value = norm.getInput();
-    } else if (auto slice = dyn_cast<tensor::ExtractSliceOp>(op)) {
-      source.offset += slice.getStaticOffsets()[1];
-      value = slice.getSource();
-    } else {
-      return op->emitOpError("is no part of a query, key or value that the "
-                             "GPU's attention knows");
-    }
-  }
-  source.argument = value;
-  return success();
-}
 
 /// The finished channels of heads; a warp takes one head of one row.
 class HeadReader {

@@ -5,6 +5,7 @@
 // A block scores some tokens for some experts. The last block to arrive at a
 // block of tokens chooses for them, one warp a token; the last of these sorts
 // the choices by expert. Nothing goes through the host and nothing waits.
+#include "compiler/codegen/KernelMatch.h"
 #include "compiler/codegen/gpu/GpuEmitters.h"
 #include "compiler/codegen/gpu/RowStage.h"
 #include "dialects/moe/IR/Moe.h"
@@ -20,54 +21,6 @@ constexpr int64_t kWarps = 8, kThreads = kWarps * kWarp;
 constexpr int64_t kExpertsPerBlock = 32;
 /// Shared memory for staged tokens, so that two blocks fit a multiprocessor.
 constexpr int64_t kStageBytes = 96 << 10;
-
-struct RouterMatch {
-  Value input;
-  nn::NormOp norm;
-  nn::LinearOp linear;
-  moe::SquashOp squash;
-  moe::SelectOp select;
-  moe::WeighOp weigh;
-  unsigned routing = 0;           ///< Which result the routing is.
-  std::optional<unsigned> stored; ///< Which one the norm's rounded rows are.
-};
-
-LogicalResult matchRouter(flow::KernelOp kernel, RouterMatch &m) {
-  arith::TruncFOp rounded;
-  for (OpOperand &yielded :
-       kernel.getBody().front().getTerminator()->getOpOperands()) {
-    if (auto weigh = yielded.get().getDefiningOp<moe::WeighOp>()) {
-      m.weigh = weigh;
-      m.routing = yielded.getOperandNumber();
-    } else if ((rounded = yielded.get().getDefiningOp<arith::TruncFOp>())) {
-      m.stored = yielded.getOperandNumber();
-    }
-  }
-  if (!m.weigh)
-    return kernel.emitOpError("of family router does not yield a moe.weigh");
-  m.select = m.weigh.getSelection().getDefiningOp<moe::SelectOp>();
-  Value scores = m.weigh.getValue();
-  if (!m.select || m.select.getChoice() != scores)
-    return m.weigh.emitOpError("reads other scores than the selection, which "
-                               "the GPU's router does not know");
-  m.squash = scores.getDefiningOp<moe::SquashOp>();
-  if (m.squash)
-    scores = m.squash.getScores();
-  m.linear = scores.getDefiningOp<nn::LinearOp>();
-  if (!m.linear)
-    return m.select.emitOpError("has scores that are no product, which the "
-                                "GPU's router does not know");
-  m.input = m.linear.getInput();
-  m.norm = m.input.getDefiningOp<nn::NormOp>();
-  if (m.norm)
-    m.input = m.norm.getInput();
-  if (rounded && rounded.getIn() != m.linear.getInput())
-    return rounded.emitOpError("stores other rows than the router reads");
-  if (!isa<BlockArgument>(m.input))
-    return m.linear.emitOpError("has an input that the GPU's router does not "
-                                "know");
-  return success();
-}
 
 class RouterEmitter {
 public:
@@ -447,6 +400,9 @@ LogicalResult headrace::emitGpuRouter(flow::KernelOp kernel,
   RouterMatch m;
   if (failed(matchRouter(kernel, m)))
     return failure();
+  if (!m.linear)
+    return m.select.emitOpError("has scores of another kernel, which the GPU's "
+                                "router does not know");
   auto type = cast<RankedTensorType>(m.linear.getWeight().getType());
   if (m.stored) {
     auto rows = cast<RankedTensorType>(kernel.getType().getResult(*m.stored));

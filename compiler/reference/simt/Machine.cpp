@@ -209,11 +209,11 @@ private:
     std::vector<Lanes> held;
     for (Value value : from)
       held.push_back(get(value));
-    for (auto [target, lanes] : llvm::zip(to, held)) {
-      Lanes &out = define(target);
+    for (size_t i = 0; i < held.size(); ++i) {
+      Lanes &out = define(to[i]);
       each([&](uint64_t t) {
-        for (size_t p = 0; p < partsOf(target.getType()); ++p)
-          out[p * launch.threads + t] = lanes[p * launch.threads + t];
+        for (size_t p = 0; p < partsOf(to[i].getType()); ++p)
+          out[p * launch.threads + t] = held[i][p * launch.threads + t];
       });
     }
   }

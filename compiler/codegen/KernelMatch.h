@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// What the kernels of a family compute: their regions, taken apart once for the
+// code generators of all targets.
+#ifndef HEADRACE_COMPILER_CODEGEN_KERNELMATCH_H
+#define HEADRACE_COMPILER_CODEGEN_KERNELMATCH_H
+
+#include "dialects/flow/IR/Flow.h"
+#include "dialects/moe/IR/Moe.h"
+#include "dialects/nn/IR/Nn.h"
+#include <optional>
+
+namespace headrace {
+
+/// A query, key or value: channels `offset` on of an argument's rows, then a
+/// norm, clamps and a rotation, each optional, in this order.
+struct HeadSource {
+  mlir::Value argument;
+  int64_t offset = 0;
+  nn::NormOp norm;
+  mlir::SmallVector<mlir::Operation *> elementwise; ///< Innermost first.
+  nn::RotateOp rotate;
+};
+
+/// Follows `value` back to a kernel argument. An error names the op that has no
+/// place in a head.
+mlir::LogicalResult matchHead(mlir::Value value, HeadSource &source);
+
+/// A router: scores = squash?(linear(norm?(x))), choice
+/// and value both those scores; or choice and value made by other kernels. It
+/// may store the rounded rows of the norm too.
+struct RouterMatch {
+  mlir::Value input;
+  nn::NormOp norm;
+  nn::LinearOp linear; ///< Null where the scores are given.
+  moe::SquashOp squash;
+  moe::SelectOp select;
+  moe::WeighOp weigh;
+  unsigned routing = 0;           ///< Which result the routing is.
+  std::optional<unsigned> stored; ///< Which one the norm's rows are.
+};
+
+/// Takes a kernel of family `router` apart. An error names the op that has no
+/// place in one.
+mlir::LogicalResult matchRouter(flow::KernelOp kernel, RouterMatch &match);
+
+} // namespace headrace
+
+#endif // HEADRACE_COMPILER_CODEGEN_KERNELMATCH_H
