@@ -167,9 +167,8 @@ int sn40lPaper() {
   printf("end to end, SN40L node against   batch  tokens  printed  one link  "
          "all links\n");
   for (const SambaCoe::Speedup &one : SambaCoe::speedups(*node, *a100, *h100))
-    printf("%-32s %6u  %6u  %6.1fx  %7.2fx  %8.2fx\n",
-           std::string(one.machine).c_str(), one.batch, one.tokens, one.printed,
-           one.oneLink, one.allLinks);
+    printf("%-32s %6u  %6u  %6.1fx  %7.2fx  %8.2fx\n", one.machine.c_str(),
+           one.batch, one.tokens, one.printed, one.oneLink, one.allLinks);
   return kSuccess;
 }
 

@@ -8,6 +8,7 @@
 #include "compiler/machine/Machine.h"
 #include <array>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -49,7 +50,7 @@ struct SambaCoe {
   /// Where a speedup comes from, in seconds.
   struct Speedup {
     unsigned batch, tokens;
-    std::string_view machine;
+    std::string machine;
     double printed;
     /// Router and experts on the SN40L node, from the printed speedups of both
     /// columns under the assumption that one link was charged; their mean.

@@ -29,7 +29,7 @@ const DeviceKernel &Expansion::add(flow::KernelOp kernel, StepSize size,
   if (!part.empty())
     name += "_" + part.str();
   kernels.push_back({name + "_" + stepSizeName(size).str(),
-                     SmallVector<ExtraBuffer>(extras)});
+                     SmallVector<ExtraBuffer>(extras), std::nullopt});
   return kernels.back();
 }
 
