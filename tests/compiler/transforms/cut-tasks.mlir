@@ -23,9 +23,9 @@ module attributes {tier.machine = #tier.machine<"four", levels = [<"l2", bytes =
     %y = nn.linear %x, %w inputs bf16 : tensor<?x1024xf32>, tensor<32768x1024xbf16, #flow.panels<columns = 32, pack = 2>> -> tensor<?x32768xf32>
     flow.yield %y : tensor<?x32768xf32>
   }
-  // 9 panels for 8 tasks are 5 tasks, because tasks are of one size.
-  // CHECK: flow.kernel @equal "linear" tasks <fixed, base = 5>
-  flow.kernel @equal "linear" : (tensor<?x1024xf32>, tensor<288x1024xbf16, #flow.panels<columns = 32, pack = 2>>) -> tensor<?x288xf32> {
+  // 9 panels: one of the 8 tasks has two of them.
+  // CHECK: flow.kernel @uneven "linear" tasks <fixed, base = 8>
+  flow.kernel @uneven "linear" : (tensor<?x1024xf32>, tensor<288x1024xbf16, #flow.panels<columns = 32, pack = 2>>) -> tensor<?x288xf32> {
   ^bb0(%x: tensor<?x1024xf32>, %w: tensor<288x1024xbf16, #flow.panels<columns = 32, pack = 2>>):
     %y = nn.linear %x, %w inputs bf16 : tensor<?x1024xf32>, tensor<288x1024xbf16, #flow.panels<columns = 32, pack = 2>> -> tensor<?x288xf32>
     flow.yield %y : tensor<?x288xf32>
