@@ -6,6 +6,7 @@
 #include "runtime/abi/package_format.h"
 #include "runtime/src/manifest_gpu.h"
 #include "runtime/src/manifest_plan.h"
+#include "runtime/src/sizes.h"
 #include "runtime/src/structs.h"
 
 #include <cinttypes>
@@ -23,17 +24,6 @@ constexpr uint64_t kMaxScratch = uint64_t(1) << 32;
 constexpr uint32_t kMaxStepRows = 1u << 24;
 constexpr uint64_t kKnownFeatures =
     HEADRACE_CPU_AVX2 | HEADRACE_CPU_AVX512 | HEADRACE_CPU_AVX512_BF16;
-
-/// True when `offset + bytes` is at most `end`, without overflow.
-bool Fits(uint64_t offset, uint64_t bytes, uint64_t end) {
-  return offset <= end && bytes <= end - offset;
-}
-
-/// a * b, or UINT64_MAX where that does not fit.
-uint64_t Product(uint64_t a, uint64_t b) {
-  uint64_t product;
-  return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
-}
 
 uint64_t ElementBytes(abi::ElementType type) {
   switch (type) {

@@ -5,6 +5,7 @@
 #include "runtime/abi/package_format.h"
 #include "runtime/abi/schedule_digest.h"
 #include "runtime/src/digest.h"
+#include "runtime/src/sizes.h"
 
 #include <algorithm>
 #include <cinttypes>
@@ -19,9 +20,6 @@ constexpr uint32_t kMaxWorkers = 1u << 16;
 #define DAMAGED(...)                                                           \
   MakeStatus(allocator, HEADRACE_STATUS_DATA_LOSS, __VA_ARGS__)
 
-bool Fits(uint64_t offset, uint64_t bytes, uint64_t end) {
-  return offset <= end && bytes <= end - offset;
-}
 bool FitsProduct(uint64_t offset, uint64_t a, uint64_t b, uint64_t end) {
   uint64_t bytes;
   return !__builtin_mul_overflow(a, b, &bytes) && Fits(offset, bytes, end);
