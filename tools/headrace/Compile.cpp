@@ -173,6 +173,10 @@ llvm::Error tools::compile(const CompileRequest &request) {
     if (request.maxContext)
       context = request.maxContext;
     options.limits.maxContext = context;
+    // No step of a language model has more rows than its sequences positions.
+    if ((*module)->hasAttr("headrace.model"))
+      options.limits.maxTokens =
+          std::min(options.limits.maxTokens, request.maxSequences * context);
   }
   if (llvm::Error error = runPhases(*module, options))
     return session.explain(std::move(error));
