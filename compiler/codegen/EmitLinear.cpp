@@ -9,6 +9,7 @@
 // sum never depends on how the work is cut.
 #include "compiler/codegen/Elementwise.h"
 #include "compiler/codegen/Emitters.h"
+#include "compiler/codegen/KernelMatch.h"
 #include "compiler/codegen/ProgramBuilder.h"
 #include "compiler/codegen/RoutedRows.h"
 #include "dialects/moe/IR/Moe.h"
@@ -22,34 +23,6 @@ using namespace mlir;
 using namespace headrace;
 
 namespace {
-
-/// The row operand of a product, followed back to a kernel argument.
-struct RowSource {
-  Value argument;
-  nn::NormOp norm;
-  nn::EmbedOp pick;         ///< Rows picked by an index argument.
-  moe::DispatchOp dispatch; ///< Rows of one expert.
-};
-
-LogicalResult matchRows(Value value, RowSource &source) {
-  while (Operation *op = value.getDefiningOp()) {
-    if (auto widen = dyn_cast<arith::ExtFOp>(op)) {
-      value = widen.getIn();
-    } else if (auto norm = dyn_cast<nn::NormOp>(op);
-               norm && norm.getGroups() == 1 && !source.norm) {
-      source.norm = norm;
-      value = norm.getInput();
-    } else if (auto pick = dyn_cast<nn::EmbedOp>(op); pick && !source.pick) {
-      source.pick = pick;
-      value = pick.getTable();
-    } else {
-      return op->emitOpError("is no part of a row operand that the product's "
-                             "emitter knows");
-    }
-  }
-  source.argument = value;
-  return success();
-}
 
 /// Staged rows: `rows` of them, padded to an odd number of cache lines.
 MemRefType stageType(int64_t rows, int64_t width, Type element) {

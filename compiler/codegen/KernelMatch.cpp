@@ -6,6 +6,26 @@
 using namespace mlir;
 using namespace headrace;
 
+LogicalResult headrace::matchRows(Value value, RowSource &source) {
+  while (Operation *op = value.getDefiningOp()) {
+    if (auto widen = dyn_cast<arith::ExtFOp>(op)) {
+      value = widen.getIn();
+    } else if (auto norm = dyn_cast<nn::NormOp>(op);
+               norm && norm.getGroups() == 1 && !source.norm) {
+      source.norm = norm;
+      value = norm.getInput();
+    } else if (auto pick = dyn_cast<nn::EmbedOp>(op); pick && !source.pick) {
+      source.pick = pick;
+      value = pick.getTable();
+    } else {
+      return op->emitOpError("is no part of a row operand of a "
+                             "product");
+    }
+  }
+  source.argument = value;
+  return success();
+}
+
 LogicalResult headrace::matchHead(Value value, HeadSource &source) {
   while (Operation *op = value.getDefiningOp()) {
     if (auto rotate = dyn_cast<nn::RotateOp>(op); rotate && !source.rotate &&

@@ -11,6 +11,16 @@
 
 namespace headrace {
 
+/// The row operand of a product, followed back to an argument of its kernel.
+struct RowSource {
+  mlir::Value argument;
+  nn::NormOp norm;
+  nn::EmbedOp pick; ///< Rows picked by an index argument.
+};
+
+/// Fails with a diagnostic at the op that is no part of a row operand.
+mlir::LogicalResult matchRows(mlir::Value value, RowSource &source);
+
 /// A query, key or value: channels `offset` on of an argument's rows, then a
 /// norm, clamps and a rotation, each optional, in this order.
 struct HeadSource {
@@ -25,9 +35,9 @@ struct HeadSource {
 /// place in a head.
 mlir::LogicalResult matchHead(mlir::Value value, HeadSource &source);
 
-/// A router: scores = squash?(linear(norm?(x))), choice
-/// and value both those scores; or choice and value made by other kernels. It
-/// may store the rounded rows of the norm too.
+/// A router: scores = squash?(linear(norm?(x))), choice and value both those
+/// scores; or choice and value made by other kernels. It may store the rounded
+/// rows of the norm too.
 struct RouterMatch {
   mlir::Value input;
   nn::NormOp norm;

@@ -5,26 +5,6 @@
 using namespace mlir;
 using namespace headrace;
 
-LogicalResult headrace::matchRows(Value value, RowSource &source) {
-  while (Operation *op = value.getDefiningOp()) {
-    if (auto widen = dyn_cast<arith::ExtFOp>(op)) {
-      value = widen.getIn();
-    } else if (auto norm = dyn_cast<nn::NormOp>(op);
-               norm && norm.getGroups() == 1 && !source.norm) {
-      source.norm = norm;
-      value = norm.getInput();
-    } else if (auto pick = dyn_cast<nn::EmbedOp>(op); pick && !source.pick) {
-      source.pick = pick;
-      value = pick.getTable();
-    } else {
-      return op->emitOpError("is no part of a row operand that the GPU's "
-                             "products know");
-    }
-  }
-  source.argument = value;
-  return success();
-}
-
 bool headrace::isReady(const RowSource &source, Type element) {
   auto type = dyn_cast<RankedTensorType>(source.argument.getType());
   return !source.norm && !source.pick && type &&

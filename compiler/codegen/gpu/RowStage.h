@@ -4,21 +4,10 @@
 #ifndef HEADRACE_COMPILER_CODEGEN_GPU_ROWSTAGE_H
 #define HEADRACE_COMPILER_CODEGEN_GPU_ROWSTAGE_H
 
+#include "compiler/codegen/KernelMatch.h"
 #include "compiler/codegen/gpu/KernelBuilder.h"
-#include "dialects/moe/IR/Moe.h"
-#include "dialects/nn/IR/Nn.h"
 
 namespace headrace {
-
-/// The row operand of a product, followed back to an argument of its kernel.
-struct RowSource {
-  mlir::Value argument;
-  nn::NormOp norm;
-  nn::EmbedOp pick; ///< Rows picked by an index argument.
-};
-
-/// Fails with a diagnostic at the op that is no part of a row operand.
-mlir::LogicalResult matchRows(mlir::Value value, RowSource &source);
 
 /// Whether the rows of `source` lie in memory as a product of `element` takes
 /// them.
