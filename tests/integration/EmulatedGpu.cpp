@@ -3,314 +3,77 @@
 #include "tests/integration/EmulatedGpu.h"
 
 #include "compiler/package/PackWeight.h"
-#include "dialects/RegisterAll.h"
-#include "dialects/moe/IR/Moe.h"
-#include "dialects/nn/IR/Nn.h"
-#include "mlir/Parser/Parser.h"
-#include "runtime/abi/kernel_abi.h"
-#include "tools/headrace/Compile.h"
-#include "llvm/Support/FileSystem.h"
-#include "llvm/Support/MathExtras.h"
-#include "llvm/Support/MemoryBuffer.h"
-#include <gtest/gtest.h>
-#include <unistd.h>
+#include "mlir/IR/SymbolTable.h"
 
 using namespace headrace;
 using namespace headrace::testing;
 using namespace mlir;
 
-constexpr uint64_t kPages = 64; ///< Of the pool.
-
-llvm::Error EmulatedGpu::open(const std::string &checkpoint,
-                              const std::string &chip, int64_t maxTokens) {
-  tools::CompileRequest request;
-  request.checkpoint = checkpoint;
-  if (llvm::Error error = compile(request, chip, maxTokens, checkpoint))
-    return error;
-  auto model = (*module)->getAttrOfType<DictionaryAttr>("headrace.model");
-  vocabulary = model.getAs<IntegerAttr>("vocabulary").getInt();
-  return llvm::Error::success();
-}
-
-llvm::Error EmulatedGpu::openText(const std::string &text,
-                                  const std::string &weights,
-                                  const std::string &chip, int64_t maxTokens) {
-  tools::CompileRequest request;
-  request.moduleText = text;
-  request.modulePath = "the text";
-  request.weights = weights;
-  return compile(request, chip, maxTokens, weights);
-}
-
-llvm::Error EmulatedGpu::compile(tools::CompileRequest &request,
-                                 const std::string &chip, int64_t maxTokens,
-                                 const std::string &weights) {
-  DialectRegistry registry;
-  registerAllDialects(registry);
-  context.appendDialectRegistry(registry);
-  std::string path = ::testing::TempDir() + "headrace-gpu-" +
-                     std::to_string(getpid()) + ".mlir";
+void EmulatedGpu::prepare(tools::CompileRequest &request) const {
   request.target = chip;
   request.to = "kernels";
-  request.output = path;
-  request.maxTokens = maxTokens;
-  request.maxSequences = 4;
-  request.quiet = true;
-  if (llvm::Error error = tools::compile(request))
-    return error;
-  module = parseSourceFile<ModuleOp>(path, ParserConfig(&context));
-  llvm::sys::fs::remove(path);
-  if (!module)
-    return llvm::createStringError("the dump of phase 'kernels' is no module");
-  limits = StepLimits::of(*module);
-  if (llvm::Error error = bindWeights(weights))
-    return error;
-  return placeBuffers();
 }
 
-llvm::Error EmulatedGpu::bindWeights(const std::string &checkpoint) {
-  std::vector<uint64_t> slots;
-  for (auto weight : module->getOps<tier::WeightOp>()) {
-    std::vector<char> source;
-    for (auto range : weight.getSource().getAsRange<tier::RangeAttr>()) {
-      auto file = llvm::MemoryBuffer::getFile(
-          checkpoint + "/" + range.getFile().str(), false, false);
-      if (!file)
-        return llvm::createStringError("a file of weights cannot be read");
-      const char *from = (*file)->getBufferStart() + range.getOffset();
-      source.insert(source.end(), from, from + range.getBytes());
-    }
-    auto type = cast<RankedTensorType>(weight.getType());
-    int64_t count = weightSlots(type);
-    uint64_t each = source.size() / uint64_t(count);
-    firstSlots[weight.getSymName().str()] = slots.size();
-    for (int64_t i = 0; i < count; ++i) {
-      std::vector<char> bytes(source.begin() + i * int64_t(each),
-                              source.begin() + (i + 1) * int64_t(each));
-      if (auto packing =
-              dyn_cast_or_null<flow::FragmentsAttr>(type.getEncoding())) {
-        ArrayRef<int64_t> shape = type.getShape();
-        FragmentShape layout{shape[shape.size() - 2], shape.back(),
-                             packing.getHalves()};
-        std::vector<char> packed;
-        packed.resize(size_t(layout.rowBlocks() * layout.rowBlockBytes()));
-        for (int64_t b = 0; b < layout.rowBlocks(); ++b)
-          packFragments(layout, bytes.data(), b,
-                        packed.data() + b * layout.rowBlockBytes());
-        bytes = std::move(packed);
-      }
-      uint64_t address = memory.allocate(weight.getSymName().str() + "[" +
-                                             std::to_string(i) + "]",
-                                         bytes.size());
-      memory.write(address, bytes.data(), bytes.size());
-      slots.push_back(address);
-    }
-  }
-  table = memory.allocate("binding table", slots.size() * 8);
-  memory.write(table, slots.data(), slots.size() * 8);
-  counts = memory.allocate("counts", HEADRACE_COUNT_COUNT * 8);
-  return llvm::Error::success();
+std::vector<char> EmulatedGpu::pack(RankedTensorType type,
+                                    std::vector<char> bytes) const {
+  auto packing = dyn_cast_or_null<flow::FragmentsAttr>(type.getEncoding());
+  if (!packing)
+    return bytes;
+  ArrayRef<int64_t> shape = type.getShape();
+  FragmentShape layout{shape[shape.size() - 2], shape.back(),
+                       packing.getHalves()};
+  std::vector<char> packed(size_t(layout.rowBlocks() * layout.rowBlockBytes()));
+  for (int64_t b = 0; b < layout.rowBlocks(); ++b)
+    packFragments(layout, bytes.data(), b,
+                  packed.data() + b * layout.rowBlockBytes());
+  return packed;
 }
 
-llvm::Error EmulatedGpu::placeBuffers() {
-  if (auto type = (*module)->getAttrOfType<TypeAttr>("headrace.kv_cache")) {
-    auto cache = cast<nn::KvCacheType>(type.getValue());
-    pageBytes = uint64_t(KvLayout(cache, /*gpu=*/true).pageElements) *
-                (cache.getElement().getIntOrFloatBitWidth() / 8);
-    pool = memory.allocate("kv_pool", kPages * pageBytes);
-    memory.zero(pool, kPages * pageBytes);
-    maxPages = (limits.maxContext + HEADRACE_KV_PAGE_POSITIONS - 1) /
-               HEADRACE_KV_PAGE_POSITIONS;
-  }
-  for (auto buffer : module->getOps<tier::BufferOp>())
-    if (!buffer.getRole())
-      arenaBytes = std::max<uint64_t>(
-          arenaBytes, *buffer.getOffset() + uint64_t(buffer.getBytes()));
-  arena = memory.allocate("arena", arenaBytes);
-  memory.zero(arena, arenaBytes);
-  for (auto buffer : module->getOps<tier::BufferOp>()) {
-    std::string name = buffer.getSymName().str();
-    if (!buffer.getRole())
-      addresses[name] = arena + *buffer.getOffset();
-    else if (*buffer.getRole() == HEADRACE_ROLE_KV_POOL)
-      addresses[name] = pool + buffer.getOffset().value_or(0);
-    else
-      addresses[name] = memory.allocate(name, uint64_t(buffer.getBytes()));
-  }
-  if (auto found = module->lookupSymbol<tier::BufferOp>("gpu.tickets")) {
-    tickets = addresses["gpu.tickets"];
-    ticketBytes = uint64_t(found.getBytes());
-  }
-  return llvm::Error::success();
-}
-
-std::vector<int32_t> EmulatedGpu::pagesOf(int64_t sequence, int64_t positions) {
-  std::vector<int32_t> &mine = pages[sequence];
-  while (int64_t(mine.size()) * HEADRACE_KV_PAGE_POSITIONS < positions)
-    mine.push_back(nextPage++);
-  return mine;
-}
-
-static uint64_t blocksOf(flow::GridAttr grid, int64_t tokens, int64_t sequences,
-                         int64_t outputs) {
-  uint64_t base = uint64_t(grid.getBase());
-  switch (grid.getKind()) {
-  case flow::GridKind::fixed:
-    return base;
-  case flow::GridKind::per_token:
-    return base * uint64_t(tokens);
-  case flow::GridKind::per_sequence:
-    return base * uint64_t(sequences);
-  case flow::GridKind::per_output:
-    return base * uint64_t(outputs);
-  case flow::GridKind::per_token_block:
-    return base * llvm::divideCeil(uint64_t(tokens), uint64_t(grid.getBlock()));
-  case flow::GridKind::per_routed:
-    return base * uint64_t(std::min<int64_t>(grid.getLimit(),
-                                             grid.getBlock() * tokens));
-  }
-  return 0;
-}
-
-llvm::Expected<std::vector<float>>
-EmulatedGpu::step(const std::vector<EmulatedItem> &items, bool captured,
-                  bool backwards) {
-  std::vector<int32_t> tokens, positions, sequences{0}, outputs, pageTable;
-  for (const EmulatedItem &item : items) {
-    int64_t &length = lengths[item.sequence];
-    for (int32_t token : item.tokens) {
-      outputs.push_back(int32_t(tokens.size()));
-      tokens.push_back(token);
-      positions.push_back(int32_t(length++));
-    }
-    sequences.push_back(int32_t(tokens.size()));
-    std::vector<int32_t> row = pagesOf(item.sequence, length);
-    row.resize(size_t(maxPages), 0);
-    pageTable.insert(pageTable.end(), row.begin(), row.end());
-  }
-  auto put = [&](const char *role, const std::vector<int32_t> &values) {
-    memory.write(addresses[role], values.data(), values.size() * 4);
-  };
-  put(HEADRACE_ROLE_TOKENS, tokens);
-  put(HEADRACE_ROLE_POSITIONS, positions);
-  put(HEADRACE_ROLE_SEQUENCES, sequences);
-  put(HEADRACE_ROLE_OUTPUT_ROWS, outputs);
-  put(HEADRACE_ROLE_KV_TABLE, pageTable);
-  int64_t rows = int64_t(tokens.size());
-  memory.forget(addresses[HEADRACE_ROLE_LOGITS],
-                uint64_t(rows * vocabulary) * 4);
-  if (llvm::Error error =
-          run("forward", rows, int64_t(items.size()), captured, backwards))
-    return std::move(error);
-  std::vector<float> logits(size_t(rows * vocabulary));
-  if (llvm::Error error = memory.read(addresses[HEADRACE_ROLE_LOGITS],
-                                      logits.data(), logits.size() * 4))
-    return std::move(error);
-  return logits;
-}
-
-llvm::Expected<std::vector<float>>
-EmulatedGpu::invoke(llvm::StringRef entry, const std::vector<float> &x,
-                    int64_t width) {
-  std::string input, output;
-  for (auto schedule : module->getOps<flow::ScheduleOp>()) {
-    if (schedule->getAttrOfType<StringAttr>("headrace.entry") != entry)
-      continue;
-    auto name = [](ArrayAttr symbols) {
-      return cast<FlatSymbolRefAttr>(symbols[0]).getValue().str();
-    };
-    input = name(schedule.getInputs());
-    output = name(schedule.getOutputs());
-  }
-  if (input.empty())
-    return llvm::createStringError("there is no such entry");
-  memory.write(addresses[input], x.data(), x.size() * 4);
-  memory.forget(addresses[output], x.size() * 4);
-  if (llvm::Error error = run(entry, int64_t(x.size()) / width, 1,
-                              /*captured=*/true, /*backwards=*/false)) {
-    memory.zero(arena, arenaBytes); // Its counters may be anything.
-    return std::move(error);
-  }
-  std::vector<float> y(x.size());
-  if (llvm::Error error =
-          memory.read(addresses[output], y.data(), y.size() * 4))
-    return std::move(error);
-  return y;
-}
-
-llvm::Error EmulatedGpu::run(llvm::StringRef entry, int64_t rows,
-                             int64_t sequences, bool captured, bool backwards) {
-  int64_t numbers[HEADRACE_COUNT_COUNT] = {rows, sequences, rows, 0,
-                                           HEADRACE_ALL_ACTIVE};
-  memory.write(counts, numbers, sizeof(numbers));
-  // Nothing of the step before may be read, but what counts from launch to
-  // launch: tickets, and the counter at the beginning of each routing.
-  std::vector<std::pair<uint64_t, uint64_t>> kept;
-  if (ticketBytes)
-    kept.push_back({tickets, ticketBytes});
-  for (auto buffer : module->getOps<tier::BufferOp>())
-    if (isa<moe::RoutingType>(buffer.getType()))
-      kept.push_back({addresses[buffer.getSymName().str()], 4});
-  std::vector<std::vector<uint8_t>> saved;
-  for (auto [address, bytes] : kept) {
-    saved.emplace_back(bytes);
-    if (llvm::Error error = memory.read(address, saved.back().data(), bytes))
-      return error;
-    for (uint8_t byte : saved.back())
-      if (byte)
-        return llvm::createStringError("a counter is not zero between steps");
-  }
-  memory.forget(arena, arenaBytes);
-  for (auto [i, place] : llvm::enumerate(kept))
-    memory.write(place.first, saved[i].data(), place.second);
-
-  flow::ScheduleOp chosen;
-  DictionaryAttr bounds;
+static EmulatedGpu::Counts boundsOf(flow::ScheduleOp schedule) {
+  auto bounds = schedule->getAttrOfType<DictionaryAttr>("headrace.class");
   auto bound = [&](StringRef name) {
     return bounds.getAs<IntegerAttr>(name).getInt();
   };
+  return {bound("max_tokens"), bound("max_sequences"), bound("max_outputs")};
+}
+
+flow::ScheduleOp EmulatedGpu::choose(llvm::StringRef entry,
+                                     const Counts &counts) {
   for (auto schedule : module->getOps<flow::ScheduleOp>()) {
-    bounds = schedule->getAttrOfType<DictionaryAttr>("headrace.class");
+    Counts bounds = boundsOf(schedule);
     auto section = schedule->getAttrOfType<StringAttr>("headrace.section");
     if (schedule->getAttrOfType<StringAttr>("headrace.entry") == entry &&
         (!section || (section.getValue() == "ptx") == portable) &&
-        rows <= bound("max_tokens") && sequences <= bound("max_sequences")) {
-      chosen = schedule;
-      break;
-    }
+        counts.tokens <= bounds.tokens && counts.sequences <= bounds.sequences)
+      return schedule;
   }
-  if (!chosen)
-    return llvm::createStringError("no class of steps admits this one");
-  SymbolTable symbols(*module);
-  for (auto op : chosen.getBody().getOps<flow::LaunchOp>()) {
-    simt::Launch launch;
-    launch.module = symbols.lookup(op.getKernel());
-    auto number = [&](StringRef name) {
-      return uint64_t(launch.module->getAttrOfType<IntegerAttr>(name).getInt());
-    };
-    launch.threads = number("headrace.threads");
-    launch.sharedBytes = number("headrace.shared");
-    auto grid = launch.module->getAttrOfType<flow::GridAttr>("headrace.grid");
-    launch.blocks = captured
-                        ? blocksOf(grid, bound("max_tokens"),
-                                   bound("max_sequences"), bound("max_outputs"))
-                        : blocksOf(grid, rows, sequences, rows);
-    launch.parameters = {table, counts};
-    std::vector<uint64_t> slots;
-    for (auto symbol : op.getInputs().getAsRange<FlatSymbolRefAttr>()) {
-      auto slot = firstSlots.find(symbol.getValue().str());
-      if (slot != firstSlots.end())
-        slots.push_back(slot->second);
-      else
-        launch.parameters.push_back(addresses.at(symbol.getValue().str()));
-    }
-    for (auto symbol : op.getResults().getAsRange<FlatSymbolRefAttr>())
+  return {};
+}
+
+llvm::Error EmulatedGpu::launch(flow::ScheduleOp schedule, flow::LaunchOp op,
+                                const Counts &sizes) {
+  simt::Launch launch;
+  launch.module = SymbolTable::lookupNearestSymbolFrom(op, op.getKernelAttr());
+  auto number = [&](StringRef name) {
+    return uint64_t(launch.module->getAttrOfType<IntegerAttr>(name).getInt());
+  };
+  launch.threads = number("headrace.threads");
+  launch.sharedBytes = number("headrace.shared");
+  launch.blocks =
+      programsOf(launch.module->getAttrOfType<flow::GridAttr>("headrace.grid"),
+                 captured ? boundsOf(schedule) : sizes);
+  launch.parameters = {table, counts};
+  std::vector<uint64_t> weights;
+  for (auto symbol : op.getInputs().getAsRange<FlatSymbolRefAttr>()) {
+    auto slot = firstSlots.find(symbol.getValue().str());
+    if (slot != firstSlots.end())
+      weights.push_back(slot->second);
+    else
       launch.parameters.push_back(addresses.at(symbol.getValue().str()));
-    launch.parameters.insert(launch.parameters.end(), slots.begin(),
-                             slots.end());
-    if (llvm::Error error = simt::run(memory, launch, backwards))
-      return llvm::createStringError(op.getKernel().str() + ": " +
-                                     llvm::toString(std::move(error)));
   }
-  return llvm::Error::success();
+  for (auto symbol : op.getResults().getAsRange<FlatSymbolRefAttr>())
+    launch.parameters.push_back(addresses.at(symbol.getValue().str()));
+  launch.parameters.insert(launch.parameters.end(), weights.begin(),
+                           weights.end());
+  return simt::run(memory, launch, backwards);
 }

@@ -17,7 +17,7 @@ protected:
     auto read = readGolden(GetParam());
     ASSERT_TRUE(bool(read)) << llvm::toString(read.takeError());
     golden = std::move(*read);
-    llvm::Error error = gpu.open(GetParam(), "sm_90a", 80);
+    llvm::Error error = gpu.open(GetParam(), 80);
     ASSERT_FALSE(bool(error)) << llvm::toString(std::move(error));
   }
   /// Feeds all tokens in steps of the sizes given, over and over.
@@ -41,7 +41,9 @@ protected:
           before = 2;
         items.insert(i % 2 ? items.begin() : items.end(), other);
       }
-      auto rows = gpu.step(items, captured, backwards);
+      gpu.captured = captured;
+      gpu.backwards = backwards;
+      auto rows = gpu.step(items);
       EXPECT_TRUE(bool(rows)) << llvm::toString(rows.takeError());
       if (!rows)
         return logits;
@@ -89,8 +91,7 @@ TEST_P(EmulatedGolden, LongSequencesAgreeInBothClasses) {
       size_t count = at < head ? std::min<size_t>(80, head - at) : 1;
       auto rows = gpu.step({{sequence,
                              {tokens.begin() + int64_t(at),
-                              tokens.begin() + int64_t(at + count)}}},
-                           false, false);
+                              tokens.begin() + int64_t(at + count)}}});
       EXPECT_TRUE(bool(rows)) << llvm::toString(rows.takeError());
       if (!rows)
         return last;

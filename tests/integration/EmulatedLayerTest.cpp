@@ -39,8 +39,9 @@ protected:
     ASSERT_FALSE(llvm::sys::fs::create_directories(directory));
     llvm::Error error = layer->writeWeights(directory + "/weights.bin", 7);
     ASSERT_FALSE(bool(error)) << llvm::toString(std::move(error));
-    error =
-        gpu.openText(layer->moduleText("weights.bin"), directory, chip, 256);
+    gpu.chip = chip;
+    gpu.captured = true;
+    error = gpu.openText(layer->moduleText("weights.bin"), directory, 256);
     ASSERT_FALSE(bool(error)) << llvm::toString(std::move(error));
   }
   std::vector<float> rows(int64_t tokens) {
