@@ -95,9 +95,9 @@ llvm::Error headrace::verifyPhase(ModuleOp module, Phase phase) {
                                  why, phaseName(phase).str().c_str());
 }
 
-static EmitOptions emitOptions(const PhaseOptions &options) {
+EmitOptions headrace::emitOptionsFor(const CpuTarget &target) {
   EmitOptions emit;
-  emit.rowLimit = options.target.rowLimit(32);
+  emit.rowLimit = target.rowLimit(32);
   emit.attentionRowLimit = std::min<int64_t>(emit.rowLimit, 4);
   return emit;
 }
@@ -107,7 +107,7 @@ static EmitOptions emitOptions(const PhaseOptions &options) {
 static LogicalResult plan(ModuleOp module, const PhaseOptions &options) {
   MemoryPlanOptions memory = *options.plan;
   OwningOpRef<ModuleOp> copy = module.clone();
-  if (failed(emitTilePrograms(*copy, emitOptions(options))))
+  if (failed(emitTilePrograms(*copy, emitOptionsFor(options.target))))
     return failure();
   for (auto program : copy->getOps<flow::ProgramOp>())
     memory.scratchBytes =
@@ -156,8 +156,8 @@ static LogicalResult enter(ModuleOp module, Phase phase,
       tidy.addPass(createCSEPass());
       return tidy.run(module);
     }
-    EmitOptions emit = emitOptions(options);
-    if (failed(emitTilePrograms(module, emit)) || failed(verify(module)) ||
+    if (failed(emitTilePrograms(module, emitOptionsFor(options.target))) ||
+        failed(verify(module)) ||
         failed(lowerTilesToVectors(module, options.target)))
       return failure();
     return lowerVectorsToLLVM(module, options.target);

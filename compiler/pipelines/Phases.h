@@ -23,6 +23,8 @@ llvm::StringRef phaseName(Phase phase);
 /// The phase of that name, or an error that lists the names.
 llvm::Expected<Phase> parsePhase(llvm::StringRef name);
 
+struct EmitOptions;
+
 struct PhaseOptions {
   CpuTarget target;
   std::string gpu; ///< Name of the GPU to compile for; empty: the CPU.
@@ -41,6 +43,13 @@ struct PhaseOptions {
 /// Takes `module` from one phase to another. Errors are also emitted as
 /// diagnostics with their location.
 llvm::Error runPhases(mlir::ModuleOp module, const PhaseOptions &options);
+
+/// The sizes of tile programs for a processor.
+EmitOptions emitOptionsFor(const CpuTarget &target);
+
+/// Registers the passes that take a module from phase to phase and are no
+/// passes of `compiler/transforms`.
+void registerPhasePasses();
 
 /// Which ops may exist after `phase`; an error names the first one that may
 /// not.

@@ -53,7 +53,8 @@ llvm::Expected<CpuTarget> headrace::resolveCpuTarget(const std::string &name) {
   target.vectorFloats = 8;
   target.vectors = 16;
   target.bf16Dot = false;
-  if (all({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"})) {
+  // Each of these has AVX-512 F, which LLVM's list for x86-64-v4 leaves out.
+  if (all({"avx512bw", "avx512cd", "avx512dq", "avx512vl"})) {
     target.features |= HEADRACE_CPU_AVX512;
     target.vectorFloats = 16;
     target.vectors = 32;
