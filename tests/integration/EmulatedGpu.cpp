@@ -63,17 +63,17 @@ llvm::Error EmulatedGpu::launch(flow::ScheduleOp schedule, flow::LaunchOp op,
       programsOf(launch.module->getAttrOfType<flow::GridAttr>("headrace.grid"),
                  captured ? boundsOf(schedule) : sizes);
   launch.parameters = {table, counts};
-  std::vector<uint64_t> weights;
+  std::vector<uint64_t> firstSlots;
   for (auto symbol : op.getInputs().getAsRange<FlatSymbolRefAttr>()) {
-    auto slot = firstSlots.find(symbol.getValue().str());
-    if (slot != firstSlots.end())
-      weights.push_back(slot->second);
+    auto weight = weights.find(symbol.getValue().str());
+    if (weight != weights.end())
+      firstSlots.push_back(weight->second.first);
     else
-      launch.parameters.push_back(addresses.at(symbol.getValue().str()));
+      launch.parameters.push_back(buffers.at(symbol.getValue().str()).address);
   }
   for (auto symbol : op.getResults().getAsRange<FlatSymbolRefAttr>())
-    launch.parameters.push_back(addresses.at(symbol.getValue().str()));
-  launch.parameters.insert(launch.parameters.end(), weights.begin(),
-                           weights.end());
+    launch.parameters.push_back(buffers.at(symbol.getValue().str()).address);
+  launch.parameters.insert(launch.parameters.end(), firstSlots.begin(),
+                           firstSlots.end());
   return simt::run(memory, launch, backwards);
 }

@@ -83,7 +83,7 @@ llvm::Error EmulatedModel::bindWeights(const std::string &checkpoint) {
     auto type = cast<RankedTensorType>(weight.getType());
     int64_t count = weightSlots(type);
     uint64_t each = source.size() / uint64_t(count);
-    firstSlots[weight.getSymName().str()] = slots.size();
+    weights[weight.getSymName().str()] = {slots.size(), uint64_t(count)};
     for (int64_t i = 0; i < count; ++i) {
       std::vector<char> bytes(source.begin() + i * int64_t(each),
                               source.begin() + (i + 1) * int64_t(each));
@@ -119,18 +119,28 @@ llvm::Error EmulatedModel::placeBuffers() {
   memory.zero(arena, arenaBytes);
   for (auto buffer : module->getOps<tier::BufferOp>()) {
     std::string name = buffer.getSymName().str();
-    if (!buffer.getRole())
-      addresses[name] = arena + *buffer.getOffset();
-    else if (*buffer.getRole() == HEADRACE_ROLE_KV_POOL)
-      addresses[name] = pool + buffer.getOffset().value_or(0);
-    else
-      addresses[name] = memory.allocate(name, uint64_t(buffer.getBytes()));
+    uint64_t bytes = uint64_t(buffer.getBytes());
+    if (!buffer.getRole()) {
+      buffers[name] = {arena + *buffer.getOffset(), bytes};
+    } else if (*buffer.getRole() == HEADRACE_ROLE_KV_POOL) {
+      uint64_t offset = buffer.getOffset().value_or(0);
+      buffers[name] = {pool + offset, kPages * pageBytes - offset};
+    } else {
+      buffers[name] = {memory.allocate(name, bytes), bytes};
+    }
   }
   if (auto found = module->lookupSymbol<tier::BufferOp>("gpu.tickets")) {
-    tickets = addresses["gpu.tickets"];
+    tickets = buffers["gpu.tickets"].address;
     ticketBytes = uint64_t(found.getBytes());
   }
   return llvm::Error::success();
+}
+
+void EmulatedModel::forgetSequences() {
+  pages.clear();
+  lengths.clear();
+  nextPage = 0;
+  memory.zero(pool, kPages * pageBytes);
 }
 
 std::vector<int32_t> EmulatedModel::pagesOf(int64_t sequence,
@@ -178,7 +188,7 @@ EmulatedModel::step(const std::vector<EmulatedItem> &items) {
     pageTable.insert(pageTable.end(), row.begin(), row.end());
   }
   auto put = [&](const char *role, const std::vector<int32_t> &values) {
-    memory.write(addresses[role], values.data(), values.size() * 4);
+    memory.write(buffers[role].address, values.data(), values.size() * 4);
   };
   put(HEADRACE_ROLE_TOKENS, tokens);
   put(HEADRACE_ROLE_POSITIONS, positions);
@@ -186,12 +196,12 @@ EmulatedModel::step(const std::vector<EmulatedItem> &items) {
   put(HEADRACE_ROLE_OUTPUT_ROWS, outputs);
   put(HEADRACE_ROLE_KV_TABLE, pageTable);
   int64_t rows = int64_t(tokens.size());
-  memory.forget(addresses[HEADRACE_ROLE_LOGITS],
+  memory.forget(buffers[HEADRACE_ROLE_LOGITS].address,
                 uint64_t(rows * vocabulary) * 4);
   if (llvm::Error error = run("forward", rows, int64_t(items.size())))
     return std::move(error);
   std::vector<float> logits(size_t(rows * vocabulary));
-  if (llvm::Error error = memory.read(addresses[HEADRACE_ROLE_LOGITS],
+  if (llvm::Error error = memory.read(buffers[HEADRACE_ROLE_LOGITS].address,
                                       logits.data(), logits.size() * 4))
     return std::move(error);
   return logits;
@@ -212,15 +222,13 @@ EmulatedModel::invoke(llvm::StringRef entry, const std::vector<float> &x,
   }
   if (input.empty())
     return llvm::createStringError("there is no such entry");
-  memory.write(addresses[input], x.data(), x.size() * 4);
-  memory.forget(addresses[output], x.size() * 4);
-  if (llvm::Error error = run(entry, int64_t(x.size()) / width, 1)) {
-    memory.zero(arena, arenaBytes); // Its counters may be anything.
+  memory.write(buffers[input].address, x.data(), x.size() * 4);
+  memory.forget(buffers[output].address, x.size() * 4);
+  if (llvm::Error error = run(entry, int64_t(x.size()) / width, 1))
     return std::move(error);
-  }
   std::vector<float> y(x.size());
   if (llvm::Error error =
-          memory.read(addresses[output], y.data(), y.size() * 4))
+          memory.read(buffers[output].address, y.data(), y.size() * 4))
     return std::move(error);
   return y;
 }
@@ -237,7 +245,7 @@ llvm::Error EmulatedModel::run(llvm::StringRef entry, int64_t rows,
     kept.push_back({tickets, ticketBytes});
   for (auto buffer : module->getOps<tier::BufferOp>())
     if (isa<moe::RoutingType>(buffer.getType()))
-      kept.push_back({addresses[buffer.getSymName().str()], 4});
+      kept.push_back({buffers[buffer.getSymName().str()].address, 4});
   std::vector<std::vector<uint8_t>> saved;
   for (auto [address, bytes] : kept) {
     saved.emplace_back(bytes);
@@ -256,8 +264,10 @@ llvm::Error EmulatedModel::run(llvm::StringRef entry, int64_t rows,
   if (!chosen)
     return llvm::createStringError("no class of steps admits this one");
   for (auto op : chosen.getBody().getOps<flow::LaunchOp>())
-    if (llvm::Error error = launch(chosen, op, sizes))
+    if (llvm::Error error = launch(chosen, op, sizes)) {
+      memory.zero(arena, arenaBytes); // Its counters may be anything.
       return llvm::createStringError(op.getKernel().str() + ": " +
                                      llvm::toString(std::move(error)));
+    }
   return llvm::Error::success();
 }

@@ -48,6 +48,8 @@ public:
   llvm::Expected<std::vector<float>>
   step(const std::vector<EmulatedItem> &items);
 
+  void forgetSequences();
+
   /// The code, which a test may change between steps.
   mlir::ModuleOp program() { return *module; }
 
@@ -78,10 +80,16 @@ protected:
   mlir::MLIRContext context;
   mlir::OwningOpRef<mlir::ModuleOp> module;
   simt::Memory memory;
-  std::map<std::string, uint64_t> addresses;  ///< Of buffers.
-  std::map<std::string, uint64_t> firstSlots; ///< Of weights.
-  std::vector<uint64_t> slots;                ///< The binding table.
-  uint64_t table = 0, counts = 0;             ///< Their places in memory.
+  struct Place {
+    uint64_t address, bytes;
+  };
+  std::map<std::string, Place> buffers;
+  struct Slots {
+    uint64_t first, count;
+  };
+  std::map<std::string, Slots> weights;
+  std::vector<uint64_t> slots;    ///< The binding table.
+  uint64_t table = 0, counts = 0; ///< Their places in memory.
 
 private:
   llvm::Error compile(tools::CompileRequest &request, int64_t maxTokens,

@@ -24,68 +24,49 @@ float simt::floatOfHalf(uint16_t bits) {
   return value.convertToFloat();
 }
 
-namespace {
-
-double toDouble(Type type, uint64_t bits) {
+double simt::realOf(Type type, uint64_t bits) {
   if (type.isF64())
     return llvm::bit_cast<double>(bits);
   if (type.isBF16())
-    return double(simt::floatOfBfloat(uint16_t(bits)));
+    return double(floatOfBfloat(uint16_t(bits)));
   if (type.isF16())
-    return double(simt::floatOfHalf(uint16_t(bits)));
-  return double(simt::floatOf(bits));
+    return double(floatOfHalf(uint16_t(bits)));
+  return double(floatOf(bits));
 }
 
-/// Bits of `value`, rounded to `type` to nearest even.
-uint64_t fromDouble(Type type, double value) {
+uint64_t simt::bitsOf(Type type, double value) {
   if (type.isF64())
     return llvm::bit_cast<uint64_t>(value);
   if (type.isF32())
-    return simt::bitsOf(float(value));
-  APFloat x{
-      static_cast<float>(value)}; // What is narrowed is a float32 already.
+    return bitsOf(float(value));
+  APFloat x{static_cast<float>(value)};
   bool lost;
   x.convert(cast<FloatType>(type).getFloatSemantics(),
             APFloat::rmNearestTiesToEven, &lost);
   return x.bitcastToAPInt().getZExtValue();
 }
 
+namespace {
+
+unsigned widthOf(Type type) {
+  return type.isIndex() ? 64 : type.getIntOrFloatBitWidth();
+}
+
 uint64_t mask(Type type, uint64_t value) {
-  unsigned width = type.getIntOrFloatBitWidth();
+  unsigned width = widthOf(type);
   return width >= 64 ? value : value & ((uint64_t(1) << width) - 1);
 }
 
 int64_t asSigned(Type type, uint64_t value) {
-  unsigned width = type.getIntOrFloatBitWidth();
+  unsigned width = widthOf(type);
   return width >= 64 ? int64_t(value)
                      : int64_t(value << (64 - width)) >> (64 - width);
 }
 
 bool compareInts(arith::CmpIPredicate how, Type type, uint64_t x, uint64_t y) {
-  int64_t a = asSigned(type, x), b = asSigned(type, y);
-  switch (how) {
-  case arith::CmpIPredicate::eq:
-    return x == y;
-  case arith::CmpIPredicate::ne:
-    return x != y;
-  case arith::CmpIPredicate::slt:
-    return a < b;
-  case arith::CmpIPredicate::sle:
-    return a <= b;
-  case arith::CmpIPredicate::sgt:
-    return a > b;
-  case arith::CmpIPredicate::sge:
-    return a >= b;
-  case arith::CmpIPredicate::ult:
-    return x < y;
-  case arith::CmpIPredicate::ule:
-    return x <= y;
-  case arith::CmpIPredicate::ugt:
-    return x > y;
-  case arith::CmpIPredicate::uge:
-    return x >= y;
-  }
-  return false;
+  unsigned width = widthOf(type);
+  return arith::applyCmpPredicate(how, APInt(width, x, false, true),
+                                  APInt(width, y, false, true));
 }
 
 } // namespace
@@ -94,8 +75,8 @@ std::string simt::evaluateScalar(Operation *op, ArrayRef<uint64_t> v,
                                  uint64_t &result) {
   Type type = op->getResult(0).getType();
   Type from = op->getNumOperands() ? op->getOperand(0).getType() : type;
-  auto real = [&](size_t i) { return toDouble(from, v[i]); };
-  auto single = [&](double x) { result = fromDouble(type, x); };
+  auto real = [&](size_t i) { return realOf(from, v[i]); };
+  auto single = [&](double x) { result = bitsOf(type, x); };
   auto integer = [&](uint64_t x) { result = mask(type, x); };
   std::string wrong;
   llvm::TypeSwitch<Operation *>(op)
@@ -122,11 +103,13 @@ std::string simt::evaluateScalar(Operation *op, ArrayRef<uint64_t> v,
       .Case([&](arith::MaxSIOp) {
         integer(asSigned(type, v[0]) > asSigned(type, v[1]) ? v[0] : v[1]);
       })
+      .Case([&](arith::MinUIOp) { integer(std::min(v[0], v[1])); })
+      .Case([&](arith::MaxUIOp) { integer(std::max(v[0], v[1])); })
       .Case([&](arith::AndIOp) { integer(v[0] & v[1]); })
       .Case([&](arith::OrIOp) { integer(v[0] | v[1]); })
       .Case([&](arith::XOrIOp) { integer(v[0] ^ v[1]); })
       .Case<arith::ShLIOp, arith::ShRUIOp>([&](Operation *op) {
-        if (v[1] >= type.getIntOrFloatBitWidth())
+        if (v[1] >= widthOf(type))
           wrong = "shifts by more than the width";
         else
           integer(isa<arith::ShLIOp>(op) ? v[0] << v[1] : v[0] >> v[1]);
@@ -135,28 +118,14 @@ std::string simt::evaluateScalar(Operation *op, ArrayRef<uint64_t> v,
         result = compareInts(op.getPredicate(), from, v[0], v[1]);
       })
       .Case([&](arith::CmpFOp op) {
-        double x = real(0), y = real(1);
-        switch (op.getPredicate()) {
-        case arith::CmpFPredicate::OEQ:
-          result = x == y;
-          break;
-        case arith::CmpFPredicate::OGT:
-          result = x > y;
-          break;
-        case arith::CmpFPredicate::OLT:
-          result = x < y;
-          break;
-        case arith::CmpFPredicate::ORD:
-          result = !std::isnan(x) && !std::isnan(y);
-          break;
-        default:
-          wrong = "compares in a way that is not known here";
-        }
+        result = arith::applyCmpPredicate(op.getPredicate(), APFloat(real(0)),
+                                          APFloat(real(1)));
       })
       .Case([&](arith::SelectOp) { result = v[0] & 1 ? v[1] : v[2]; })
-      .Case([&](arith::ExtSIOp) { integer(uint64_t(asSigned(from, v[0]))); })
-      .Case<arith::ExtUIOp, arith::TruncIOp, arith::BitcastOp>(
-          [&](Operation *) { result = mask(type, v[0]); })
+      .Case<arith::ExtSIOp, arith::IndexCastOp>(
+          [&](Operation *) { integer(uint64_t(asSigned(from, v[0]))); })
+      .Case<arith::ExtUIOp, arith::IndexCastUIOp, arith::TruncIOp,
+            arith::BitcastOp>([&](Operation *) { result = mask(type, v[0]); })
       .Case([&](arith::SIToFPOp) { single(double(asSigned(from, v[0]))); })
       .Case([&](arith::FPToSIOp) { integer(uint64_t(int64_t(real(0)))); })
       .Case<arith::ExtFOp, arith::TruncFOp>(

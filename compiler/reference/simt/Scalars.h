@@ -15,6 +15,11 @@ uint64_t bitsOf(float value);
 float floatOfBfloat(uint16_t bits);
 float floatOfHalf(uint16_t bits);
 
+/// The value of a float of `type`, and the bits of `value` rounded to `type`,
+/// to nearest even. A type narrower than float32 rounds a float32.
+double realOf(mlir::Type type, uint64_t bits);
+uint64_t bitsOf(mlir::Type type, double value);
+
 /// The result of an op of `arith` or `math` on scalars; empty where it is
 /// known.
 std::string evaluateScalar(mlir::Operation *op,
