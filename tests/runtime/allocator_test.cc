@@ -9,7 +9,7 @@ namespace {
 
 /// Everything a host does; stops at the first failure. Returns its code.
 headrace_status_code_t RunHost(FaultyAllocator &allocator, const char *path) {
-  auto options = Sized<headrace_instance_options_t>();
+  auto options = sized<headrace_instance_options_t>();
   options.allocator = allocator.Interface();
   headrace_instance_t *raw_instance = nullptr;
   Outcome outcome(headrace_instance_create(&options, &raw_instance));
@@ -17,7 +17,7 @@ headrace_status_code_t RunHost(FaultyAllocator &allocator, const char *path) {
   if (outcome.code)
     return outcome.code;
 
-  auto cpu = Sized<headrace_cpu_device_options_t>();
+  auto cpu = sized<headrace_cpu_device_options_t>();
   cpu.thread_count = 2;
   headrace_device_t *raw_device = nullptr;
   outcome = headrace_device_create_cpu(instance.get(), &cpu, &raw_device);
@@ -47,7 +47,7 @@ headrace_status_code_t RunHost(FaultyAllocator &allocator, const char *path) {
     return outcome.code;
 
   const std::vector<int32_t> prompt(40, 3);
-  auto generate = Sized<headrace_generate_options_t>();
+  auto generate = sized<headrace_generate_options_t>();
   generate.max_new_tokens = 4;
   generate.temperature = 1;
   generate.top_p = 0.9f;
@@ -94,7 +94,7 @@ TEST(Allocator, EveryFailureIsAStatus) {
 
 TEST(Allocator, NeedsBothFunctions) {
   FaultyAllocator allocator;
-  auto options = Sized<headrace_instance_options_t>();
+  auto options = sized<headrace_instance_options_t>();
   options.allocator = allocator.Interface();
   options.allocator.deallocate = nullptr;
   headrace_instance_t *instance;
@@ -107,7 +107,7 @@ TEST(Allocator, ReleaseOrderDoesNotMatter) {
   TemporaryFile file(ToyFile());
   FaultyAllocator allocator;
   {
-    auto options = Sized<headrace_instance_options_t>();
+    auto options = sized<headrace_instance_options_t>();
     options.allocator = allocator.Interface();
     Instance instance = MakeInstance(&options);
     Device device = MakeCpu(instance.get());
@@ -119,7 +119,7 @@ TEST(Allocator, ReleaseOrderDoesNotMatter) {
     package.reset();
     session.reset();
     const int32_t prompt[] = {1, 2, 3};
-    auto generate = Sized<headrace_generate_options_t>();
+    auto generate = sized<headrace_generate_options_t>();
     generate.max_new_tokens = 2;
     EXPECT_TRUE(IsOk(headrace_sequence_generate(
         sequence.get(), prompt, 3, &generate, nullptr, 0, nullptr)));

@@ -30,7 +30,7 @@ constexpr uint64_t kShortGrace = 50000000;
 headrace_status_t OpenCuda(headrace_instance_t *instance, Device *out,
                            uint32_t ordinal = 0,
                            uint64_t grace_ns = kLongGrace) {
-  auto options = Sized<headrace_cuda_device_options_t>();
+  auto options = sized<headrace_cuda_device_options_t>();
   options.ordinal = ordinal;
   options.cublaslt_library = "libcuda.so.1"; // the fake has both
   options.stop_grace_ns = grace_ns;
@@ -77,7 +77,7 @@ headrace_status_t Step(headrace_session_t *session, const Sequence &sequence,
   headrace_step_options_t options = StepOf(items);
   options.cancel = cancel;
   options.timeout_ns = timeout_ns;
-  auto result = Sized<headrace_step_result_t>();
+  auto result = sized<headrace_step_result_t>();
   headrace_status_t status = headrace_session_step(session, &options, &result);
   if (!status && logits)
     logits->assign(result.logits, result.logits + TOY_VOCABULARY);
@@ -92,7 +92,7 @@ TEST(CudaDevice, IsUnavailableWithoutTheLibrary) {
   Instance instance = MakeInstance();
   headrace_device_t *device = nullptr;
   uint32_t count = 7;
-  auto options = Sized<headrace_cuda_device_options_t>();
+  auto options = sized<headrace_cuda_device_options_t>();
   options.cuda_library = "libcuda-that-is-not.so";
   EXPECT_TRUE(
       FailsWith(headrace_device_create_cuda(instance.get(), &options, &device),
@@ -128,7 +128,7 @@ TEST(CudaDevice, SaysWhatItIs) {
   Instance instance = MakeInstance();
   Device device;
   ASSERT_TRUE(IsOk(OpenCuda(instance.get(), &device, 2)));
-  auto info = Sized<headrace_device_info_t>();
+  auto info = sized<headrace_device_info_t>();
   ASSERT_TRUE(IsOk(headrace_device_info(device.get(), &info)));
   EXPECT_STREQ(info.target, "cuda");
   EXPECT_STREQ(info.name, "Fake GPU 2");
@@ -184,7 +184,7 @@ TEST(CudaStep, IsCapturedOnceForEachClass) {
 }
 
 TEST(CudaStep, BatchesUnequalSequences) {
-  auto options = Sized<headrace_session_options_t>();
+  auto options = sized<headrace_session_options_t>();
   options.max_sequences = 7;
   GpuToy toy(ToyGpuFile(), &options);
   std::vector<Sequence> sequences;
@@ -200,7 +200,7 @@ TEST(CudaStep, BatchesUnequalSequences) {
       items.push_back(Item(sequences[i], fresh[i]));
     }
     headrace_step_options_t step = StepOf(items);
-    auto result = Sized<headrace_step_result_t>();
+    auto result = sized<headrace_step_result_t>();
     ASSERT_TRUE(IsOk(headrace_session_step(toy.session.get(), &step, &result)));
     ASSERT_EQ(result.row_count, 7u);
     for (size_t i = 0; i < 7; ++i)
@@ -232,13 +232,13 @@ TEST(CudaStep, WorksHoweverLateTheDeviceIs) {
 }
 
 TEST(CudaStep, IsTimedByTheDevice) {
-  auto options = Sized<headrace_session_options_t>();
+  auto options = sized<headrace_session_options_t>();
   options.timing = 1;
   GpuToy toy(ToyGpuFile(), &options);
   Sequence sequence = MakeSequence(toy.session.get());
   for (int i = 0; i < 3; ++i) {
     ASSERT_TRUE(IsOk(Step(toy.session.get(), sequence, {1})));
-    auto info = Sized<headrace_session_info_t>();
+    auto info = sized<headrace_session_info_t>();
     ASSERT_TRUE(IsOk(headrace_session_info(toy.session.get(), &info)));
     EXPECT_EQ(info.kernel_ns, 3000u); // a microsecond a kernel
   }
@@ -246,7 +246,7 @@ TEST(CudaStep, IsTimedByTheDevice) {
 
 /// A kernel that writes nothing is seen, and nothing else is poisoned.
 TEST(CudaStep, PoisonShowsWhatNoKernelWrites) {
-  auto options = Sized<headrace_session_options_t>();
+  auto options = sized<headrace_session_options_t>();
   options.poison_outputs = 1;
   GpuToy toy(ToyGpuFile(), &options);
   Aligned<float> x(TOY_WIDTH), y(TOY_WIDTH);
@@ -411,7 +411,7 @@ TEST(CudaMatmul, GivesTheProduct) {
     const void *inputs[] = {x.Data()};
     const uint64_t bytes[] = {rows * 32};
     void *outputs[] = {y.Data()};
-    auto options = Sized<headrace_invoke_options_t>();
+    auto options = sized<headrace_invoke_options_t>();
     options.entry = kScale;
     options.tokens = rows;
     options.inputs = inputs;
@@ -453,7 +453,7 @@ TEST(CudaMatmul, LongStepsStopBetweenLaunches) {
 TEST(CudaMatmul, NeedsTheLibrary) {
   TemporaryFile file(MatmulFile(1));
   Instance instance = MakeInstance();
-  auto options = Sized<headrace_cuda_device_options_t>();
+  auto options = sized<headrace_cuda_device_options_t>();
   options.cublaslt_library = "libcublasLt-that-is-not.so";
   headrace_device_t *raw = nullptr;
   ASSERT_TRUE(
@@ -614,7 +614,7 @@ headrace_status_t WholeLife(const std::vector<uint8_t> &bytes) {
   if (headrace_status_t status = OpenCuda(instance.get(), &device))
     return status;
   Package package = OpenFile(instance.get(), file.Path());
-  auto options = Sized<headrace_session_options_t>();
+  auto options = sized<headrace_session_options_t>();
   options.timing = 1;
   options.poison_outputs = 1;
   headrace_session_t *raw = nullptr;

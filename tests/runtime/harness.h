@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Harness: owners for the C objects and short ways to say what is expected.
+// Harness: short ways to make the C objects and to say what is expected.
 #ifndef HEADRACE_TESTS_RUNTIME_HARNESS_H
 #define HEADRACE_TESTS_RUNTIME_HARNESS_H
 
-#include <headrace/headrace.h>
+#include <headrace/handles.hpp>
 
 #include "tests/runtime/toy_package.h"
 
@@ -48,32 +48,6 @@ FailsWith(headrace_status_t status, headrace_status_code_t code,
          << outcome.message;
 }
 
-template <typename T, void (*ReleaseFn)(T *)> struct Releaser {
-  void operator()(T *object) const { ReleaseFn(object); }
-};
-using Instance =
-    std::unique_ptr<headrace_instance_t,
-                    Releaser<headrace_instance_t, headrace_instance_release>>;
-using Device =
-    std::unique_ptr<headrace_device_t,
-                    Releaser<headrace_device_t, headrace_device_release>>;
-using Package =
-    std::unique_ptr<headrace_package_t,
-                    Releaser<headrace_package_t, headrace_package_release>>;
-using Session =
-    std::unique_ptr<headrace_session_t,
-                    Releaser<headrace_session_t, headrace_session_release>>;
-using Sequence =
-    std::unique_ptr<headrace_sequence_t,
-                    Releaser<headrace_sequence_t, headrace_sequence_release>>;
-
-/// A zeroed struct with its size set.
-template <typename T> T Sized() {
-  T value = {};
-  value.struct_size = sizeof(T);
-  return value;
-}
-
 inline Instance
 MakeInstance(const headrace_instance_options_t *options = nullptr) {
   headrace_instance_t *instance = nullptr;
@@ -82,7 +56,7 @@ MakeInstance(const headrace_instance_options_t *options = nullptr) {
 }
 
 inline Device MakeCpu(headrace_instance_t *instance, uint32_t threads = 2) {
-  auto options = Sized<headrace_cpu_device_options_t>();
+  auto options = sized<headrace_cpu_device_options_t>();
   options.thread_count = threads;
   headrace_device_t *device = nullptr;
   EXPECT_TRUE(IsOk(headrace_device_create_cpu(instance, &options, &device)));
@@ -119,7 +93,7 @@ inline headrace_step_item_t Item(const Sequence &sequence,
 
 inline headrace_step_options_t
 StepOf(const std::vector<headrace_step_item_t> &items) {
-  auto options = Sized<headrace_step_options_t>();
+  auto options = sized<headrace_step_options_t>();
   options.item_size = sizeof(headrace_step_item_t);
   options.items = items.data();
   options.item_count = items.size();
@@ -169,7 +143,7 @@ headrace_status_t InvokeToy(headrace_session_t *session, uint32_t entry,
   const uint64_t input_bytes[] = {x.Bytes()};
   void *outputs[] = {y.Data()};
   const uint64_t output_bytes[] = {y.Bytes()};
-  auto options = Sized<headrace_invoke_options_t>();
+  auto options = sized<headrace_invoke_options_t>();
   options.entry = entry;
   options.tokens = tokens;
   options.inputs = inputs;

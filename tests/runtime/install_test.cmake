@@ -30,6 +30,16 @@ foreach(line IN LISTS block)
   endif()
 endforeach()
 
+# What the page shows of C++ compiles against the installed headers alone.
+string(REGEX MATCH "```cpp test\n([^`]*)```" block "${page}")
+if(NOT block)
+  message(FATAL_ERROR "docs/runtime-api.md has no C++ block")
+endif()
+file(WRITE "${WORK}/page.cpp" "${CMAKE_MATCH_1}")
+execute_process(COMMAND "${CXX_COMPILER}" -std=c++17 -Wall -Wextra -pedantic
+  -Werror -fsyntax-only "-I${prefix}/include" "${WORK}/page.cpp"
+  COMMAND_ERROR_IS_FATAL ANY)
+
 set(host "${WORK}/example/host")
 function(run result_var output_var)
   execute_process(COMMAND "${host}" ${ARGN} RESULT_VARIABLE result

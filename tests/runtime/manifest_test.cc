@@ -194,7 +194,7 @@ TEST(Manifest, MissingInstructionsAreNamed) {
   std::unique_ptr<abi::ManifestT> manifest = ToyManifest();
   manifest->code[0]->features = HEADRACE_CPU_AVX2 | HEADRACE_CPU_AVX512;
   TemporaryFile file(ToyFile(*manifest));
-  auto options = Sized<headrace_package_options_t>();
+  auto options = sized<headrace_package_options_t>();
   options.disabled_features = HEADRACE_CPU_AVX512;
   headrace_package_t *package;
   EXPECT_TRUE(FailsWith(

@@ -186,7 +186,7 @@ TEST(PackageVerify, CanBeCancelledAndTellsProgress) {
   Instance instance = MakeInstance();
   Package package = OpenFile(instance.get(), disk.Path());
   uint64_t last = 0;
-  auto options = Sized<headrace_verify_options_t>();
+  auto options = sized<headrace_verify_options_t>();
   options.progress = [](void *user, uint64_t done, uint64_t total) {
     EXPECT_LE(done, total);
     *static_cast<uint64_t *>(user) = done;
@@ -206,7 +206,7 @@ TEST(PackageQueries, DescribeTheToy) {
   Instance instance = MakeInstance();
   Package package = OpenFile(instance.get(), disk.Path());
 
-  auto info = Sized<headrace_package_info_t>();
+  auto info = sized<headrace_package_info_t>();
   ASSERT_TRUE(IsOk(headrace_package_info(package.get(), &info)));
   EXPECT_STREQ(info.model, "toy model");
   EXPECT_STREQ(info.target, "cpu");
@@ -218,24 +218,24 @@ TEST(PackageQueries, DescribeTheToy) {
   EXPECT_EQ(info.entry_count, 8u);
   EXPECT_EQ(info.blob_bytes, TOY_VOCABULARY * 4u + 4196u);
 
-  auto level = Sized<headrace_level_info_t>();
+  auto level = sized<headrace_level_info_t>();
   ASSERT_TRUE(IsOk(headrace_package_level(package.get(), 0, &level)));
   EXPECT_STREQ(level.name, "dram");
   EXPECT_EQ(level.arena_bytes, kToyMaxTokens * 4u);
   EXPECT_EQ(level.peak_bytes, 64u);
 
-  auto blob = Sized<headrace_blob_info_t>();
+  auto blob = sized<headrace_blob_info_t>();
   ASSERT_TRUE(IsOk(headrace_package_blob(package.get(), 1, &blob)));
   EXPECT_EQ(blob.bytes, 4196u);
   EXPECT_EQ(blob.blake3[31], 1);
-  auto weight = Sized<headrace_weight_info_t>();
+  auto weight = sized<headrace_weight_info_t>();
   ASSERT_TRUE(IsOk(headrace_package_weight(package.get(), 1, &weight)));
   EXPECT_STREQ(weight.name, "weight.1");
-  auto buffer = Sized<headrace_buffer_info_t>();
+  auto buffer = sized<headrace_buffer_info_t>();
   ASSERT_TRUE(IsOk(headrace_package_buffer(package.get(), 7, &buffer)));
   EXPECT_STREQ(buffer.role, "logits");
   EXPECT_EQ(buffer.kind, HEADRACE_BUFFER_OUTPUT);
-  auto kernel = Sized<headrace_kernel_info_t>();
+  auto kernel = sized<headrace_kernel_info_t>();
   ASSERT_TRUE(IsOk(headrace_package_kernel(package.get(), 2, &kernel)));
   EXPECT_STREQ(kernel.name, "logits");
   EXPECT_EQ(kernel.scratch_bytes, TOY_VOCABULARY * 4u);
@@ -247,11 +247,11 @@ TEST(PackageQueries, DescribeTheToy) {
   EXPECT_TRUE(
       FailsWith(headrace_package_find_entry(package.get(), "none", &index),
                 HEADRACE_STATUS_NOT_FOUND, "none"));
-  auto entry = Sized<headrace_entry_info_t>();
+  auto entry = sized<headrace_entry_info_t>();
   ASSERT_TRUE(IsOk(headrace_package_entry(package.get(), 0, &entry)));
   EXPECT_EQ(entry.input_count, 6u);
   EXPECT_EQ(entry.outputs[0], 7u);
-  auto launch = Sized<headrace_launch_info_t>();
+  auto launch = sized<headrace_launch_info_t>();
   ASSERT_TRUE(IsOk(headrace_package_launch(package.get(), 0, 2, &launch)));
   EXPECT_EQ(launch.kernel, 2u);
   EXPECT_EQ(launch.weight_count, 1u);

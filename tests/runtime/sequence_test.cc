@@ -21,7 +21,7 @@ struct Pool : Toy {
   static const headrace_session_options_t *Options(uint32_t pages,
                                                    uint32_t sequences) {
     static thread_local headrace_session_options_t options;
-    options = Sized<headrace_session_options_t>();
+    options = sized<headrace_session_options_t>();
     options.kv_pages = pages;
     options.max_sequences = sequences;
     return &options;
@@ -31,7 +31,7 @@ struct Pool : Toy {
                         const std::vector<int32_t> &tokens) {
     std::vector<headrace_step_item_t> items = {Item(sequence, tokens)};
     headrace_step_options_t options = StepOf(items);
-    auto result = Sized<headrace_step_result_t>();
+    auto result = sized<headrace_step_result_t>();
     headrace_status_t status =
         headrace_session_step(session.get(), &options, &result);
     if (!status)
@@ -40,7 +40,7 @@ struct Pool : Toy {
   }
 
   uint32_t FreePages() {
-    auto info = Sized<headrace_session_info_t>();
+    auto info = sized<headrace_session_info_t>();
     EXPECT_TRUE(IsOk(headrace_session_info(session.get(), &info)));
     return info.kv_pages_free;
   }
@@ -168,10 +168,10 @@ TEST(Generate, IsGreedyByDefault) {
   Pool pool(10);
   Sequence sequence = MakeSequence(pool.session.get());
   const std::vector<int32_t> prompt = Tokens(20, 7);
-  auto options = Sized<headrace_generate_options_t>();
+  auto options = sized<headrace_generate_options_t>();
   options.max_new_tokens = 12;
   std::vector<int32_t> tokens(12);
-  auto result = Sized<headrace_generate_result_t>();
+  auto result = sized<headrace_generate_result_t>();
   ASSERT_TRUE(IsOk(headrace_sequence_generate(
       sequence.get(), prompt.data(), prompt.size(), &options, tokens.data(),
       tokens.size(), &result)));
@@ -192,10 +192,10 @@ TEST(Generate, StopsAtEndTokensCallbacksAndFullContexts) {
   Pool pool(10);
   const std::vector<int32_t> prompt = Tokens(20, 7);
   const std::vector<int32_t> expected = Greedy(prompt, 200);
-  auto result = Sized<headrace_generate_result_t>();
+  auto result = sized<headrace_generate_result_t>();
 
   Sequence sequence = MakeSequence(pool.session.get());
-  auto options = Sized<headrace_generate_options_t>();
+  auto options = sized<headrace_generate_options_t>();
   const int32_t ends[] = {-1, expected[3]};
   options.end_tokens = ends;
   options.end_token_count = 2;
@@ -206,7 +206,7 @@ TEST(Generate, StopsAtEndTokensCallbacksAndFullContexts) {
   EXPECT_LE(result.token_count, 4u);
 
   sequence = MakeSequence(pool.session.get());
-  options = Sized<headrace_generate_options_t>();
+  options = sized<headrace_generate_options_t>();
   std::vector<int32_t> seen;
   options.user_data = &seen;
   options.on_token = [](void *user, const headrace_token_event_t *event) {
@@ -223,7 +223,7 @@ TEST(Generate, StopsAtEndTokensCallbacksAndFullContexts) {
   EXPECT_EQ(seen, std::vector<int32_t>(expected.begin(), expected.begin() + 5));
 
   sequence = MakeSequence(pool.session.get());
-  options = Sized<headrace_generate_options_t>();
+  options = sized<headrace_generate_options_t>();
   ASSERT_TRUE(IsOk(headrace_sequence_generate(sequence.get(), prompt.data(),
                                               prompt.size(), &options, nullptr,
                                               0, &result)));
@@ -235,7 +235,7 @@ TEST(Generate, FullPoolEndsIt) {
   Pool pool(1);
   Sequence sequence = MakeSequence(pool.session.get());
   const std::vector<int32_t> prompt = Tokens(20, 7);
-  auto result = Sized<headrace_generate_result_t>();
+  auto result = sized<headrace_generate_result_t>();
   ASSERT_TRUE(IsOk(headrace_sequence_generate(sequence.get(), prompt.data(),
                                               prompt.size(), nullptr, nullptr,
                                               0, &result)));
@@ -246,7 +246,7 @@ TEST(Generate, FullPoolEndsIt) {
 TEST(Generate, DrawsDependOnSeedAndPositionOnly) {
   Pool pool(20);
   const std::vector<int32_t> prompt = Tokens(20, 7);
-  auto options = Sized<headrace_generate_options_t>();
+  auto options = sized<headrace_generate_options_t>();
   options.max_new_tokens = 20;
   options.temperature = 20;
   options.top_p = 0.9f;
@@ -268,7 +268,7 @@ TEST(Generate, FailuresLeaveTheSequenceAsItWas) {
   Sequence sequence = MakeSequence(pool.session.get());
   ASSERT_TRUE(IsOk(pool.Add(sequence, Tokens(10, 1))));
   headrace_cancel_t cancel = {};
-  auto options = Sized<headrace_generate_options_t>();
+  auto options = sized<headrace_generate_options_t>();
   options.cancel = &cancel;
   options.user_data = &cancel;
   options.on_token = [](void *user, const headrace_token_event_t *event) {
@@ -283,7 +283,7 @@ TEST(Generate, FailuresLeaveTheSequenceAsItWas) {
                 HEADRACE_STATUS_CANCELLED));
   EXPECT_EQ(headrace_sequence_length(sequence.get()), 10u);
   headrace_cancel_reset(&cancel);
-  options = Sized<headrace_generate_options_t>();
+  options = sized<headrace_generate_options_t>();
   options.temperature = -1;
   EXPECT_TRUE(
       FailsWith(headrace_sequence_generate(sequence.get(), prompt, 1, &options,

@@ -28,7 +28,7 @@ TEST(SessionStep, GivesTheLastLogits) {
   const std::vector<int32_t> tokens = {5, 6, 7};
   std::vector<headrace_step_item_t> items = {Item(sequence, tokens)};
   headrace_step_options_t options = StepOf(items);
-  auto result = Sized<headrace_step_result_t>();
+  auto result = sized<headrace_step_result_t>();
   ASSERT_TRUE(
       IsOk(headrace_session_step(toy.session.get(), &options, &result)));
   EXPECT_EQ(result.row_count, 1u);
@@ -51,7 +51,7 @@ TEST(SessionStep, IsCutIntoPasses) {
       options.logits = buffer.data();
       options.logits_rows = 100;
     }
-    auto result = Sized<headrace_step_result_t>();
+    auto result = sized<headrace_step_result_t>();
     ASSERT_TRUE(
         IsOk(headrace_session_step(toy.session.get(), &options, &result)));
     ASSERT_EQ(result.row_count, 100u);
@@ -67,7 +67,7 @@ TEST(SessionStep, IsCutIntoPasses) {
 /// any number of threads.
 TEST(SessionStep, BatchesUnequalSequences) {
   for (uint32_t threads : {1u, 2u, 5u}) {
-    auto options = Sized<headrace_session_options_t>();
+    auto options = sized<headrace_session_options_t>();
     options.max_sequences = 7;
     Toy toy(threads, &options);
     std::vector<Sequence> sequences;
@@ -88,7 +88,7 @@ TEST(SessionStep, BatchesUnequalSequences) {
                                                 : 0;
       }
       headrace_step_options_t step = StepOf(items);
-      auto result = Sized<headrace_step_result_t>();
+      auto result = sized<headrace_step_result_t>();
       ASSERT_TRUE(
           IsOk(headrace_session_step(toy.session.get(), &step, &result)));
       ASSERT_EQ(result.row_count, rows);
@@ -110,7 +110,7 @@ TEST(SessionStep, BatchesUnequalSequences) {
 }
 
 TEST(SessionStep, RefusesWrongArguments) {
-  auto session_options = Sized<headrace_session_options_t>();
+  auto session_options = sized<headrace_session_options_t>();
   session_options.max_sequences = 4;
   Toy toy(2, &session_options);
   Toy other;
@@ -152,10 +152,10 @@ TEST(SessionStep, RefusesWrongArguments) {
 }
 
 TEST(SessionCreate, TellsItsMemory) {
-  auto options = Sized<headrace_session_options_t>();
+  auto options = sized<headrace_session_options_t>();
   options.kv_bytes = 5 * TOY_PAGE_BYTES + 1;
   Toy toy(3, &options);
-  auto info = Sized<headrace_session_info_t>();
+  auto info = sized<headrace_session_info_t>();
   ASSERT_TRUE(IsOk(headrace_session_info(toy.session.get(), &info)));
   EXPECT_EQ(info.kv_pages, 5u);
   EXPECT_EQ(info.kv_pages_free, 5u);
@@ -167,7 +167,7 @@ TEST(SessionCreate, TellsItsMemory) {
 TEST(SessionCreate, RefusesWhatDoesNotFit) {
   Toy toy;
   headrace_session_t *session;
-  auto options = Sized<headrace_session_options_t>();
+  auto options = sized<headrace_session_options_t>();
   options.kv_bytes = 200;
   EXPECT_TRUE(
       FailsWith(headrace_session_create(toy.device.get(), toy.package.get(),
@@ -223,7 +223,7 @@ TEST(SessionInvoke, RefusesWrongArguments) {
   const void *inputs[] = {reinterpret_cast<const char *>(x.Data()) + 4};
   const uint64_t bytes[] = {128};
   void *outputs[] = {y.Data()};
-  auto options = Sized<headrace_invoke_options_t>();
+  auto options = sized<headrace_invoke_options_t>();
   options.entry = kScale;
   options.tokens = 1;
   options.inputs = inputs;
@@ -255,7 +255,7 @@ TEST(SessionStop, CancelAndDeadline) {
 }
 
 TEST(SessionStop, StoppedStepsLeaveSequencesAsTheyWere) {
-  auto session_options = Sized<headrace_session_options_t>();
+  auto session_options = sized<headrace_session_options_t>();
   session_options.timeout_ns = 1; // every step is late
   Toy toy(2, &session_options);
   Sequence sequence = MakeSequence(toy.session.get());
@@ -266,11 +266,11 @@ TEST(SessionStop, StoppedStepsLeaveSequencesAsTheyWere) {
       FailsWith(headrace_session_step(toy.session.get(), &options, nullptr),
                 HEADRACE_STATUS_DEADLINE_EXCEEDED));
   EXPECT_EQ(headrace_sequence_length(sequence.get()), 0u);
-  auto info = Sized<headrace_session_info_t>();
+  auto info = sized<headrace_session_info_t>();
   ASSERT_TRUE(IsOk(headrace_session_info(toy.session.get(), &info)));
   EXPECT_EQ(info.kv_pages_free, info.kv_pages);
   options.timeout_ns = 10000000000;
-  auto result = Sized<headrace_step_result_t>();
+  auto result = sized<headrace_step_result_t>();
   ASSERT_TRUE(
       IsOk(headrace_session_step(toy.session.get(), &options, &result)));
   EXPECT_EQ(Row(result.logits, 0), ToyLogits(tokens));
@@ -306,7 +306,7 @@ TEST(SessionShare, SessionsOfOneDeviceRunFromManyThreads) {
         const std::vector<int32_t> tokens = Tokens(30, host * 100 + round);
         std::vector<headrace_step_item_t> items = {Item(sequence, tokens)};
         headrace_step_options_t options = StepOf(items);
-        auto result = Sized<headrace_step_result_t>();
+        auto result = sized<headrace_step_result_t>();
         ASSERT_TRUE(
             IsOk(headrace_session_step(session.get(), &options, &result)));
         ASSERT_EQ(Row(result.logits, 0), ToyLogits(tokens));

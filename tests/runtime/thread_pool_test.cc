@@ -139,7 +139,7 @@ TEST(ThreadPool, TakesTurns) {
 TEST(Device, Affinity) {
   Instance instance = MakeInstance();
   headrace_device_t *device;
-  auto options = Sized<headrace_cpu_device_options_t>();
+  auto options = sized<headrace_cpu_device_options_t>();
   options.thread_count = 2;
   const uint32_t bad[] = {0, 100000}, good[] = {0, 0};
   options.affinity = bad;

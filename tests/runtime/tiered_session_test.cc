@@ -15,7 +15,7 @@ namespace headrace::tests {
 namespace {
 
 headrace_session_options_t ArenaOptions() {
-  auto options = Sized<headrace_session_options_t>();
+  auto options = sized<headrace_session_options_t>();
   options.weights = HEADRACE_WEIGHTS_ARENA;
   return options;
 }
@@ -24,7 +24,7 @@ std::vector<uint8_t> PlannedFile() { return ToyFile(*PlannedToyManifest()); }
 
 /// Where blob 0, the streamed weight, lies in the file.
 uint64_t StreamedOffset(headrace_package_t *package) {
-  auto blob = Sized<headrace_blob_info_t>();
+  auto blob = sized<headrace_blob_info_t>();
   EXPECT_TRUE(IsOk(headrace_package_blob(package, 0, &blob)));
   return blob.offset;
 }
@@ -49,7 +49,7 @@ struct Planned {
     Sequence sequence = MakeSequence(session.get());
     auto items = std::vector{Item(sequence, tokens)};
     auto step = StepOf(items);
-    auto result = Sized<headrace_step_result_t>();
+    auto result = sized<headrace_step_result_t>();
     ASSERT_TRUE(IsOk(headrace_session_step(session.get(), &step, &result)));
     const std::vector<float> expected = ToyLogits(tokens);
     for (size_t i = 0; i < expected.size(); ++i)
@@ -64,7 +64,7 @@ struct Planned {
     return headrace_session_step(session.get(), &step, nullptr);
   }
   headrace_link_usage_t Link() {
-    auto link = Sized<headrace_link_usage_t>();
+    auto link = sized<headrace_link_usage_t>();
     EXPECT_TRUE(IsOk(headrace_session_link(session.get(), 0, &link)));
     return link;
   }
@@ -107,17 +107,17 @@ TEST(TieredSession, MappedRunsAPackageWithAPlanToo) {
   const std::vector<int32_t> tokens = {1, 2, 3};
   auto items = std::vector{Item(sequence, tokens)};
   auto step = StepOf(items);
-  auto result = Sized<headrace_step_result_t>();
+  auto result = sized<headrace_step_result_t>();
   ASSERT_TRUE(IsOk(headrace_session_step(session.get(), &step, &result)));
   EXPECT_EQ(result.logits[0], ToyLogits(tokens)[0]);
-  auto link = Sized<headrace_link_usage_t>();
+  auto link = sized<headrace_link_usage_t>();
   EXPECT_TRUE(FailsWith(headrace_session_link(session.get(), 0, &link),
                         HEADRACE_STATUS_OUT_OF_RANGE));
 }
 
 TEST(TieredSession, StaysBelowTheCertificate) {
   Planned planned;
-  auto level = Sized<headrace_level_usage_t>();
+  auto level = sized<headrace_level_usage_t>();
   ASSERT_TRUE(IsOk(headrace_session_level(planned.session.get(), 0, &level)));
   const uint64_t before = level.occupied_bytes;
   planned.ExpectLogits(std::vector<int32_t>(TOY_CONTEXT, 5));
@@ -129,7 +129,7 @@ TEST(TieredSession, StaysBelowTheCertificate) {
   EXPECT_TRUE(
       FailsWith(headrace_session_level(planned.session.get(), 1, &level),
                 HEADRACE_STATUS_OUT_OF_RANGE));
-  auto pool = Sized<headrace_pool_usage_t>();
+  auto pool = sized<headrace_pool_usage_t>();
   ASSERT_TRUE(IsOk(headrace_session_pool(planned.session.get(), 0, &pool)));
   EXPECT_STREQ(pool.name, "ring");
   EXPECT_EQ(pool.slots, 2u);
@@ -236,7 +236,7 @@ TEST(TieredSession, ASessionReleasedInAHangIsFreedAtItsEnd) {
   TemporaryFile file(PlannedFile());
   FaultySource source(PlannedFile());
   {
-    auto instance_options = Sized<headrace_instance_options_t>();
+    auto instance_options = sized<headrace_instance_options_t>();
     instance_options.allocator = allocator.Interface();
     Instance instance = MakeInstance(&instance_options);
     Device device = MakeCpu(instance.get());
@@ -262,14 +262,14 @@ TEST(TieredSession, ASessionReleasedInAHangIsFreedAtItsEnd) {
 
 /// A host's whole life with the loader `arena`; stops at the first failure.
 headrace_status_code_t RunHost(FaultyAllocator &allocator, const char *path) {
-  auto instance_options = Sized<headrace_instance_options_t>();
+  auto instance_options = sized<headrace_instance_options_t>();
   instance_options.allocator = allocator.Interface();
   headrace_instance_t *raw_instance = nullptr;
   Outcome outcome(headrace_instance_create(&instance_options, &raw_instance));
   Instance instance(raw_instance);
   if (outcome.code)
     return outcome.code;
-  auto cpu = Sized<headrace_cpu_device_options_t>();
+  auto cpu = sized<headrace_cpu_device_options_t>();
   cpu.thread_count = 2;
   headrace_device_t *raw_device = nullptr;
   outcome = headrace_device_create_cpu(instance.get(), &cpu, &raw_device);
@@ -320,7 +320,7 @@ TEST(TieredSession, EveryFailedAllocationIsAStatus) {
 TEST(TieredSession, StepsDoNotAllocate) {
   FaultyAllocator allocator;
   TemporaryFile file(PlannedFile());
-  auto instance_options = Sized<headrace_instance_options_t>();
+  auto instance_options = sized<headrace_instance_options_t>();
   instance_options.allocator = allocator.Interface();
   Instance instance = MakeInstance(&instance_options);
   Device device = MakeCpu(instance.get());
@@ -344,7 +344,7 @@ TEST(TieredSession, StepsDoNotAllocate) {
 TEST(TieredSession, TakesLittleBesideTheArena) {
   FaultyAllocator allocator;
   TemporaryFile file(PlannedFile());
-  auto instance_options = Sized<headrace_instance_options_t>();
+  auto instance_options = sized<headrace_instance_options_t>();
   instance_options.allocator = allocator.Interface();
   Instance instance = MakeInstance(&instance_options);
   Device device = MakeCpu(instance.get());

@@ -16,12 +16,6 @@ Outcome::Outcome(headrace_status_t status)
 
 namespace {
 
-template <typename T> T Sized() {
-  T value = {};
-  value.struct_size = sizeof(T);
-  return value;
-}
-
 /// Floats where the runtime takes them in place.
 class AlignedCopy {
 public:
@@ -49,7 +43,7 @@ Failure Machine::Open(const std::string &name, bool *unavailable) {
   if (name == "cpu") {
     status = headrace_device_create_cpu(instance.get(), nullptr, &opened);
   } else if (name.compare(0, 5, "cuda:") == 0) {
-    auto options = Sized<headrace_cuda_device_options_t>();
+    auto options = sized<headrace_cuda_device_options_t>();
     options.ordinal =
         static_cast<uint32_t>(std::strtoul(name.c_str() + 5, nullptr, 10));
     status = headrace_device_create_cuda(instance.get(), &options, &opened);
@@ -61,7 +55,7 @@ Failure Machine::Open(const std::string &name, bool *unavailable) {
   *unavailable = outcome.code == HEADRACE_STATUS_UNAVAILABLE;
   if (!outcome.failure.empty())
     return outcome.failure;
-  info = Sized<headrace_device_info_t>();
+  info = sized<headrace_device_info_t>();
   return Outcome(headrace_device_info(device.get(), &info)).failure;
 }
 
@@ -72,7 +66,7 @@ Failure Loaded::Open(const Machine &machine, const std::string &path) {
   package.reset(opened);
   if (!outcome.failure.empty())
     return outcome.failure;
-  info = Sized<headrace_package_info_t>();
+  info = sized<headrace_package_info_t>();
   if (Failure failure = Outcome(headrace_package_info(opened, &info)).failure;
       !failure.empty())
     return failure;
@@ -81,7 +75,7 @@ Failure Loaded::Open(const Machine &machine, const std::string &path) {
           Outcome(headrace_package_verify(opened, nullptr)).failure;
       !failure.empty())
     return failure;
-  auto options = Sized<headrace_session_options_t>();
+  auto options = sized<headrace_session_options_t>();
   options.timing = 1;
   options.poison_outputs = 1;
   options.timeout_ns = 60000000000;
@@ -105,7 +99,7 @@ Failure Loaded::Invoke(const std::string &name, uint32_t tokens,
   std::memset(out.data, 0xff, out.bytes);
   const void *inputs[] = {in.data};
   void *outputs[] = {out.data};
-  auto options = Sized<headrace_invoke_options_t>();
+  auto options = sized<headrace_invoke_options_t>();
   options.entry = entry;
   options.tokens = tokens;
   options.inputs = inputs;
@@ -120,7 +114,7 @@ Failure Loaded::Invoke(const std::string &name, uint32_t tokens,
 }
 
 double Loaded::KernelSeconds() const {
-  auto described = Sized<headrace_session_info_t>();
+  auto described = sized<headrace_session_info_t>();
   Outcome outcome(headrace_session_info(session.get(), &described));
   return outcome.failure.empty()
              ? static_cast<double>(described.kernel_ns) * 1e-9

@@ -5,32 +5,13 @@
 
 #include "tools/gpu-suite/suite_file.h"
 
-#include <headrace/headrace.h>
+#include <headrace/handles.hpp>
 
 #include <memory>
 #include <string>
 #include <vector>
 
 namespace headrace::suite {
-
-template <typename T, void (*ReleaseFn)(T *)> struct Releaser {
-  void operator()(T *object) const { ReleaseFn(object); }
-};
-using Instance =
-    std::unique_ptr<headrace_instance_t,
-                    Releaser<headrace_instance_t, headrace_instance_release>>;
-using Device =
-    std::unique_ptr<headrace_device_t,
-                    Releaser<headrace_device_t, headrace_device_release>>;
-using Package =
-    std::unique_ptr<headrace_package_t,
-                    Releaser<headrace_package_t, headrace_package_release>>;
-using Session =
-    std::unique_ptr<headrace_session_t,
-                    Releaser<headrace_session_t, headrace_session_release>>;
-using Sequence =
-    std::unique_ptr<headrace_sequence_t,
-                    Releaser<headrace_sequence_t, headrace_sequence_release>>;
 
 /// Code and message of a status, which it frees.
 struct Outcome {

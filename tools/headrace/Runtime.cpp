@@ -4,6 +4,7 @@
 
 #include <cstdio>
 
+using namespace headrace;
 using namespace headrace::tools;
 
 static void logLine(void *, headrace_log_level_t level, const char *message) {

@@ -1,32 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// The runtime's C API for C++ callers: handles that release themselves, and
-// statuses as errors.
+// The runtime's C API for this tool: statuses as LLVM errors, devices by name.
 #ifndef HEADRACE_TOOLS_HEADRACE_RUNTIME_H
 #define HEADRACE_TOOLS_HEADRACE_RUNTIME_H
 
-#include "headrace/headrace.h"
+#include "headrace/handles.hpp"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
-#include <memory>
 #include <optional>
 #include <string>
 
 namespace headrace::tools {
-
-template <auto function> struct Releaser {
-  template <typename Object> void operator()(Object *object) const {
-    function(object);
-  }
-};
-
-template <typename Object, auto release>
-using Handle = std::unique_ptr<Object, Releaser<release>>;
-
-using Instance = Handle<headrace_instance_t, headrace_instance_release>;
-using Device = Handle<headrace_device_t, headrace_device_release>;
-using Package = Handle<headrace_package_t, headrace_package_release>;
-using Session = Handle<headrace_session_t, headrace_session_release>;
-using Sequence = Handle<headrace_sequence_t, headrace_sequence_release>;
 
 /// `status` as an error whose message begins with `file`; ends the status.
 inline llvm::Error toError(headrace_status_t status, const std::string &file) {
@@ -37,22 +20,6 @@ inline llvm::Error toError(headrace_status_t status, const std::string &file) {
   if (message.compare(0, file.size(), file) != 0)
     message = file + ": " + message;
   return llvm::createStringError(message);
-}
-
-/// Fills `handle` with what `create` puts in its out parameter.
-template <typename Handle, typename Create>
-headrace_status_t make(Handle &handle, Create create) {
-  typename Handle::pointer object = nullptr;
-  headrace_status_t status = create(&object);
-  handle.reset(object);
-  return status;
-}
-
-/// A struct of the C API with its size filled in and the rest zero.
-template <typename Struct> Struct sized() {
-  Struct value = {};
-  value.struct_size = sizeof(value);
-  return value;
 }
 
 /// An instance whose warnings go to stderr.

@@ -30,7 +30,7 @@ std::vector<float> Conformance::Feed(const Sequence &sequence,
     item.sequence = sequence.get();
     item.tokens = tokens.data() + at;
     item.token_count = std::min(part, tokens.size() - at);
-    auto options = Sized<headrace_step_options_t>();
+    auto options = sized<headrace_step_options_t>();
     options.item_size = sizeof(item);
     options.items = &item;
     options.item_count = 1;
@@ -79,7 +79,7 @@ TEST_P(Conformance, ForkAndTruncateKeepThePrefix) {
 }
 
 TEST_P(Conformance, SaysWhatItIs) {
-  auto info = Sized<headrace_device_info_t>();
+  auto info = sized<headrace_device_info_t>();
   ASSERT_TRUE(IsOk(headrace_device_info(device.get(), &info)));
   EXPECT_NE(std::string(info.target), "");
   EXPECT_NE(std::string(info.name), "");
@@ -104,7 +104,7 @@ TEST_P(Conformance, BatchesUnequalSequences) {
       items.push_back(Item(sequences[i], fresh[i]));
     }
     headrace_step_options_t step = StepOf(items);
-    auto result = Sized<headrace_step_result_t>();
+    auto result = sized<headrace_step_result_t>();
     ASSERT_TRUE(IsOk(headrace_session_step(session.get(), &step, &result)));
     ASSERT_EQ(result.row_count, 3u);
     for (size_t i = 0; i < 3; ++i)
@@ -116,7 +116,7 @@ TEST_P(Conformance, BatchesUnequalSequences) {
 
 /// Outputs hold what the kernels of this run wrote, not what was there.
 TEST_P(Conformance, PoisonShowsWhatNoKernelWrites) {
-  auto options = Sized<headrace_session_options_t>();
+  auto options = sized<headrace_session_options_t>();
   options.poison_outputs = 1;
   Session poisoned = MakeSession(device.get(), package.get(), &options);
   Aligned<float> x(2 * TOY_WIDTH), y(2 * TOY_WIDTH);
@@ -131,13 +131,13 @@ TEST_P(Conformance, PoisonShowsWhatNoKernelWrites) {
 }
 
 TEST_P(Conformance, RunsAreTimedWhereAsked) {
-  auto options = Sized<headrace_session_options_t>();
+  auto options = sized<headrace_session_options_t>();
   options.timing = 1;
   Session timed = MakeSession(device.get(), package.get(), &options);
   Aligned<float> x(TOY_WIDTH), y(TOY_WIDTH);
   for (Session *each : {&session, &timed}) {
     ASSERT_TRUE(IsOk(InvokeToy(each->get(), kScale, 1, x, y)));
-    auto info = Sized<headrace_session_info_t>();
+    auto info = sized<headrace_session_info_t>();
     ASSERT_TRUE(IsOk(headrace_session_info(each->get(), &info)));
     EXPECT_EQ(info.kernel_ns > 0, each == &timed);
   }

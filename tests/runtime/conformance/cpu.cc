@@ -7,7 +7,7 @@ namespace {
 
 headrace_status_t Create(headrace_instance_t *instance, uint32_t threads,
                          headrace_device_t **out_device) {
-  auto options = Sized<headrace_cpu_device_options_t>();
+  auto options = sized<headrace_cpu_device_options_t>();
   options.thread_count = threads;
   return headrace_device_create_cpu(instance, &options, out_device);
 }

@@ -6,6 +6,7 @@
 #include "tools/headrace/bench/Random.h"
 #include <algorithm>
 
+using namespace headrace;
 using namespace headrace::tools;
 using namespace headrace::tools::bench;
 

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+using namespace headrace;
 using namespace headrace::tools;
 using namespace headrace::tools::bench;
 

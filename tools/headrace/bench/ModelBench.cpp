@@ -12,6 +12,7 @@
 #include "llvm/Support/Path.h"
 #include <algorithm>
 
+using namespace headrace;
 using namespace headrace::tools;
 using namespace headrace::tools::bench;
 

@@ -20,6 +20,7 @@
 #include <thread>
 #include <unistd.h>
 
+using namespace headrace;
 using namespace headrace::tools;
 using namespace headrace::tools::bench;
 
