@@ -25,32 +25,10 @@ protected:
     llvm::Error error = model.open(GetParam(), 80);
     ASSERT_FALSE(bool(error)) << llvm::toString(std::move(error));
   }
-  /// Feeds all tokens in steps of the sizes given, over and over, with another
-  /// sequence beside them where `company`, ahead of them every other time.
   std::vector<float> feed(const std::vector<size_t> &sizes, bool company) {
-    std::vector<int32_t> tokens = golden.tokens();
-    std::vector<float> logits;
-    ++sequence;
-    size_t at = 0;
-    for (size_t i = 0; at < tokens.size(); ++i) {
-      size_t count = std::min(sizes[i % sizes.size()], tokens.size() - at);
-      std::vector<EmulatedItem> items{{sequence,
-                                       {tokens.begin() + int64_t(at),
-                                        tokens.begin() + int64_t(at + count)}}};
-      size_t before = company && i % 2 ? 3 : 0;
-      if (company)
-        items.insert(before ? items.begin() : items.end(),
-                     {1000 + sequence, {tokens.rbegin(), tokens.rbegin() + 3}});
-      auto rows = model.step(items);
-      EXPECT_TRUE(bool(rows)) << llvm::toString(rows.takeError());
-      if (!rows)
-        return logits;
-      auto from = rows->begin() + int64_t(before) * model.vocabulary;
-      logits.insert(logits.end(), from,
-                    from + int64_t(count) * model.vocabulary);
-      at += count;
-    }
-    return logits;
+    auto logits = model.feed(golden.tokens(), sizes, company);
+    EXPECT_TRUE(bool(logits)) << llvm::toString(logits.takeError());
+    return logits ? std::move(*logits) : std::vector<float>();
   }
   void expectGolden(const std::vector<float> &logits) {
     GoldenReport report = compareWithGolden(golden, logits, golden.closeness());
@@ -60,7 +38,6 @@ protected:
 
   Golden golden;
   EmulatedCpu model;
-  int64_t sequence = 0;
 };
 
 /// The bits of a sequence depend neither on the order of tasks nor on how its

@@ -20,38 +20,13 @@ protected:
     llvm::Error error = gpu.open(GetParam(), 80);
     ASSERT_FALSE(bool(error)) << llvm::toString(std::move(error));
   }
-  /// Feeds all tokens in steps of the sizes given, over and over.
   std::vector<float> feed(const std::vector<size_t> &sizes, bool captured,
                           bool backwards, bool company) {
-    std::vector<int32_t> tokens = golden.tokens();
-    std::vector<float> logits;
-    ++sequence;
-    size_t at = 0;
-    for (size_t i = 0; at < tokens.size(); ++i) {
-      size_t count = std::min(sizes[i % sizes.size()], tokens.size() - at);
-      std::vector<EmulatedItem> items{{sequence,
-                                       {tokens.begin() + int64_t(at),
-                                        tokens.begin() + int64_t(at + count)}}};
-      // Another sequence beside it, ahead of it every other time.
-      size_t before = 0;
-      if (company) {
-        EmulatedItem other{1000 + sequence,
-                           {tokens.rbegin(), tokens.rbegin() + 2}};
-        if (i % 2)
-          before = 2;
-        items.insert(i % 2 ? items.begin() : items.end(), other);
-      }
-      gpu.captured = captured;
-      gpu.backwards = backwards;
-      auto rows = gpu.step(items);
-      EXPECT_TRUE(bool(rows)) << llvm::toString(rows.takeError());
-      if (!rows)
-        return logits;
-      auto from = rows->begin() + int64_t(before) * gpu.vocabulary;
-      logits.insert(logits.end(), from, from + int64_t(count) * gpu.vocabulary);
-      at += count;
-    }
-    return logits;
+    gpu.captured = captured;
+    gpu.backwards = backwards;
+    auto logits = gpu.feed(golden.tokens(), sizes, company);
+    EXPECT_TRUE(bool(logits)) << llvm::toString(logits.takeError());
+    return logits ? std::move(*logits) : std::vector<float>();
   }
   void expectGolden(const std::vector<float> &logits) {
     GoldenReport report = compareWithGolden(golden, logits, golden.closeness());
@@ -61,7 +36,6 @@ protected:
 
   Golden golden;
   EmulatedGpu gpu;
-  int64_t sequence = 0;
 };
 
 TEST_P(EmulatedGolden, OneStepOfManyTokens) {

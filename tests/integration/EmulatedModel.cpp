@@ -208,6 +208,31 @@ EmulatedModel::step(const std::vector<EmulatedItem> &items) {
 }
 
 llvm::Expected<std::vector<float>>
+EmulatedModel::feed(const std::vector<int32_t> &tokens,
+                    const std::vector<size_t> &sizes, bool company) {
+  std::vector<float> logits;
+  int64_t sequence = --fed, other = --fed;
+  size_t at = 0;
+  for (size_t i = 0; at < tokens.size(); ++i) {
+    size_t count = std::min(sizes[i % sizes.size()], tokens.size() - at);
+    std::vector<EmulatedItem> items{
+        {sequence,
+         {tokens.begin() + int64_t(at), tokens.begin() + int64_t(at + count)}}};
+    size_t before = company && i % 2 ? 3 : 0;
+    if (company)
+      items.insert(before ? items.begin() : items.end(),
+                   {other, {tokens.rbegin(), tokens.rbegin() + 3}});
+    auto rows = step(items);
+    if (!rows)
+      return rows.takeError();
+    auto from = rows->begin() + int64_t(before) * vocabulary;
+    logits.insert(logits.end(), from, from + int64_t(count) * vocabulary);
+    at += count;
+  }
+  return logits;
+}
+
+llvm::Expected<std::vector<float>>
 EmulatedModel::invoke(llvm::StringRef entry, const std::vector<float> &x,
                       int64_t width) {
   std::string input, output;

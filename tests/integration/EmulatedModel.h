@@ -48,6 +48,13 @@ public:
   llvm::Expected<std::vector<float>>
   step(const std::vector<EmulatedItem> &items);
 
+  /// All `tokens` of a new sequence, in steps of the sizes given, over and
+  /// over; returns the logits of each. With `company` another sequence runs
+  /// beside it, ahead of it every other time.
+  llvm::Expected<std::vector<float>> feed(const std::vector<int32_t> &tokens,
+                                          const std::vector<size_t> &sizes,
+                                          bool company);
+
   void forgetSequences();
 
   /// The code, which a test may change between steps.
@@ -106,6 +113,7 @@ private:
   int64_t maxPages = 0;
   std::map<int64_t, std::vector<int32_t>> pages; ///< Of each sequence.
   std::map<int64_t, int64_t> lengths;
+  int64_t fed = 0; ///< Sequences that `feed` has made, from -1 down.
   int32_t nextPage = 0;
 };
 
