@@ -218,10 +218,10 @@ EmulatedModel::feed(const std::vector<int32_t> &tokens,
     std::vector<EmulatedItem> items{
         {sequence,
          {tokens.begin() + int64_t(at), tokens.begin() + int64_t(at + count)}}};
-    size_t before = company && i % 2 ? 3 : 0;
+    size_t before = company && i % 2 ? 2 : 0;
     if (company)
       items.insert(before ? items.begin() : items.end(),
-                   {other, {tokens.rbegin(), tokens.rbegin() + 3}});
+                   {other, {tokens.rbegin(), tokens.rbegin() + 2}});
     auto rows = step(items);
     if (!rows)
       return rows.takeError();

@@ -49,8 +49,8 @@ public:
   step(const std::vector<EmulatedItem> &items);
 
   /// All `tokens` of a new sequence, in steps of the sizes given, over and
-  /// over; returns the logits of each. With `company` another sequence runs
-  /// beside it, ahead of it every other time.
+  /// over; returns the logits of each. With `company` another sequence has two
+  /// tokens in each step, ahead of it every other time.
   llvm::Expected<std::vector<float>> feed(const std::vector<int32_t> &tokens,
                                           const std::vector<size_t> &sizes,
                                           bool company);
