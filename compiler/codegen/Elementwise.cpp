@@ -28,6 +28,15 @@ static Value sigmoid(OpBuilder &b, Location loc, Value x) {
                                arith::AddFOp::create(b, loc, one, e));
 }
 
+static Value silu(OpBuilder &b, Location loc, Value x, double alpha) {
+  Value scaled = x;
+  if (alpha != 1)
+    scaled = arith::MulFOp::create(b, loc, x, constant(b, loc, alpha));
+  Value e = math::ExpOp::create(b, loc, arith::NegFOp::create(b, loc, scaled));
+  return arith::DivFOp::create(
+      b, loc, x, arith::AddFOp::create(b, loc, constant(b, loc, 1.0), e));
+}
+
 static Value activate(OpBuilder &b, Location loc, nn::Activation kind,
                       Value x) {
   auto mul = [&](Value l, Value r) -> Value {
@@ -38,10 +47,8 @@ static Value activate(OpBuilder &b, Location loc, nn::Activation kind,
   };
   Value half = constant(b, loc, 0.5), one = constant(b, loc, 1.0);
   switch (kind) {
-  case nn::Activation::silu: {
-    Value e = math::ExpOp::create(b, loc, arith::NegFOp::create(b, loc, x));
-    return arith::DivFOp::create(b, loc, x, add(one, e));
-  }
+  case nn::Activation::silu:
+    return silu(b, loc, x, 1);
   case nn::Activation::gelu: {
     Value scaled = mul(x, constant(b, loc, std::sqrt(0.5)));
     return mul(mul(half, x), add(one, math::ErfOp::create(b, loc, scaled)));
@@ -61,6 +68,24 @@ static Value activate(OpBuilder &b, Location loc, nn::Activation kind,
   return {};
 }
 
+static Value gate(OpBuilder &b, Location loc, nn::GluOp glu, Value gate,
+                  Value up) {
+  if (auto limit = glu.getLimit()) {
+    double most = limit->convertToDouble();
+    Value high = constant(b, loc, most), low = constant(b, loc, -most);
+    gate = arith::MinimumFOp::create(b, loc, gate, high);
+    up = arith::MinimumFOp::create(
+        b, loc, arith::MaximumFOp::create(b, loc, up, low), high);
+  }
+  if (auto offset = glu.getOffset())
+    up = arith::AddFOp::create(b, loc, up,
+                               constant(b, loc, offset->convertToDouble()));
+  auto alpha = glu.getAlpha();
+  Value active = alpha ? silu(b, loc, gate, alpha->convertToDouble())
+                       : activate(b, loc, glu.getKind(), gate);
+  return arith::MulFOp::create(b, loc, active, up);
+}
+
 Value headrace::emitElementwise(OpBuilder &b, Location loc, Operation *op,
                                 ValueRange v) {
   return llvm::TypeSwitch<Operation *, Value>(op)
@@ -75,10 +100,7 @@ Value headrace::emitElementwise(OpBuilder &b, Location loc, Operation *op,
       })
       .Case(
           [&](nn::ActOp act) { return activate(b, loc, act.getKind(), v[0]); })
-      .Case([&](nn::GluOp glu) -> Value {
-        return arith::MulFOp::create(
-            b, loc, activate(b, loc, glu.getKind(), v[0]), v[1]);
-      })
+      .Case([&](nn::GluOp glu) { return gate(b, loc, glu, v[0], v[1]); })
       .Case([&](nn::ClampOp clamp) -> Value {
         Value low = constant(b, loc, clamp.getLow().convertToDouble());
         Value high = constant(b, loc, clamp.getHigh().convertToDouble());

@@ -223,6 +223,20 @@ LogicalResult headrace::emitAttention(flow::KernelOp kernel,
     });
   });
 
+  // A row's head decides its sink; its rows are the tile's.
+  Value sinks;
+  if (op.getSinks()) {
+    Value of = p.memory(op.getSinks());
+    sinks = p.scratch(MemRefType::get({maxRows}, rowElement));
+    p.loop(p.mul(count, shared), [&](Value row) {
+      Value h = p.add(p.mul(head, shared), p.rem(row, shared));
+      Value sink = p.load(of, h);
+      if (sink.getType() != rowElement)
+        sink = arith::ExtFOp::create(p.b, rowElement, sink);
+      p.store(sink, sinks, row);
+    });
+  }
+
   Value total = p.mul(count, shared);
   auto tileType = flow::TileType::get(p.b.getContext(), dim, rowElement);
   Value queryTile = flow::LoadOp::create(
@@ -279,10 +293,16 @@ LogicalResult headrace::emitAttention(flow::KernelOp kernel,
                                        FloatAttr::get(b.getF32Type(), x));
     };
 
+    // The largest score so far and the sum of all; a sink is the first of them.
     SmallVector<Value> init;
-    init.push_back(flow::ConstantOp::create(
-        p.b, one, p.b.getF32FloatAttr(float(kMasked))));
-    init.push_back(flow::ConstantOp::create(p.b, one, p.b.getF32FloatAttr(0)));
+    if (sinks)
+      init.push_back(
+          flow::ReadOp::create(p.b, one, sinks, row, Value(), Value()));
+    else
+      init.push_back(flow::ConstantOp::create(
+          p.b, one, p.b.getF32FloatAttr(float(kMasked))));
+    init.push_back(
+        flow::ConstantOp::create(p.b, one, p.b.getF32FloatAttr(sinks ? 1 : 0)));
     for (int64_t c = 0; c < chunks; ++c)
       init.push_back(
           flow::ConstantOp::create(p.b, wide, p.b.getF32FloatAttr(0)));

@@ -84,6 +84,18 @@ public:
                                 inPlace ? p.b.getUnitAttr() : UnitAttr());
   }
 
+  /// Reads the weights, and the bias, of expert `expert` from here on.
+  void readExpert(moe::ExpertsOp experts, Value expert) {
+    weightMemory = p.expert(experts.getWeights()[0], expert);
+    if (!linear.getBias())
+      return;
+    Value stacked = p.memory(experts.getWeights()[1]);
+    auto type = cast<MemRefType>(stacked.getType());
+    biasMemory =
+        flow::ViewOp::create(p.b, MemRefType::get({out}, type.getElementType()),
+                             stacked, p.mul(expert, out), 0);
+  }
+
   /// The first panel of a column group. Groups differ by at most one panel, and
   /// the wider ones are spread among the others.
   Value firstPanel(Value group, int64_t groups) {
@@ -117,17 +129,8 @@ public:
   /// `panel`: rows `row` on, `step` columns unless the value is the product
   /// itself. Null after an error.
   Value evaluate(Value value, Value acc, Value row, Value panel) {
-    if (value == linear.getResult()) {
-      if (!linear.getBias())
-        return acc;
-      Value bias =
-          flow::ReadOp::create(p.b, p.acc(columns), p.memory(linear.getBias()),
-                               Value(), p.mul(panel, columns), Value());
-      return p.map({acc, bias}, p.acc(columns),
-                   [](OpBuilder &b, Location loc, ValueRange v) -> Value {
-                     return arith::AddFOp::create(b, loc, v[0], v[1]);
-                   });
-    }
+    if (value == linear.getResult())
+      return addBias(acc, p.mul(panel, columns));
     Operation *op = value.getDefiningOp();
     if (!op) { // A kernel argument: the same rows and columns of it.
       auto type = cast<RankedTensorType>(value.getType());
@@ -138,9 +141,13 @@ public:
     }
     if (auto slice = dyn_cast<tensor::ExtractSliceOp>(op);
         slice && slice.getSource() == linear.getResult() &&
-        panels.getHalves() == 2 && !linear.getBias()) {
-      if (!low)
+        panels.getHalves() == 2) {
+      if (!low) {
         std::tie(low, high) = split(acc);
+        Value column = p.mul(panel, step);
+        low = addBias(low, column);
+        high = addBias(high, p.add(column, out / 2));
+      }
       return slice.getStaticOffsets()[1] == 0 ? low : high;
     }
     SmallVector<Value> operands;
@@ -171,8 +178,21 @@ public:
   int64_t in = 0, out = 0, panelCount = 0, columns = 0, step = 0;
   Type element;
   Value weightMemory;
+  Value biasMemory; ///< Null where the product has none.
 
 private:
+  /// `acc` plus as many values of the bias from `column` on.
+  Value addBias(Value acc, Value column) {
+    if (!biasMemory)
+      return acc;
+    auto type = cast<flow::AccType>(acc.getType());
+    Value bias =
+        flow::ReadOp::create(p.b, type, biasMemory, Value(), column, Value());
+    return p.map({acc, bias}, type,
+                 [](OpBuilder &b, Location loc, ValueRange v) -> Value {
+                   return arith::AddFOp::create(b, loc, v[0], v[1]);
+                 });
+  }
   std::pair<Value, Value> split(Value acc) {
     auto op = flow::SplitOp::create(p.b, p.acc(step), p.acc(step), acc);
     return {op.getLow(), op.getHigh()};
@@ -205,6 +225,8 @@ LogicalResult headrace::emitLinear(flow::KernelOp kernel,
   if (failed(product.prepare()))
     return failure();
   product.weightMemory = p.memory(linear.getWeight());
+  if (linear.getBias())
+    product.biasMemory = p.memory(linear.getBias());
   Value count = source.pick ? p.count(flow::Count::outputs) : p.rowCount();
   Value indices = source.pick ? p.memory(source.pick.getIds()) : Value();
   Value tile = product.stageRows(p.memory(source.argument), p.index(0), count,
@@ -262,7 +284,7 @@ LogicalResult headrace::emitRoutedUp(flow::KernelOp kernel,
     Value expert = routed.expert(slot);
     Value begin, count;
     std::tie(begin, count) = routed.rowsOf(expert);
-    product.weightMemory = p.expert(experts.getWeights()[0], expert);
+    product.readExpert(experts, expert);
     product.prefetch(product.firstPanel(group, groups));
     Value tile =
         product.stageRows(p.memory(source.argument), begin, count,
@@ -358,10 +380,11 @@ LogicalResult headrace::emitRoutedDown(flow::KernelOp kernel,
     product.weightMemory =
         p.expert(experts.getWeights()[0], routed.expert(following));
     product.prefetch(product.firstPanel(p.task(), groups));
-    product.weightMemory = p.expert(experts.getWeights()[0], expert);
+    product.readExpert(experts, expert);
     product.overPanels(p.task(), groups, [&](Value panel) {
       p.rows(count, options.rowLimit, [&](Value row) {
-        Value acc = product.product(tile, row, panel);
+        Value acc = product.evaluate(
+            linear.getResult(), product.product(tile, row, panel), row, panel);
         Value here = p.add(begin, row);
         Value weight = flow::ReadOp::create(p.b, p.acc(1), routed.weights, here,
                                             Value(), Value());

@@ -42,8 +42,13 @@ llvm::SmallVector<float> headrace::ropeFrequencies(nn::RopeAttr table) {
         return dim * std::log(original / (beta * 2 * M_PI)) /
                (2 * std::log(theta));
       };
-      double from = std::max(std::floor(channel(high)), 0.0);
-      double to = std::min(std::ceil(channel(low)), double(dim - 1));
+      double from = channel(high), to = channel(low);
+      if (table.getTruncate()) {
+        from = std::floor(from);
+        to = std::ceil(to);
+      }
+      from = std::max(from, 0.0);
+      to = std::min(to, double(dim - 1));
       double span = to == from ? 0.001 : to - from;
       double ramp = std::clamp((double(i) - from) / span, 0.0, 1.0);
       out.push_back(float(base * (1 - ramp) + base / factor * ramp));

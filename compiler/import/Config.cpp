@@ -35,6 +35,8 @@ constexpr FamilyTraits families[] = {
     {"qwen2_moe", Family::Qwen2Moe, "Qwen2MoeForCausalLM", true},
     {"qwen3_moe", Family::Qwen3Moe, "Qwen3MoeForCausalLM", true,
      QkNorm::PerHead},
+    {"gpt_oss", Family::GptOss, "GptOssForCausalLM", true, QkNorm::None,
+     150000.0},
     {"llama", Family::Llama, "LlamaForCausalLM"},
     {"mistral", Family::Mistral, "MistralForCausalLM"},
     {"qwen2", Family::Qwen2, "Qwen2ForCausalLM"},
@@ -287,8 +289,7 @@ static Expected<RopeConfig> parseRope(const json::Object &object,
     rope.low = reader.positive("beta_slow").value_or(1.0);
     if (rope.low >= rope.high)
       reader.fail("expected 'beta_slow' to be less than 'beta_fast'");
-    // The table rounds the ends of its ramp to whole dimensions.
-    reader.allowOnly("truncate", true);
+    rope.truncate = reader.boolean("truncate").value_or(true);
     auto scaleOf = [&](double weight) {
       return rope.factor <= 1 ? 1.0 : 0.1 * weight * std::log(rope.factor) + 1;
     };
@@ -373,8 +374,8 @@ static void readAttention(Reader &reader, ModelConfig &config) {
 
   std::optional<int64_t> headDim = reader.integer("head_dim", 1, 65536);
   if (!headDim) {
-    // Qwen3's class says 128, whatever the other sizes are.
-    if (family == Family::Qwen3)
+    // Their classes have a number of their own, whatever the other sizes are.
+    if (family == Family::Qwen3 || family == Family::GptOss)
       reader.fail("lacks 'head_dim'");
     if (config.hidden % config.heads)
       reader.fail("expected 'hidden_size' to be a multiple of "
@@ -405,6 +406,11 @@ static void readAttention(Reader &reader, ModelConfig &config) {
     config.qkvBias = true;
     reader.allowOnly("attention_bias", true);
     break;
+  case Family::GptOss:
+    config.qkvBias = config.outputBias =
+        reader.boolean("attention_bias").value_or(true);
+    config.sinks = true;
+    break;
   case Family::Qwen2Moe:
     config.qkvBias = reader.boolean("qkv_bias").value_or(true);
     break;
@@ -423,7 +429,8 @@ static void readWindows(Reader &reader, ModelConfig &config) {
   bool hasSwitch = family == Family::Qwen2 || family == Family::Qwen3 ||
                    family == Family::Qwen2Moe || family == Family::Qwen3Moe;
   // The published code of these reads the kind of each layer from the file.
-  bool perLayer = hasSwitch && family != Family::Qwen3Moe;
+  bool perLayer =
+      (hasSwitch && family != Family::Qwen3Moe) || family == Family::GptOss;
 
   std::optional<int64_t> window;
   int64_t firstLayer = 0;
@@ -448,10 +455,11 @@ static void readWindows(Reader &reader, ModelConfig &config) {
       reader.fail("'max_window_layers' is " + Twine(*from) +
                   ", but only 0 is supported with 'use_sliding_window' in this "
                   "family");
-  } else if (family == Family::Mistral || family == Family::Mixtral) {
-    // Mistral's class says 4096 where the key is absent; published files have
-    // it, if only as null.
-    if (family == Family::Mistral && !reader.mentions("sliding_window"))
+  } else if (family == Family::Mistral || family == Family::Mixtral ||
+             family == Family::GptOss) {
+    // The classes of these two have a number of their own where the key is
+    // absent; published files have it, if only as null.
+    if (family != Family::Mixtral && !reader.mentions("sliding_window"))
       reader.fail("lacks 'sliding_window'");
     window = reader.integer("sliding_window");
   } else {
@@ -460,6 +468,11 @@ static void readWindows(Reader &reader, ModelConfig &config) {
   for (auto [i, layer] : enumerate(config.layers))
     if (int64_t(i) >= firstLayer)
       layer.window = window;
+  // Every second layer of this one sees all positions, unless the file says
+  // otherwise.
+  if (family == Family::GptOss)
+    for (size_t i = 1; i < config.layers.size(); i += 2)
+      config.layers[i].window = std::nullopt;
 
   const json::Array *types = reader.array("layer_types");
   if (!types)
@@ -505,13 +518,19 @@ static void readExperts(Reader &reader, ModelConfig &config) {
   if (family == Family::Mixtral) {
     config.normalizeTopK = true;
     reader.allowOnly("norm_topk_prob", true);
+  } else if (family == Family::GptOss) {
+    // The second name of a number is in the published files.
+    reader.allowOnly("experts_per_token", config.expertsPerToken);
+    config.swigluAlpha = reader.positive("swiglu_alpha").value_or(1.702);
+    config.swigluLimit = reader.positive("swiglu_limit").value_or(7.0);
   } else {
     if (!reader.has("norm_topk_prob"))
       reader.fail("lacks 'norm_topk_prob'");
     config.normalizeTopK = reader.boolean("norm_topk_prob").value_or(false);
   }
 
-  if (family == Family::Mixtral || family == Family::Olmoe) {
+  if (family == Family::Mixtral || family == Family::Olmoe ||
+      family == Family::GptOss) {
     config.expertIntermediate = config.intermediate;
     for (LayerConfig &layer : config.layers)
       layer.sparse = true;
@@ -621,6 +640,9 @@ Expected<ModelConfig> parseModelConfig(StringRef json, StringRef file) {
   if (!rope)
     return rope.takeError();
   config.rope = *rope;
+  // The second name of what the rope table says.
+  if (config.family == Family::GptOss && config.rope.original)
+    reader.allowOnly("initial_context_length", config.rope.original);
 
   for (StringRef key : harmlessKeys)
     reader.ignore(key);

@@ -19,6 +19,7 @@ enum class Family {
   Olmoe,
   Qwen2Moe,
   Qwen3Moe,
+  GptOss,
   Llama,
   Mistral,
   Qwen2,
@@ -38,6 +39,7 @@ struct RopeConfig {
   double high = 1.0;
   int64_t original = 0;
   double attentionFactor = 1.0;
+  bool truncate = true;
 };
 
 /// What differs from layer to layer.
@@ -67,6 +69,8 @@ struct ModelConfig {
   bool qkvBias = false;
   bool outputBias = false;
   QkNorm qkNorm = QkNorm::None;
+  /// A head's softmax has a score of its own beside those of the positions.
+  bool sinks = false;
   /// Query, key and value are clamped to [-clipQkv, clipQkv].
   std::optional<double> clipQkv;
   RopeConfig rope;
@@ -83,6 +87,9 @@ struct ModelConfig {
   int64_t sharedIntermediate = 0;
   /// The picked experts' weights are divided by their sum.
   bool normalizeTopK = false;
+  /// The activation of gpt-oss's experts; see nn.glu.
+  double swigluAlpha = 1.702;
+  double swigluLimit = 7.0;
 
   std::vector<LayerConfig> layers;
 

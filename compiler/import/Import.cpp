@@ -54,12 +54,19 @@ private:
 
   void chooseElementType();
   tier::RangeAttr bind(const Twine &name, ArrayRef<int64_t> shape);
+  tier::RangeAttr view(tier::RangeAttr range, int64_t first,
+                       ArrayRef<int64_t> shape, ArrayRef<int64_t> strides);
   Value use(StringRef symbol, ArrayRef<int64_t> shape,
             ArrayRef<Attribute> source);
   Value weight(const Twine &name, ArrayRef<int64_t> shape);
   Value bias(bool present, const Twine &name, int64_t width);
   Value stack(const Twine &prefix, StringRef projection,
               ArrayRef<int64_t> shape);
+
+  Value transposed(const Twine &name, StringRef tensor, int64_t in, int64_t out,
+                   int64_t part = 0, int64_t parts = 1);
+  Value biases(const Twine &name, StringRef tensor, int64_t out,
+               int64_t part = 0, int64_t parts = 1);
 
   Value product(Value x, Value weight, Value bias = {});
   Value linear(Value x, const Twine &name, int64_t width, bool hasBias = false);
@@ -68,7 +75,10 @@ private:
   Value attention(Value x, const Twine &prefix, int64_t index,
                   std::optional<int64_t> window);
   Value feedForward(Value x, const Twine &prefix, int64_t width, bool hasBias);
+  Value route(Value x, const Twine &prefix);
   Value mixture(Value x, Value residual, const Twine &prefix);
+  SmallVector<Value> expertWeights(const Twine &prefix);
+  Value expert(Block *body);
   Value layer(Value x, int64_t index);
   Attribute describe(StringRef name);
 
@@ -145,6 +155,24 @@ tier::RangeAttr ModelBuilder::bind(const Twine &nameTwine,
                               info->bytes);
 }
 
+/// A part of a tensor's range as values of `shape`, the first of them value
+/// `first` of the tensor; `strides` count values, too.
+tier::RangeAttr ModelBuilder::view(tier::RangeAttr range, int64_t first,
+                                   ArrayRef<int64_t> shape,
+                                   ArrayRef<int64_t> strides) {
+  if (!range)
+    return {};
+  uint64_t each = element.getWidth() / 8, bytes = each;
+  SmallVector<uint64_t> sizes(shape.begin(), shape.end()), steps;
+  for (uint64_t size : sizes)
+    bytes *= size;
+  for (int64_t stride : strides)
+    steps.push_back(uint64_t(stride) * each);
+  return tier::RangeAttr::get(builder.getContext(), range.getFile(),
+                              range.getOffset() + uint64_t(first) * each, bytes,
+                              sizes, steps);
+}
+
 /// Declares a weight before the function and names it at the function's head.
 Value ModelBuilder::use(StringRef symbol, ArrayRef<int64_t> shape,
                         ArrayRef<Attribute> source) {
@@ -188,6 +216,26 @@ Value ModelBuilder::stack(const Twine &prefix, StringRef projection,
   SmallVector<int64_t> stacked = {config.experts};
   stacked.append(shape.begin(), shape.end());
   return use((prefix + "." + projection).str(), stacked, ranges);
+}
+
+/// The weight `name` [experts, out, in] from `tensor` [experts, in, parts *
+/// out]: of its columns those of number `part`, part + parts, ...
+Value ModelBuilder::transposed(const Twine &name, StringRef tensor, int64_t in,
+                               int64_t out, int64_t part, int64_t parts) {
+  int64_t columns = parts * out;
+  tier::RangeAttr range = bind(tensor, {config.experts, in, columns});
+  return use(name.str(), {config.experts, out, in},
+             {view(range, part, {config.experts, out, in},
+                   {in * columns, parts, columns})});
+}
+
+/// The same for the biases `name` [experts, out] from [experts, parts * out].
+Value ModelBuilder::biases(const Twine &name, StringRef tensor, int64_t out,
+                           int64_t part, int64_t parts) {
+  int64_t columns = parts * out;
+  tier::RangeAttr range = bind(tensor, {config.experts, columns});
+  return use(name.str(), {config.experts, out},
+             {view(range, part, {config.experts, out}, {columns, parts})});
 }
 
 /// Rows times a weight [out, in].
@@ -238,10 +286,15 @@ Value ModelBuilder::attention(Value x, const Twine &prefixTwine, int64_t index,
   v = clip(v);
   q = nn::RopeOp::create(builder, location, q, positions, heads, rope);
   k = nn::RopeOp::create(builder, location, k, positions, kvHeads, rope);
+  Value sinks;
+  if (config.sinks) {
+    std::string name = prefix + ".sinks";
+    sinks = use(name, {heads}, {bind(name, {heads})});
+  }
   auto op = nn::AttentionOp::create(
       builder, location, q, k, v, cache, index, positions, sequences, heads,
       llvm::APFloat(1.0 / std::sqrt(double(config.headDim))),
-      window ? builder.getI64IntegerAttr(*window) : IntegerAttr());
+      window ? builder.getI64IntegerAttr(*window) : IntegerAttr(), sinks);
   cache = op.getUpdatedCache();
   return linear(op.getResult(), prefix + ".o_proj", config.hidden,
                 config.outputBias);
@@ -254,59 +307,98 @@ Value ModelBuilder::feedForward(Value x, const Twine &prefixTwine,
   Value gate = linear(x, prefix + ".gate_proj", width, hasBias);
   Value up = linear(x, prefix + ".up_proj", width, hasBias);
   Value h =
-      nn::GluOp::create(builder, location, nn::Activation::silu, gate, up);
+      nn::GluOp::create(builder, location, gate.getType(), nn::Activation::silu,
+                        gate, up, FloatAttr(), FloatAttr(), FloatAttr());
   return linear(h, prefix + ".down_proj", config.hidden, hasBias);
+}
+
+/// Which experts take the rows, and with which weights.
+Value ModelBuilder::route(Value x, const Twine &prefixTwine) {
+  std::string prefix = prefixTwine.str();
+  MLIRContext *context = builder.getContext();
+  int64_t experts = config.experts, slots = config.expertsPerToken;
+  bool gptOss = config.family == Family::GptOss;
+  std::string name = prefix + (gptOss ? ".router" : ".gate");
+
+  // The router reads float32: its choice should not hang on a rounding.
+  Value w = weight(name, {experts, config.hidden});
+  Value scores = nn::LinearOp::create(builder, location, rows(experts), x, w,
+                                      bias(gptOss, name, experts), TypeAttr());
+  if (!gptOss)
+    scores = moe::SquashOp::create(builder, location, moe::SquashKind::softmax,
+                                   scores);
+  Value selection = moe::SelectOp::create(
+      builder, location, moe::SelectionType::get(context, experts, slots),
+      slots, scores);
+  auto norm = gptOss                 ? moe::WeighNorm::softmax
+              : config.normalizeTopK ? moe::WeighNorm::sum
+                                     : moe::WeighNorm::none;
+  return moe::WeighOp::create(
+      builder, location, moe::RoutingType::get(context, experts, slots),
+      selection, scores, norm, FloatAttr(), FloatAttr(), FloatAttr());
+}
+
+/// Gate, up and down of all experts, then their biases, if they have any.
+SmallVector<Value> ModelBuilder::expertWeights(const Twine &prefixTwine) {
+  std::string prefix = prefixTwine.str();
+  int64_t hidden = config.hidden, width = config.expertIntermediate;
+  if (config.family == Family::GptOss) {
+    // Stored [in, out], with gate and up in turn.
+    std::string both = prefix + ".gate_up_proj", down = prefix + ".down_proj";
+    return {transposed(prefix + ".gate_proj", both, hidden, width, 0, 2),
+            transposed(prefix + ".up_proj", both, hidden, width, 1, 2),
+            transposed(down, down, width, hidden),
+            biases(prefix + ".gate_proj_bias", both + "_bias", width, 0, 2),
+            biases(prefix + ".up_proj_bias", both + "_bias", width, 1, 2),
+            biases(down + "_bias", down + "_bias", hidden)};
+  }
+  bool mixtral = config.family == Family::Mixtral;
+  return {stack(prefix, mixtral ? "w1" : "gate_proj", {width, hidden}),
+          stack(prefix, mixtral ? "w3" : "up_proj", {width, hidden}),
+          stack(prefix, mixtral ? "w2" : "down_proj", {hidden, width})};
+}
+
+/// One expert on its rows: the body's arguments are these and its weights.
+Value ModelBuilder::expert(Block *body) {
+  bool gptOss = config.family == Family::GptOss;
+  auto weight = [&](unsigned i) -> Value { return body->getArgument(1 + i); };
+  auto bias = [&](unsigned i) { return gptOss ? weight(3 + i) : Value(); };
+  auto number = [&](double x) {
+    return gptOss ? builder.getF64FloatAttr(x) : FloatAttr();
+  };
+  Value x = body->getArgument(0);
+  Value gate = product(x, weight(0), bias(0));
+  Value up = product(x, weight(1), bias(1));
+  Value h = nn::GluOp::create(
+      builder, location, gate.getType(), nn::Activation::silu, gate, up,
+      number(config.swigluAlpha), number(config.swigluLimit), number(1.0));
+  return product(h, weight(2), bias(2));
 }
 
 /// Router and experts, on top of `residual`.
 Value ModelBuilder::mixture(Value x, Value residual, const Twine &prefixTwine) {
   std::string prefix = prefixTwine.str();
-  MLIRContext *context = builder.getContext();
-  int64_t experts = config.experts, slots = config.expertsPerToken;
-  int64_t hidden = config.hidden, width = config.expertIntermediate;
-  bool mixtral = config.family == Family::Mixtral;
-
-  // The router reads float32: its choice should not hang on a rounding.
-  Value logits = nn::LinearOp::create(
-      builder, location, rows(experts), x,
-      weight(prefix + ".gate", {experts, hidden}), Value(), TypeAttr());
-  Value scores = moe::SquashOp::create(builder, location,
-                                       moe::SquashKind::softmax, logits);
-  Value selection = moe::SelectOp::create(
-      builder, location, moe::SelectionType::get(context, experts, slots),
-      slots, scores);
-  Value routing = moe::WeighOp::create(
-      builder, location, moe::RoutingType::get(context, experts, slots),
-      selection, scores,
-      config.normalizeTopK ? moe::WeighNorm::sum : moe::WeighNorm::none,
-      FloatAttr(), FloatAttr(), FloatAttr());
-  auto bucketsType = moe::BucketsType::get(context, experts, slots, hidden,
+  int64_t hidden = config.hidden;
+  Value routing = route(x, prefix);
+  auto bucketsType = moe::BucketsType::get(builder.getContext(), config.experts,
+                                           config.expertsPerToken, hidden,
                                            builder.getF32Type());
   Value buckets =
       moe::DispatchOp::create(builder, location, bucketsType, x, routing);
-
-  std::string all = prefix + ".experts";
-  Value weights[] = {stack(all, mixtral ? "w1" : "gate_proj", {width, hidden}),
-                     stack(all, mixtral ? "w3" : "up_proj", {width, hidden}),
-                     stack(all, mixtral ? "w2" : "down_proj", {hidden, width})};
+  SmallVector<Value> weights = expertWeights(prefix + ".experts");
   auto op = moe::ExpertsOp::create(builder, location, bucketsType, buckets,
                                    ValueRange(weights));
   {
     OpBuilder::InsertionGuard guard(builder);
-    auto slice = [&](int64_t out, int64_t in) {
-      return RankedTensorType::get({out, in}, element);
-    };
+    SmallVector<Type> types{rows(hidden)};
+    for (Value stacked : weights)
+      types.push_back(RankedTensorType::get(
+          cast<RankedTensorType>(stacked.getType()).getShape().drop_front(),
+          element));
     Block *body =
-        builder.createBlock(&op.getBody(), {},
-                            {rows(hidden), slice(width, hidden),
-                             slice(width, hidden), slice(hidden, width)},
-                            SmallVector<Location>(4, location));
-    Value tile = body->getArgument(0);
-    Value gate = product(tile, body->getArgument(1));
-    Value up = product(tile, body->getArgument(2));
-    Value h =
-        nn::GluOp::create(builder, location, nn::Activation::silu, gate, up);
-    moe::YieldOp::create(builder, location, product(h, body->getArgument(3)));
+        builder.createBlock(&op.getBody(), {}, types,
+                            SmallVector<Location>(types.size(), location));
+    moe::YieldOp::create(builder, location, expert(body));
   }
 
   SmallVector<Value> base = {residual};
@@ -378,7 +470,7 @@ llvm::Expected<OwningOpRef<ModuleOp>> ModelBuilder::build(StringRef directory,
       context, kindOf(config.rope.kind), config.headDim,
       APFloat(config.rope.theta), APFloat(config.rope.factor),
       APFloat(config.rope.low), APFloat(config.rope.high), config.rope.original,
-      APFloat(config.rope.attentionFactor));
+      APFloat(config.rope.attentionFactor), config.rope.truncate);
 
   OwningOpRef<ModuleOp> module = ModuleOp::create(location);
   module.get()->setAttr("headrace.checkpoint",

@@ -101,11 +101,15 @@ public:
   explicit Checkpoint(std::string directory)
       : directory(std::move(directory)) {}
 
-  /// The `bytes` bytes of `weight` from `offset` on: in place when they are in
-  /// one range, else gathered into `buffer`.
+  /// The `bytes` bytes of `weight` from `offset` on: in place when they are one
+  /// run of a file, else gathered into `buffer`.
   llvm::Expected<const char *> read(tier::WeightOp weight, uint64_t offset,
                                     uint64_t bytes, std::vector<char> &buffer) {
-    SmallVector<StringRef> pieces;
+    struct Piece {
+      tier::RangeAttr range;
+      const char *source;
+    };
+    SmallVector<Piece> pieces;
     uint64_t at = 0, end = offset + bytes;
     for (auto range : weight.getSource().getAsRange<tier::RangeAttr>()) {
       uint64_t first = at, from = std::max(at, offset);
@@ -118,22 +122,28 @@ public:
         return file.takeError();
       uint64_t size = (*file)->getBufferSize();
       if (range.getOffset() > size ||
-          range.getBytes() > size - range.getOffset())
+          range.getExtent() > size - range.getOffset())
         return llvm::createStringError(
             "%s/%s: weight '%s' ends at byte %llu, but the file has %llu bytes",
             directory.c_str(), range.getFile().str().c_str(),
             weight.getSymName().str().c_str(),
-            (unsigned long long)(range.getOffset() + range.getBytes()),
+            (unsigned long long)(range.getOffset() + range.getExtent()),
             (unsigned long long)size);
-      pieces.push_back((*file)->getBuffer().substr(
-          range.getOffset() + from - first, to - from));
+      SmallVector<Attribute> parts;
+      range.slice(from - first, to - from, parts);
+      for (Attribute part : parts) {
+        auto one = cast<tier::RangeAttr>(part);
+        pieces.push_back({one, (*file)->getBufferStart() + one.getOffset()});
+      }
     }
-    if (pieces.size() == 1)
-      return pieces[0].data();
-    buffer.clear();
-    buffer.reserve(bytes);
-    for (StringRef piece : pieces)
-      buffer.insert(buffer.end(), piece.begin(), piece.end());
+    if (pieces.size() == 1 && pieces[0].range.isContiguous())
+      return pieces[0].source;
+    buffer.resize(bytes);
+    char *target = buffer.data();
+    for (const Piece &piece : pieces) {
+      piece.range.gather(piece.source, target);
+      target += piece.range.getBytes();
+    }
     return static_cast<const char *>(buffer.data());
   }
 

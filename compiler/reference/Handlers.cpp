@@ -113,6 +113,7 @@ static reference::RopeTable ropeTable(nn::RopeAttr attr) {
   table.high = attr.getHigh().convertToDouble();
   table.original = attr.getOriginal();
   table.attentionFactor = attr.getAttentionFactor().convertToDouble();
+  table.truncate = attr.getTruncate();
   return table;
 }
 
@@ -160,6 +161,7 @@ static Error evaluate(Frame &frame, nn::AttentionOp op) {
   options.heads = int64_t(op.getHeads());
   options.scale = toFloat(op.getScale());
   options.window = int64_t(op.getWindow().value_or(0));
+  options.sinks = frame.optional(op.getSinks());
   std::string reason = reference::checkAttention(
       *cache, options.layer, query.rows, positions, sequences);
   if (!reason.empty())
@@ -180,8 +182,15 @@ static Error evaluate(Frame &frame, nn::GluOp op) {
   Matrix gate = frame.matrix(op.getGate()), up = frame.matrix(op.getUp());
   if (Error failed = checkRows(op, up.rows, gate.rows))
     return failed;
+  reference::GluOptions options;
+  if (auto alpha = op.getAlpha())
+    options.alpha = toFloat(*alpha);
+  if (auto limit = op.getLimit())
+    options.limit = toFloat(*limit);
+  if (auto offset = op.getOffset())
+    options.offset = toFloat(*offset);
   return frame.set(op.getResult(),
-                   reference::glu(activation(op.getKind()), gate, up));
+                   reference::glu(activation(op.getKind()), gate, up, options));
 }
 
 static Error evaluate(Frame &frame, nn::ClampOp op) {

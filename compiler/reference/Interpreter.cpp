@@ -173,7 +173,7 @@ struct Interpreter::State {
   llvm::Expected<FloatTensor> readWeight(tier::WeightOp weight);
 };
 
-/// Appends the bytes of `range` to `bytes`.
+/// Appends the values of `range` to `bytes`.
 static llvm::Error readRange(StringRef directory, tier::RangeAttr range,
                              std::vector<uint8_t> &bytes) {
   SmallString<256> path(directory);
@@ -186,10 +186,12 @@ static llvm::Error readRange(StringRef directory, tier::RangeAttr range,
   llvm::scope_exit close([&] { llvm::sys::fs::closeFile(*file); });
   size_t begin = bytes.size();
   bytes.resize(begin + range.getBytes());
-  uint64_t done = 0;
-  while (done < range.getBytes()) {
-    MutableArrayRef<char> rest(reinterpret_cast<char *>(&bytes[begin + done]),
-                               range.getBytes() - done);
+  char *values = reinterpret_cast<char *>(&bytes[begin]);
+  uint64_t extent = range.getExtent(), done = 0;
+  std::vector<char> stored(range.isContiguous() ? 0 : extent);
+  char *target = range.isContiguous() ? values : stored.data();
+  while (done < extent) {
+    MutableArrayRef<char> rest(target + done, extent - done);
     llvm::Expected<size_t> count = llvm::sys::fs::readNativeFileSlice(
         *file, rest, range.getOffset() + done);
     if (!count)
@@ -197,10 +199,12 @@ static llvm::Error readRange(StringRef directory, tier::RangeAttr range,
                    "': " + llvm::toString(count.takeError()));
     if (*count == 0)
       return error("'" + path + "' ends before byte " +
-                   Twine(range.getOffset() + range.getBytes()) +
+                   Twine(range.getOffset() + extent) +
                    ", which a weight needs");
     done += *count;
   }
+  if (!range.isContiguous())
+    range.gather(stored.data(), values);
   return llvm::Error::success();
 }
 

@@ -112,9 +112,11 @@ nn::LinearOp onlyProduct(moe::ExpertsOp experts) {
     }
   }
   Block &body = experts.getBody().front();
-  bool known = linear && isPacked(linear) && !linear.getBias() &&
-               experts.getWeights().size() == 1 &&
-               linear.getWeight() == body.getArgument(1);
+  // Its weights, and behind them its bias.
+  bool known = linear && isPacked(linear) &&
+               experts.getWeights().size() == (linear.getBias() ? 2 : 1) &&
+               linear.getWeight() == body.getArgument(1) &&
+               (!linear.getBias() || linear.getBias() == body.getArgument(2));
   return known ? linear : nn::LinearOp();
 }
 

@@ -46,8 +46,6 @@ tier::WeightOp headrace::panelWeightOf(nn::LinearOp linear) {
 }
 
 bool headrace::hasGluHalves(nn::LinearOp linear) {
-  if (linear.getBias())
-    return false;
   bool any = false;
   for (Operation *user : linear.getResult().getUsers()) {
     if (isa<tensor::DimOp>(user))

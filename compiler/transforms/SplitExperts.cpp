@@ -12,24 +12,30 @@ using namespace headrace;
 
 namespace {
 
-/// A body `down(act(gate(x)) * up(x))` on weights of the experts op.
+/// A body `down(act(gate(x)) * up(x))` on weights of the experts op; gate and
+/// up have a bias or have none, and so has down.
 struct GatedBody {
   nn::LinearOp gate, up, down;
   nn::GluOp glu;
-  unsigned gateWeight, upWeight, downWeight; ///< Operand numbers.
+  /// What the products read; a bias may be null.
+  Value gateWeight, upWeight, downWeight, gateBias, upBias, downBias;
 };
 
 bool matchBody(moe::ExpertsOp experts, GatedBody &m) {
   Block &body = experts.getBody().front();
-  auto weightNumber = [&](Value value, unsigned &number) {
-    auto argument = dyn_cast<BlockArgument>(value);
+  auto stacked = [&](Value slice, Value &weight) {
+    auto argument = dyn_cast<BlockArgument>(slice);
     if (!argument || argument.getArgNumber() == 0)
       return false;
-    number = argument.getArgNumber() - 1;
-    return bool(weightOf(experts.getWeights()[number]));
+    weight = experts.getWeights()[argument.getArgNumber() - 1];
+    return bool(weightOf(weight));
+  };
+  auto operands = [&](nn::LinearOp linear, Value &weight, Value &bias) {
+    return stacked(linear.getWeight(), weight) &&
+           (!linear.getBias() || stacked(linear.getBias(), bias));
   };
   m.down = body.getTerminator()->getOperand(0).getDefiningOp<nn::LinearOp>();
-  if (!m.down || m.down.getBias())
+  if (!m.down)
     return false;
   m.glu = m.down.getInput().getDefiningOp<nn::GluOp>();
   if (!m.glu)
@@ -38,26 +44,50 @@ bool matchBody(moe::ExpertsOp experts, GatedBody &m) {
   m.up = m.glu.getUp().getDefiningOp<nn::LinearOp>();
   Value rows = body.getArgument(0);
   return m.gate && m.up && m.gate.getInput() == rows &&
-         m.up.getInput() == rows && !m.gate.getBias() && !m.up.getBias() &&
+         m.up.getInput() == rows &&
+         bool(m.gate.getBias()) == bool(m.up.getBias()) &&
          m.gate.getInputs() == m.up.getInputs() &&
          m.gate.getWeight().getType() == m.up.getWeight().getType() &&
-         weightNumber(m.gate.getWeight(), m.gateWeight) &&
-         weightNumber(m.up.getWeight(), m.upWeight) &&
-         weightNumber(m.down.getWeight(), m.downWeight);
+         operands(m.gate, m.gateWeight, m.gateBias) &&
+         operands(m.up, m.upWeight, m.upBias) &&
+         operands(m.down, m.downWeight, m.downBias) &&
+         (!m.gateBias || m.gateBias.getType() == m.upBias.getType());
 }
 
 void split(moe::ExpertsOp experts, GatedBody &m) {
   OpBuilder b(experts);
   Location loc = experts.getLoc();
   auto in = experts.getBuckets().getType(), out = experts.getResult().getType();
-  Value gate = experts.getWeights()[m.gateWeight];
-  Value up = experts.getWeights()[m.upWeight];
-  Value down = experts.getWeights()[m.downWeight];
-  auto gateType = cast<RankedTensorType>(gate.getType());
+  auto gateType = cast<RankedTensorType>(m.gateWeight.getType());
   int64_t count = gateType.getDimSize(0), width = gateType.getDimSize(1);
-  auto mergedType = RankedTensorType::get(
-      {count, 2 * width, gateType.getDimSize(2)}, gateType.getElementType());
-  Value merged = concatenateWeights(b, {gate, up}, mergedType, count);
+  // Gate's rows of an expert, then up's: [experts, 2 * width, ...].
+  auto merge = [&](Value gate, Value up) {
+    auto type = cast<RankedTensorType>(gate.getType());
+    SmallVector<int64_t> shape(type.getShape());
+    shape[1] *= 2;
+    return concatenateWeights(
+        b, {gate, up}, RankedTensorType::get(shape, type.getElementType()),
+        count);
+  };
+  SmallVector<Value> merged{merge(m.gateWeight, m.upWeight)};
+  if (m.gateBias)
+    merged.push_back(merge(m.gateBias, m.upBias));
+  SmallVector<Value> down{m.downWeight};
+  if (m.downBias)
+    down.push_back(m.downBias);
+  // An expert's slice of each of `weights`, as arguments of a body.
+  auto slices = [&](Block &block, ValueRange weights) {
+    SmallVector<Value> out;
+    for (Value weight : weights) {
+      auto type = cast<RankedTensorType>(weight.getType());
+      out.push_back(
+          block.addArgument(RankedTensorType::get(type.getShape().drop_front(),
+                                                  type.getElementType()),
+                            loc));
+    }
+    out.resize(2); // A bias that is not there is null.
+    return out;
+  };
   // The rows between the two products are rounded as the second one reads them.
   Type middleElement = b.getF32Type();
   if (auto inputs = m.down.getInputs())
@@ -69,37 +99,34 @@ void split(moe::ExpertsOp experts, GatedBody &m) {
   };
 
   auto first = moe::ExpertsOp::create(b, loc, middle, experts.getBuckets(),
-                                      ValueRange{merged});
+                                      ValueRange(merged));
   {
     OpBuilder::InsertionGuard guard(b);
     Block &block = first.getBody().emplaceBlock();
     b.setInsertionPointToEnd(&block);
     Value x = block.addArgument(rowsOf(in.getWidth(), in.getElement()), loc);
-    Value w = block.addArgument(
-        RankedTensorType::get(mergedType.getShape().drop_front(),
-                              mergedType.getElementType()),
-        loc);
+    SmallVector<Value> w = slices(block, merged);
     Value both = nn::LinearOp::create(b, loc, rowsOf(2 * width, b.getF32Type()),
-                                      x, w, Value(), m.gate.getInputsAttr());
+                                      x, w[0], w[1], m.gate.getInputsAttr());
     Value low = sliceColumns(b, loc, both, 0, width);
     Value high = sliceColumns(b, loc, both, width, width);
-    Value h =
-        nn::GluOp::create(b, loc, low.getType(), m.glu.getKind(), low, high);
+    Value h = nn::GluOp::create(b, loc, low.getType(), ValueRange{low, high},
+                                m.glu->getAttrs());
     if (!middleElement.isF32())
       h = arith::TruncFOp::create(b, loc, rowsOf(width, middleElement), h);
     moe::YieldOp::create(b, loc, h);
   }
   auto second =
-      moe::ExpertsOp::create(b, loc, out, first.getResult(), ValueRange{down});
+      moe::ExpertsOp::create(b, loc, out, first.getResult(), ValueRange(down));
   {
     OpBuilder::InsertionGuard guard(b);
     Block &block = second.getBody().emplaceBlock();
     b.setInsertionPointToEnd(&block);
     Value h = block.addArgument(rowsOf(width, middleElement), loc);
-    Value w = block.addArgument(m.down.getWeight().getType(), loc);
+    SmallVector<Value> w = slices(block, down);
     if (!middleElement.isF32())
       h = arith::ExtFOp::create(b, loc, rowsOf(width, b.getF32Type()), h);
-    Value y = nn::LinearOp::create(b, loc, m.down.getType(), h, w, Value(),
+    Value y = nn::LinearOp::create(b, loc, m.down.getType(), h, w[0], w[1],
                                    m.down.getInputsAttr());
     moe::YieldOp::create(b, loc, y);
   }

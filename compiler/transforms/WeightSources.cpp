@@ -13,9 +13,7 @@ SmallVector<Attribute> headrace::sliceRanges(tier::WeightOp weight,
     uint64_t from = std::max(at, offset);
     uint64_t to = std::min(at + range.getBytes(), end);
     if (from < to)
-      out.push_back(tier::RangeAttr::get(weight.getContext(), range.getFile(),
-                                         range.getOffset() + from - at,
-                                         to - from));
+      range.slice(from - at, to - from, out);
     at += range.getBytes();
   }
   return out;

@@ -35,7 +35,7 @@ ROUTER_GAIN = 3.0
 
 ARCHITECTURE = {
     "mixtral": "MixtralForCausalLM", "olmoe": "OlmoeForCausalLM", "qwen2_moe": "Qwen2MoeForCausalLM",
-    "qwen3_moe": "Qwen3MoeForCausalLM", "llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM",
+    "qwen3_moe": "Qwen3MoeForCausalLM", "gpt_oss": "GptOssForCausalLM", "llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM",
     "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM",
 }
 
@@ -96,6 +96,25 @@ CASES = {
         use_sliding_window=False, rms_norm_eps=1e-6, rope_theta=1000000.0, rope_scaling=None,
         tie_word_embeddings=False, output_router_logits=False, router_aux_loss_coef=0.001,
         bos_token_id=251, eos_token_id=253)),
+    "gpt_oss-f32": dict(form="classic", cfg=dict(
+        vocab_size=256, hidden_size=48, head_dim=16, intermediate_size=20, num_hidden_layers=3,
+        num_attention_heads=4, num_key_value_heads=2, num_local_experts=7, num_experts_per_tok=3,
+        experts_per_token=3, attention_bias=True, layer_types=["sliding_attention", "full_attention",
+        "sliding_attention"], sliding_window=9, swiglu_limit=1.5, max_position_embeddings=256,
+        initial_context_length=32, rms_norm_eps=1e-5, rope_theta=150000.0,
+        rope_scaling=dict(beta_fast=4.0, beta_slow=0.5, factor=8.0, original_max_position_embeddings=32,
+                          rope_type="yarn", truncate=False),
+        tie_word_embeddings=False, output_router_logits=False, router_aux_loss_coef=0.9,
+        pad_token_id=253, eos_token_id=252)),
+    "gpt_oss-bf16": dict(form="v5", cfg=dict(
+        vocab_size=264, hidden_size=64, head_dim=16, intermediate_size=24, num_hidden_layers=4,
+        num_attention_heads=6, num_key_value_heads=2, num_local_experts=8, num_experts_per_tok=4,
+        attention_bias=True, sliding_window=13, swiglu_limit=1.25, max_position_embeddings=256,
+        rms_norm_eps=1e-5, rope_parameters=dict(
+            beta_fast=32.0, beta_slow=1.0, factor=4.0, original_max_position_embeddings=64,
+            rope_theta=150000.0, rope_type="yarn", truncate=False),
+        tie_word_embeddings=False, router_aux_loss_coef=0.9, pad_token_id=262, bos_token_id=263,
+        eos_token_id=261)),
     "llama-f32": dict(form="classic", eos_list=[252, 254], cfg=dict(
         vocab_size=256, hidden_size=48, head_dim=16, intermediate_size=40, num_hidden_layers=2,
         num_attention_heads=4, num_key_value_heads=2, attention_bias=False, mlp_bias=False,
@@ -146,7 +165,7 @@ CASES = {
 
 
 def is_moe_layer(family, cfg, layer):
-    if family in ("mixtral", "olmoe"):
+    if family in ("mixtral", "olmoe", "gpt_oss"):
         return True
     if family in ("qwen2_moe", "qwen3_moe"):
         return layer not in cfg["mlp_only_layers"] and (layer + 1) % cfg["decoder_sparse_step"] == 0
@@ -177,7 +196,7 @@ def draw_tensors(family, cfg, dtype, seed):
     H, V = cfg["hidden_size"], cfg["vocab_size"]
     heads, kv = cfg["num_attention_heads"], cfg["num_key_value_heads"]
     hd = cfg.get("head_dim") or H // heads
-    qkv_bias = family in ("qwen2", "qwen2_moe")
+    qkv_bias = family in ("qwen2", "qwen2_moe", "gpt_oss")
     tied = cfg["tie_word_embeddings"]
     normal("model.embed_tokens.weight", V, H, std=2.0 / H**0.5 if tied else 1.0)
     for i in range(cfg["num_hidden_layers"]):
@@ -185,7 +204,9 @@ def draw_tensors(family, cfg, dtype, seed):
         norm(f"{p}.input_layernorm", H)
         for which, rows in (("q", heads * hd), ("k", kv * hd), ("v", kv * hd)):
             linear(f"{p}.self_attn.{which}_proj", rows, H, bias=qkv_bias)
-        linear(f"{p}.self_attn.o_proj", H, heads * hd)
+        linear(f"{p}.self_attn.o_proj", H, heads * hd, bias=family == "gpt_oss")
+        if family == "gpt_oss":
+            normal(f"{p}.self_attn.sinks", heads, std=1.5)
         if family in ("qwen3", "qwen3_moe"):
             norm(f"{p}.self_attn.q_norm", hd)
             norm(f"{p}.self_attn.k_norm", hd)
@@ -193,7 +214,15 @@ def draw_tensors(family, cfg, dtype, seed):
             norm(f"{p}.self_attn.q_norm", heads * hd)
             norm(f"{p}.self_attn.k_norm", kv * hd)
         norm(f"{p}.post_attention_layernorm", H)
-        if is_moe_layer(family, cfg, i):
+        if family == "gpt_oss":
+            # All experts in one tensor, input channels first, gate and up in turn.
+            experts, width = cfg["num_local_experts"], cfg["intermediate_size"]
+            linear(f"{p}.mlp.router", experts, H, bias=True, gain=ROUTER_GAIN)
+            normal(f"{p}.mlp.experts.gate_up_proj", experts, H, 2 * width, std=ffn / H**0.5)
+            normal(f"{p}.mlp.experts.gate_up_proj_bias", experts, 2 * width, std=0.3)
+            normal(f"{p}.mlp.experts.down_proj", experts, width, H, std=ffn / width**0.5)
+            normal(f"{p}.mlp.experts.down_proj_bias", experts, H, std=0.3)
+        elif is_moe_layer(family, cfg, i):
             block = f"{p}.block_sparse_moe" if family == "mixtral" else f"{p}.mlp"
             names = ("w1", "w3", "w2") if family == "mixtral" else ("gate_proj", "up_proj", "down_proj")
             experts = cfg.get("num_local_experts") or cfg["num_experts"]
@@ -298,7 +327,7 @@ def check_loaded(model, directory):
         return stored[name].float()
 
     for name, p in model.named_parameters():
-        if ".experts." in name:
+        if ".experts." in name and model.config.model_type != "gpt_oss":
             block = name.rsplit(".experts.", 1)[0]
             if model.config.model_type == "mixtral":
                 block = block.replace(".mlp", ".block_sparse_moe")

@@ -149,14 +149,17 @@ TEST_P(EmulatedLibrary, ProductsGiveTheseLogitsToo) {
     headrace_sequence_release(sequence);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Families, EmulatedLibrary,
-    ::testing::Values("tests/data/families/olmoe-bf16",
-                      "tests/data/families/qwen2-bf16",
-                      "tests/data/families/qwen3_moe-bf16"),
-    [](const auto &info) { return testNameOf(info.param); });
+INSTANTIATE_TEST_SUITE_P(Families, EmulatedLibrary,
+                         ::testing::Values("tests/data/families/olmoe-bf16",
+                                           "tests/data/families/qwen2-bf16",
+                                           "tests/data/families/qwen3_moe-bf16",
+                                           "tests/data/families/gpt_oss-bf16"),
+                         [](const auto &info) {
+                           return testNameOf(info.param);
+                         });
 INSTANTIATE_TEST_SUITE_P(Families, EmulatedNewerDriver,
                          ::testing::Values("tests/data/families/mixtral-bf16",
+                                           "tests/data/families/gpt_oss-bf16",
                                            "tests/data/families/qwen3-bf16"),
                          [](const auto &info) {
                            return testNameOf(info.param);

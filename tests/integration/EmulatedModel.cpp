@@ -77,8 +77,9 @@ llvm::Error EmulatedModel::bindWeights(const std::string &checkpoint) {
           checkpoint + "/" + range.getFile().str(), false, false);
       if (!file)
         return llvm::createStringError("a file of weights cannot be read");
-      const char *from = (*file)->getBufferStart() + range.getOffset();
-      source.insert(source.end(), from, from + range.getBytes());
+      size_t at = source.size();
+      source.resize(at + range.getBytes());
+      range.gather((*file)->getBufferStart() + range.getOffset(), &source[at]);
     }
     auto type = cast<RankedTensorType>(weight.getType());
     int64_t count = weightSlots(type);

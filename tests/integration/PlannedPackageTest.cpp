@@ -103,7 +103,7 @@ TEST_P(PlannedPackage, GivesTheSameBitsInAnyMemory) {
 INSTANTIATE_TEST_SUITE_P(Families, PlannedPackage,
                          ::testing::Values("olmoe-bf16", "qwen2_moe-bf16",
                                            "qwen3_moe-f32", "mixtral-bf16",
-                                           "llama-f32"),
+                                           "gpt_oss-bf16", "llama-f32"),
                          [](const auto &info) {
                            std::string name = info.param;
                            for (char &c : name)

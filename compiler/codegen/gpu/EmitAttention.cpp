@@ -331,8 +331,8 @@ private:
       k.barrier();
       if (runs == 1) {
         merge(first, low, high,
-              [&](Value column, Value c, Value total, Value mass, Value) {
-                store(first, head, column, c, k.divF(total, mass));
+              [&](Value column, Value c, Value total, Value mass, Value top) {
+                store(first, head, column, c, total, mass, top);
               });
         k.barrier(); // The next segment writes the same memory.
         return;
@@ -373,15 +373,27 @@ private:
                 return {k.addF(now[0], k.mulF(load(r, c), fade)),
                         k.addF(now[1], k.mulF(load(r, k.i32(a.dim)), fade))};
               });
-          store(first, head, column, c, k.divF(sums[0], sums[1]));
+          store(first, head, column, c, sums[0], sums[1], top);
         });
       });
     });
   }
 
-  void store(Value first, Value head, Value column, Value c, Value value) {
+  /// Stores the result of a cell whose weighted sum and mass count from the
+  /// largest score `top`. A sink is one more score, which only the mass knows.
+  void store(Value first, Value head, Value column, Value c, Value total,
+             Value mass, Value top) {
     RowsInMemory to = k.rowsOfResult(0);
     Value which = k.add(k.mul(head, a.shared), k.rem(column, a.shared));
+    if (Value sinks = a.op.getSinks()) {
+      Type of = a.op.getSinks().getType().getElementType();
+      Value sink =
+          k.widen(k.loadConstant(of, k.at(k.weight(sinks), which, of)));
+      Value peak = k.larger(sink, top), fade = k.exp(k.subF(top, peak));
+      total = k.mulF(total, fade);
+      mass = k.addF(k.mulF(mass, fade), k.exp(k.subF(sink, peak)));
+    }
+    Value value = k.divF(total, mass);
     Value row = k.add(first, rowOfColumn(column));
     k.store(k.narrow(value, to.element),
             k.at(to, row, k.add(k.mul(which, a.dim), c)));

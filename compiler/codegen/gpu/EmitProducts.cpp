@@ -96,15 +96,32 @@ void emitRows(flow::KernelOp kernel, const GpuOptions &options,
       out.workspaceBytes, bufferBytes(roundedRows(product), options.limits));
 }
 
+/// The bias of a dense product; null where it has none.
+Value biasOf(KernelBuilder &k, const Product &product) {
+  Value bias = product.linear.getBias();
+  return bias ? k.weight(bias) : Value();
+}
+
+/// That of expert `expert`: a row of the stacked biases.
+Value biasOf(KernelBuilder &k, const Product &product, moe::ExpertsOp experts,
+             Value expert) {
+  if (!product.linear.getBias())
+    return {};
+  Type type = product.linear.getBias().getType().getElementType();
+  return k.at(k.weight(experts.getWeights()[1]), k.mul(expert, product.out),
+              type);
+}
+
 /// Stores what the epilogue makes of a result. Sets `failed` after a
 /// diagnostic.
 ResultSink storeTo(const RowsInMemory &to, Value firstRow, KernelBuilder &k,
-                   const Product &product, Value yielded, bool &failed,
+                   const Product &product, Value bias, Value yielded,
+                   bool &failed,
                    std::function<void(Value, Value, Value, Value)> &keep) {
-  keep = [&k, &product, &failed, to, firstRow,
+  keep = [&k, &product, &failed, to, firstRow, bias,
           yielded](Value token, Value column, Value sum, Value up) {
     Value row = firstRow ? k.add(firstRow, token) : token;
-    Value value = product.evaluate(k, yielded, sum, up, {row, column});
+    Value value = product.evaluate(k, yielded, sum, up, {row, column, bias});
     if (!value) {
       failed = true;
       return;
@@ -167,8 +184,8 @@ LogicalResult headrace::emitGpuLinear(flow::KernelOp kernel,
                                         k.i32Type()));
                    });
       tokens.run(k.weight(linear.getWeight()), k.block(), count,
-                 storeTo(k.rowsOfResult(0), Value(), k, *product, yielded,
-                         failedInside, sink));
+                 storeTo(k.rowsOfResult(0), Value(), k, *product,
+                         biasOf(k, *product), yielded, failedInside, sink));
     });
     k.finish(tokens.threads(),
              grid(kernel, flow::GridKind::fixed, tokens.groups()));
@@ -192,8 +209,8 @@ LogicalResult headrace::emitGpuLinear(flow::KernelOp kernel,
   tokens.run(
       rows, k.weight(linear.getWeight()), group, count,
       [&](Value token) { return k.add(first, token); },
-      storeTo(k.rowsOfResult(0), first, k, *product, yielded, failedInside,
-              sink));
+      storeTo(k.rowsOfResult(0), first, k, *product, biasOf(k, *product),
+              yielded, failedInside, sink));
   k.finish(ManyTokens::threads(), grid(kernel, flow::GridKind::per_token_block,
                                        tokens.groups(), ManyTokens::kTile));
   return failure(failedInside);
@@ -248,7 +265,8 @@ LogicalResult headrace::emitGpuRoutedUp(flow::KernelOp kernel,
     Value count = k.sub(lists.offset(k.add(expert, 1)), begin);
     Value weights = k.weight(experts.getWeights()[0], expert);
     auto rowOf = [&](Value token) { return lists.row(k.add(begin, token)); };
-    ResultSink store = storeTo(k.rowsOfResult(0), begin, k, *product, yielded,
+    ResultSink store = storeTo(k.rowsOfResult(0), begin, k, *product,
+                               biasOf(k, *product, experts, expert), yielded,
                                failedInside, sink);
     if (few) {
       fewTokens->stage(k.rowsOf(source.argument), source.norm, count, rowOf);
@@ -300,10 +318,15 @@ private:
     return grid(kernel, flow::GridKind::per_routed, groups, slots,
                 int64_t(combine.getRouting().getType().getExperts()));
   }
-  auto storePartial(KernelBuilder &k, Value begin) {
-    return [this, &k, begin](Value token, Value column, Value sum, Value) {
-      k.store(sum, k.at(partials(k), k.add(begin, token), column));
-    };
+  auto storePartial(KernelBuilder &k, Value begin, Value expert) {
+    Value bias = biasOf(k, product, experts, expert);
+    return
+        [this, &k, begin, bias](Value token, Value column, Value sum, Value) {
+          Value place = k.add(begin, token);
+          Value y = product.evaluate(k, product.linear.getResult(), sum,
+                                     Value(), {place, column, bias});
+          k.store(y, k.at(partials(k), place, column));
+        };
   }
   Value base(KernelBuilder &k, Value row, Value column) {
     Value total;
@@ -336,7 +359,7 @@ private:
       tokens.stage(k.rowsOf(experts.getBuckets()), nn::NormOp(), count,
                    [&](Value token) { return k.add(begin, token); });
       tokens.run(k.weight(experts.getWeights()[0], expert), group, count,
-                 storePartial(k, begin));
+                 storePartial(k, begin, expert));
       Value counter = k.at(k.extra(ExtraBuffer::tickets), group, k.i32Type());
       k.when(k.lastToArrive(counter, active), [&] {
         // Places stand in the order of the experts, so walking all of them
@@ -384,7 +407,7 @@ private:
           k.rowsOf(experts.getBuckets()),
           k.weight(experts.getWeights()[0], expert), group, count,
           [&](Value token) { return k.add(begin, token); },
-          storePartial(k, begin));
+          storePartial(k, begin, expert));
     });
     k.finish(ManyTokens::threads(), routedGrid(groups));
   }
@@ -476,8 +499,7 @@ LogicalResult headrace::emitGpuRoutedDown(flow::KernelOp kernel,
   nn::LinearOp linear;
   for (auto op : body.getOps<nn::LinearOp>())
     linear = op;
-  if (!linear || body.getTerminator()->getOperand(0) != linear.getResult() ||
-      linear.getBias())
+  if (!linear || body.getTerminator()->getOperand(0) != linear.getResult())
     return experts.emitOpError("is not a routed product");
   auto product = Product::match(linear);
   if (failed(product))

@@ -21,9 +21,6 @@ FailureOr<Product> Product::match(nn::LinearOp linear) {
   for (Operation *user : linear.getResult().getUsers())
     if (isa<tensor::ExtractSliceOp>(user))
       product.halves = 2;
-  if (product.halves == 2 && linear.getBias())
-    return linear.emitOpError("is a gated product with a bias, which the GPU's "
-                              "products do not know");
   if (auto packing =
           dyn_cast_or_null<flow::FragmentsAttr>(type.getEncoding())) {
     product.fragments = true;
@@ -72,14 +69,16 @@ SmallVector<Value> Product::loadWeights(KernelBuilder &k, Value base,
 
 Value Product::evaluate(KernelBuilder &k, Value value, Value sum, Value up,
                         const Place &place) const {
-  if (value == linear.getResult()) {
-    Value bias = linear.getBias();
-    if (!bias)
-      return sum;
-    Type type = cast<RankedTensorType>(bias.getType()).getElementType();
-    Value address = k.at(k.weight(bias), place.column, type);
-    return k.addF(sum, k.widen(k.loadConstant(type, address)));
-  }
+  auto addBias = [&](Value x, int64_t from) {
+    if (!linear.getBias())
+      return x;
+    Type type = linear.getBias().getType().getElementType();
+    Value column = from ? k.add(place.column, from) : place.column;
+    Value address = k.at(place.bias, column, type);
+    return k.addF(x, k.widen(k.loadConstant(type, address)));
+  };
+  if (value == linear.getResult())
+    return addBias(sum, 0);
   Operation *op = value.getDefiningOp();
   if (!op) { // A kernel argument: the same row and column of it.
     RowsInMemory rows = k.rowsOf(value);
@@ -88,7 +87,8 @@ Value Product::evaluate(KernelBuilder &k, Value value, Value sum, Value up,
   }
   if (auto slice = dyn_cast<tensor::ExtractSliceOp>(op);
       slice && slice.getSource() == linear.getResult() && halves == 2)
-    return slice.getStaticOffsets()[1] == 0 ? sum : up;
+    return slice.getStaticOffsets()[1] == 0 ? addBias(sum, 0)
+                                            : addBias(up, out / 2);
   SmallVector<Value> operands;
   for (Value operand : op->getOperands()) {
     Value one = evaluate(k, operand, sum, up, place);

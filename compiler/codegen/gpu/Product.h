@@ -44,9 +44,9 @@ public:
                                              mlir::Value step) const;
 
   /// Where one lane's results are: the row of the epilogue's operands, and the
-  /// number of the result's column.
+  /// number of the result's column; and the bias's address, where there is one.
   struct Place {
-    mlir::Value row, column;
+    mlir::Value row, column, bias;
   };
   /// The epilogue's value `value` at `place`: `sum` is the product there, or
   /// gate and `up` the products of both halves. Null after a diagnostic.

@@ -102,7 +102,8 @@ Rows attention(Matrix query, Matrix key, Matrix value, KvCache &cache,
       for (int64_t h = 0; h < options.heads; ++h) {
         const float *q = query.row(t) + h * cache.headDim;
         int64_t column = h / group * cache.headDim;
-        float largest = -std::numeric_limits<float>::infinity();
+        float largest = options.sinks ? options.sinks[h]
+                                      : -std::numeric_limits<float>::infinity();
         for (int64_t j = begin; j < end; ++j) {
           const float *k = layer.keys.data() + j * kvWidth + column;
           float dot = 0.0f;
@@ -111,7 +112,7 @@ Rows attention(Matrix query, Matrix key, Matrix value, KvCache &cache,
           p[j - begin] = options.scale * dot;
           largest = std::max(largest, p[j - begin]);
         }
-        float sum = 0.0f;
+        float sum = options.sinks ? std::exp(options.sinks[h] - largest) : 0.0f;
         for (float &score : p) {
           score = std::exp(score - largest);
           sum += score;

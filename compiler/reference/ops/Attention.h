@@ -46,6 +46,8 @@ struct AttentionOptions {
   float scale = 1.0f;
   /// Positions seen, the row's own included; 0: all.
   int64_t window = 0;
+  /// One more score for each head, without a value; may be null.
+  const float *sinks = nullptr;
 };
 
 /// Why `attention` would not be defined on these ids, or an empty string: rows
@@ -63,10 +65,13 @@ std::string checkAttention(const KvCache &cache, int64_t layer, int64_t rows,
 ///   p_j = e^(s_j - max s) / sum_j e^(s_j - max s)
 ///   result[t, h, :] = sum_j p_j * v[j, g, :]
 ///
+/// where max s and the sum in p_j take in the head's sink, if there are sinks;
 /// all in float32, every sum ascending; neither q nor p_j is rounded.
 /// `sequences[s]` is the first row of sequence s, its last value the number of
 /// rows. Source: Vaswani et al. 2017, arXiv 1706.03762; grouped heads: Ainslie
-/// et al. 2023, arXiv 2305.13245; window: Jiang et al. 2023, arXiv 2310.06825.
+/// et al. 2023, arXiv 2305.13245; window: Jiang et al. 2023, arXiv 2310.06825;
+/// sinks: Agarwal et al. 2025 (gpt-oss), arXiv 2508.10925, as in transformers'
+/// modeling_gpt_oss.py.
 Rows attention(Matrix query, Matrix key, Matrix value, KvCache &cache,
                const std::vector<int32_t> &positions,
                const std::vector<int32_t> &sequences,

@@ -105,11 +105,20 @@ Rows act(Activation kind, Matrix input) {
   return result;
 }
 
-Rows glu(Activation kind, Matrix gate, Matrix up) {
+Rows glu(Activation kind, Matrix gate, Matrix up, const GluOptions &options) {
   assert(gate.rows == up.rows && gate.width == up.width);
   Rows result(gate.rows, gate.width);
-  for (size_t i = 0; i < result.values.size(); ++i)
-    result.values[i] = activate(kind, gate.data[i]) * up.data[i];
+  for (size_t i = 0; i < result.values.size(); ++i) {
+    // Comparisons are false for a NaN, which therefore stays.
+    float g = gate.data[i] > options.limit ? options.limit : gate.data[i];
+    float u = up.data[i] > options.limit    ? options.limit
+              : up.data[i] < -options.limit ? -options.limit
+                                            : up.data[i];
+    float active = kind == Activation::Silu
+                       ? g / (1.0f + std::exp(-options.alpha * g))
+                       : activate(kind, g);
+    result.values[i] = active * (u + options.offset);
+  }
   return result;
 }
 

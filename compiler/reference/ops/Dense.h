@@ -10,6 +10,8 @@
 #include "compiler/reference/ops/Element.h"
 #include "compiler/reference/ops/Rows.h"
 
+#include <limits>
+
 namespace headrace::reference {
 
 /// `result[t, :] = table[ids[t], :]`. Every id must be a row of the table.
@@ -46,8 +48,21 @@ enum class Activation { Silu, Gelu, GeluTanh, Relu, Sigmoid };
 float activate(Activation kind, float x);
 Rows act(Activation kind, Matrix input);
 
-/// `act(gate) * up`. Source: Shazeer 2020, arXiv 2002.05202.
-Rows glu(Activation kind, Matrix gate, Matrix up);
+/// What a gated unit may have besides its activation.
+struct GluOptions {
+  /// Of Silu: x / (1 + e^(-alpha x)).
+  float alpha = 1.0f;
+  /// `gate` is cut off above it, `up` on both sides; a NaN stays NaN.
+  float limit = std::numeric_limits<float>::infinity();
+  /// Added to `up`.
+  float offset = 0.0f;
+};
+
+/// `act(min(gate, limit)) * (clamp(up, -limit, limit) + offset)`. Source:
+/// Shazeer 2020, arXiv 2002.05202; alpha, limit and offset: Agarwal et al. 2025
+/// (gpt-oss), arXiv 2508.10925, as in transformers' modeling_gpt_oss.py.
+Rows glu(Activation kind, Matrix gate, Matrix up,
+         const GluOptions &options = {});
 
 /// `min(max(x, low), high)`; a NaN stays NaN. Source: torch.clamp.
 Rows clamp(Matrix input, float low, float high);

@@ -21,9 +21,14 @@ std::vector<float> ropeFrequencies(const RopeTable &table) {
   std::vector<float> frequencies;
   double first = 0.0, last = 0.0;
   if (table.kind == RopeKind::Yarn) {
-    first = std::max(std::floor(correctionDim(table, table.high)), 0.0);
-    last = std::min(std::ceil(correctionDim(table, table.low)),
-                    double(table.dim - 1));
+    first = correctionDim(table, table.high);
+    last = correctionDim(table, table.low);
+    if (table.truncate) {
+      first = std::floor(first);
+      last = std::ceil(last);
+    }
+    first = std::max(first, 0.0);
+    last = std::min(last, double(table.dim - 1));
     if (first == last)
       last += 0.001;
   }

@@ -19,6 +19,7 @@ struct RopeTable {
   double high = 1.0;
   int64_t original = 0;
   double attentionFactor = 1.0;
+  bool truncate = true;
 };
 
 /// The `dim / 2` frequencies of a table, computed in double and rounded once.
@@ -31,7 +32,8 @@ struct RopeTable {
 /// - Yarn (Peng et al. 2023, arXiv 2309.00071): d(beta) =
 ///   dim log(original / (2 pi beta)) / (2 log theta); a = max(floor(d(high)),
 ///   0), b = min(ceil(d(low)), dim - 1), b = a + 0.001 if equal; r_i = clamp((i
-///   - a) / (b - a), 0, 1); r_i f_i / factor + (1 - r_i) f_i.
+///   - a) / (b - a), 0, 1); r_i f_i / factor + (1 - r_i) f_i. Without
+///   `truncate` d is neither floored nor ceiled.
 ///
 /// The exact forms are those of modeling_rope_utils.py of transformers;
 /// `high` and `low` of yarn are its beta_fast and beta_slow.

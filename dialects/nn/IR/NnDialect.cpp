@@ -48,7 +48,7 @@ LogicalResult RopeAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                RopeKind kind, int64_t dim, APFloat thetaValue,
                                APFloat factorValue, APFloat lowValue,
                                APFloat highValue, int64_t original,
-                               APFloat attentionFactor) {
+                               APFloat attentionFactor, bool truncate) {
   double theta = thetaValue.convertToDouble();
   double factor = factorValue.convertToDouble();
   double low = lowValue.convertToDouble(), high = highValue.convertToDouble();
@@ -65,6 +65,9 @@ LogicalResult RopeAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   if (kind == RopeKind::llama3 && !(low < high)) // nn.rope_table C3
     return emitError() << "expected low of a llama3 rope table to be less than "
                        << "high, but got " << low << " and " << high;
+  if (!truncate && kind != RopeKind::yarn) // nn.rope_table C4
+    return emitError() << "expected truncate = false with kind yarn only, but "
+                       << "got " << stringifyRopeKind(kind);
   return success();
 }
 

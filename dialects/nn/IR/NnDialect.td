@@ -56,11 +56,13 @@ def Nn_RopeAttr : AttrDef<Nn_Dialect, "Rope"> {
       below original/high: f_i; between, a linear blend by
       (original/wavelength - low) / (high - low).
     - `yarn`: blend of f_i and f_i / factor by a ramp between the correction
-      dimensions of beta `high` and `low`, cos and sin times `attention_factor`.
+      dimensions of beta `high` and `low`, rounded outwards to whole ones where
+      `truncate`; cos and sin times `attention_factor`.
 
     - (C1) `dim` is positive and even; `theta` and `factor` are positive.
     - (C2) kinds `llama3` and `yarn` have a positive `original`.
     - (C3) kind `llama3` has `low` < `high`.
+    - (C4) only kind `yarn` goes without `truncate`.
 
     Example: `#nn.rope_table<default, dim = 64, theta = 10000.0>`
   }];
@@ -70,10 +72,11 @@ def Nn_RopeAttr : AttrDef<Nn_Dialect, "Rope"> {
       Nn_F64<"::llvm::APFloat(1.0)">:$low,
       Nn_F64<"::llvm::APFloat(1.0)">:$high,
       DefaultValuedParameter<"int64_t", "0">:$original,
-      Nn_F64<"::llvm::APFloat(1.0)">:$attention_factor);
+      Nn_F64<"::llvm::APFloat(1.0)">:$attention_factor,
+      DefaultValuedParameter<"bool", "true">:$truncate);
   let assemblyFormat = [{
     `<` $kind `,` struct($dim, $theta, $factor, $low, $high, $original,
-                         $attention_factor) `>`
+                         $attention_factor, $truncate) `>`
   }];
   let genVerifyDecl = 1;
 }

@@ -123,6 +123,28 @@ LogicalResult AttentionOp::verify() {
   if (getWindow() && int64_t(*getWindow()) <= 0) // nn.attention C4
     return emitOpError("expected 'window' to be positive, but got ")
            << *getWindow();
+  if (getSinks()) // nn.attention C5
+    return checkEqual(*this, "size of 'sinks'", dimOf(getSinks(), 0), "'heads'",
+                      heads);
+  return success();
+}
+
+LogicalResult GluOp::verify() {
+  if (auto alpha = getAlpha()) {
+    if (getKind() != Activation::silu) // nn.glu C1
+      return emitOpError("expected 'alpha' with silu only, but got ")
+             << stringifyActivation(getKind());
+    if (!alpha->isFinite() || !(alpha->convertToDouble() > 0)) // nn.glu C1
+      return emitOpError("expected 'alpha' to be positive and finite, but got ")
+             << alpha->convertToDouble();
+  }
+  if (auto limit = getLimit();
+      limit && !(limit->convertToDouble() > 0)) // nn.glu C2
+    return emitOpError("expected 'limit' to be positive, but got ")
+           << limit->convertToDouble();
+  if (auto offset = getOffset(); offset && !offset->isFinite()) // nn.glu C3
+    return emitOpError("expected 'offset' to be finite, but got ")
+           << offset->convertToDouble();
   return success();
 }
 

@@ -204,28 +204,37 @@ def Nn_AttentionOp : Nn_Op<"attention",
     `sequences[s]` is the first row of sequence s, and its last value the
     number of rows.
 
+    With `sinks` head h's softmax has one more score, `sinks[h]`, whose value is
+    zero: it takes part in the maximum and in the sum, and in nothing else.
+
     - (C1) `heads` is a multiple of the cache's heads.
     - (C2) `query` and `result` are `heads * head_dim` wide, `key` and `value`
       as wide as the cache's heads.
     - (C3) `layer` is a layer of the cache.
     - (C4) `window`, where given, is positive.
+    - (C5) `sinks` has one value a head.
 
     Example:
     ```mlir
     %a, %c1 = nn.attention %q, %k, %v cache %c0 layer 0 at %positions of %sequences
       heads 4 scale 2.5e-01 : tensor<?x64xf32>, tensor<?x32xf32>,
       !nn.kv_cache<layers = 2, heads = 2, head_dim = 16, element = f32>
+    %b, %c2 = nn.attention %q, %k, %v cache %c1 layer 1 at %positions of %sequences
+      heads 4 scale 2.5e-01 window 8 sinks %s : tensor<?x64xf32>, tensor<?x32xf32>,
+      !nn.kv_cache<layers = 2, heads = 2, head_dim = 16, element = f32>, tensor<4xbf16>
     ```
   }];
   let arguments = (ins Nn_Rows:$query, Nn_Rows:$key, Nn_Rows:$value,
       Nn_KvCacheType:$cache, I64Attr:$layer, Nn_StepIds:$positions,
       Nn_StepIds:$sequences, I64Attr:$heads, F64Attr:$scale,
-      OptionalAttr<I64Attr>:$window);
+      OptionalAttr<I64Attr>:$window, Optional<Nn_Vector>:$sinks);
   let results = (outs Nn_Rows:$result, Nn_KvCacheType:$updated_cache);
   let assemblyFormat = [{
     $query `,` $key `,` $value `cache` $cache `layer` $layer `at` $positions
-    `of` $sequences `heads` $heads `scale` $scale (`window` $window^)? attr-dict
+    `of` $sequences `heads` $heads `scale` $scale (`window` $window^)?
+    (`sinks` $sinks^)? attr-dict
     `:` type($query) `,` type($key) `,` qualified(type($cache))
+    (`,` type($sinks)^)?
   }];
   let hasVerifier = 1;
 }
@@ -246,12 +255,30 @@ def Nn_ActOp : Nn_Op<"act", [AllTypesMatch<["input", "result"]>]> {
 def Nn_GluOp : Nn_Op<"glu", [AllTypesMatch<["gate", "up", "result"]>]> {
   let summary = "gated linear unit: act(gate) * up";
   let description = [{
-    Example: `%h = nn.glu silu %g, %u : tensor<?x40xf32>`
+    `result = act(gate') * (up' + offset)`, where gate' is `gate` cut off above
+    `limit` and up' is `up` clamped to [-`limit`, `limit`]; without `limit` they
+    are `gate` and `up`, and `offset` is zero where it is absent. With `alpha`
+    the activation is x / (1 + e^(-alpha x)).
+
+    - (C1) `alpha` is given with `silu` only, positive and finite.
+    - (C2) `limit` is positive.
+    - (C3) `offset` is finite.
+
+    Example:
+    ```mlir
+    %h = nn.glu silu %g, %u : tensor<?x40xf32>
+    %o = nn.glu silu %g, %u alpha 1.702 limit 7.0 offset 1.0 : tensor<?x40xf32>
+    ```
   }];
-  let arguments = (ins Nn_ActivationAttr:$kind, Nn_Rows:$gate, Nn_Rows:$up);
+  let arguments = (ins Nn_ActivationAttr:$kind, Nn_Rows:$gate, Nn_Rows:$up,
+      OptionalAttr<F64Attr>:$alpha, OptionalAttr<F64Attr>:$limit,
+      OptionalAttr<F64Attr>:$offset);
   let results = (outs Nn_Rows:$result);
-  let assemblyFormat =
-      "`` $kind $gate `,` $up attr-dict `:` type($gate)";
+  let assemblyFormat = [{
+    `` $kind $gate `,` $up (`alpha` $alpha^)? (`limit` $limit^)?
+    (`offset` $offset^)? attr-dict `:` type($gate)
+  }];
+  let hasVerifier = 1;
 }
 
 def Nn_ClampOp : Nn_Op<"clamp", [AllTypesMatch<["input", "result"]>]> {

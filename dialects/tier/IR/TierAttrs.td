@@ -120,19 +120,46 @@ def Tier_MachineAttr : Tier_Attr<"Machine", "machine"> {
 }
 
 def Tier_RangeAttr : Tier_Attr<"Range", "range"> {
-  let summary = "bytes of a file";
+  let summary = "values in a file";
   let description = [{
     `bytes` bytes from `offset` of `file`, a path relative to the directory the
-    model was imported from.
+    model was imported from. With `shape` they do not lie one behind the other:
+    value (i, j, ...) is at `offset` plus i, j, ... times the `strides`, which
+    count bytes, and the values of the range are these in row-major order. So a
+    checkpoint's matrix is read transposed, or every second row of it, without a
+    byte being copied at import.
 
-    - (C1) `offset + bytes` does not overflow.
+    - (C1) the range ends below 2^64.
+    - (C2) there is one stride for each size of `shape`, and no size is 0.
+    - (C3) `bytes` are equally many, at least one, for each value of `shape`.
+
+    Example: `#tier.range<"model.safetensors" at 130 bytes 5120 shape[40, 64] strides[4, 160]>`
   }];
   let parameters = (ins StringRefParameter<>:$file, "uint64_t":$offset,
-      "uint64_t":$bytes);
+      "uint64_t":$bytes, OptionalArrayRefParameter<"uint64_t">:$shape,
+      OptionalArrayRefParameter<"uint64_t">:$strides);
   let assemblyFormat = [{
-    `<` $file `at` $offset `bytes` $bytes `>`
+    `<` $file `at` $offset `bytes` $bytes
+    (`shape` `[` $shape^ `]` `strides` `[` $strides `]`)? `>`
   }];
+  let builders = [
+    AttrBuilder<(ins "::llvm::StringRef":$file, "uint64_t":$offset,
+                     "uint64_t":$bytes), [{
+      return $_get($_ctxt, file, offset, bytes, ::llvm::ArrayRef<uint64_t>(),
+                   ::llvm::ArrayRef<uint64_t>());
+    }]>];
   let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    bool isContiguous() const { return getShape().empty(); }
+    /// How many bytes of the file, from `offset` on, the values lie in.
+    uint64_t getExtent() const;
+    /// Copies the values one behind the other to `target`, which has room for
+    /// `bytes`; `source` are the range's `getExtent()` bytes of the file.
+    void gather(const char *source, char *target) const;
+    /// Appends the ranges that hold bytes [from, from + count) of the values.
+    void slice(uint64_t from, uint64_t count,
+               ::llvm::SmallVectorImpl<::mlir::Attribute> &ranges) const;
+  }];
 }
 def Tier_RangeArrayAttr : TypedArrayAttrBase<Tier_RangeAttr, "byte ranges">;
 

@@ -201,13 +201,3 @@ LinkAttr MachineAttr::lookupLink(StringRef source, StringRef target) const {
       return link;
   return {};
 }
-
-LogicalResult RangeAttr::verify(function_ref<InFlightDiagnostic()> emitError,
-                                StringRef file, uint64_t offset,
-                                uint64_t bytes) {
-  if (offset + bytes < offset) // tier.range C1
-    return emitError() << "expected the range of '" << file
-                       << "' to end below 2^64, but got offset " << offset
-                       << " and " << bytes << " bytes";
-  return success();
-}

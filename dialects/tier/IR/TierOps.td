@@ -16,7 +16,8 @@ def Tier_WeightOp : Tier_Op<"weight", [Symbol]> {
   let description = [{
     The tensor's bytes are the ranges of `source` one behind the other, row
     major, little endian. Several ranges let one weight gather the tensors of a
-    layer's experts, or rows of several matrices, without copying a byte at
+    layer's experts, or rows of several matrices, and ranges with a shape read
+    matrices that are stored transposed or interleaved, without copying a byte at
     import. The type's encoding, if any, is the packing chosen for a target.
 
     - (C1) `type` is a ranked tensor of static shape and of elements that are

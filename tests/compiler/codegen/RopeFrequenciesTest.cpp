@@ -19,7 +19,7 @@ void check(nn::RopeKind kind, reference::RopeTable table) {
   auto attribute = nn::RopeAttr::get(
       &context, kind, table.dim, number(table.theta), number(table.factor),
       number(table.low), number(table.high), table.original,
-      number(table.attentionFactor));
+      number(table.attentionFactor), table.truncate);
   auto have = ropeFrequencies(attribute);
   auto want = reference::ropeFrequencies(table);
   ASSERT_EQ(have.size(), size_t(table.dim / 2));
@@ -77,6 +77,9 @@ TEST(RopeFrequencies, Yarn) {
   table.original = 32768;
   table.attentionFactor = 1.138629436111989;
   check(nn::RopeKind::yarn, table);
+  table.truncate = false;
+  check(nn::RopeKind::yarn, table);
+  table.truncate = true;
   // The ramp has no width: the step stands where it starts.
   table.low = table.high = 1;
   table.dim = 8;

@@ -200,9 +200,11 @@ TEST(Config, RopeTables) {
   EXPECT_EQ(ropeError(Object{{"partial_rotary_factor", 0.5}}),
             "'rope_scaling': 'partial_rotary_factor' is 0.5, but only 1 is "
             "supported");
+  EXPECT_TRUE(
+      good(with(dense("llama"), "rope_scaling", Object(yarn))).rope.truncate);
   yarn["truncate"] = false;
-  EXPECT_EQ(ropeError(Object(yarn)), "'rope_scaling': 'truncate' is false, but "
-                                     "only true is supported");
+  EXPECT_FALSE(
+      good(with(dense("llama"), "rope_scaling", Object(yarn))).rope.truncate);
   llama3["low_freq_factor"] = 4.0;
   EXPECT_EQ(ropeError(Object(llama3)),
             "'rope_scaling': expected 'low_freq_factor' to be less than "
@@ -272,6 +274,44 @@ TEST(Config, Windows) {
                            "full_attention"})),
             "'layer_types' contradicts 'sliding_window', and this family has "
             "one for all layers");
+}
+
+TEST(Config, GptOss) {
+  Object object =
+      with(without(sparse("gpt_oss"), "norm_topk_prob"), "sliding_window", 8);
+  EXPECT_EQ(bad(Object(object)), "lacks 'head_dim'");
+  object["head_dim"] = 16;
+  ModelConfig config = good(Object(object));
+  EXPECT_TRUE(config.sinks && config.qkvBias && config.outputBias);
+  EXPECT_EQ(config.rope.theta, 150000.0);
+  EXPECT_EQ(config.swigluAlpha, 1.702);
+  EXPECT_EQ(config.swigluLimit, 7.0);
+  EXPECT_EQ(config.expertIntermediate, config.intermediate);
+  EXPECT_EQ(windows(config), (std::vector<int64_t>{8, 0, 8, 0}));
+  EXPECT_EQ(sparsity(config), (std::vector<bool>{true, true, true, true}));
+  EXPECT_EQ(windows(good(with(Object(object), "layer_types",
+                              Array{"full_attention", "full_attention",
+                                    "sliding_attention", "full_attention"}))),
+            (std::vector<int64_t>{0, 0, 8, 0}));
+  EXPECT_EQ(windows(good(with(Object(object), "sliding_window", nullptr))),
+            (std::vector<int64_t>{0, 0, 0, 0}));
+  EXPECT_EQ(bad(without(Object(object), "sliding_window")),
+            "lacks 'sliding_window'");
+  EXPECT_EQ(good(with(Object(object), "swiglu_limit", 1.5)).swigluLimit, 1.5);
+  EXPECT_FALSE(good(with(Object(object), "attention_bias", false)).qkvBias);
+  // Second names of what other keys say.
+  object["experts_per_token"] = 2;
+  good(Object(object));
+  EXPECT_EQ(bad(with(Object(object), "experts_per_token", 3)),
+            "'experts_per_token' is 3, but only 2 is supported");
+  object["rope_scaling"] = Object{{"rope_type", "yarn"},
+                                  {"factor", 4.0},
+                                  {"truncate", false},
+                                  {"original_max_position_embeddings", 32}};
+  object["initial_context_length"] = 32;
+  EXPECT_FALSE(good(Object(object)).rope.truncate);
+  EXPECT_EQ(bad(with(Object(object), "initial_context_length", 64)),
+            "'initial_context_length' is 64, but only 32 is supported");
 }
 
 TEST(Config, Experts) {

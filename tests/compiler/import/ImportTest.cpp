@@ -145,6 +145,56 @@ TEST(Import, StackedExperts) {
       module->lookupSymbol<tier::WeightOp>("model.layers.0.self_attn.q_norm"));
 }
 
+/// All experts in one tensor, input channels first, gate and up in turn.
+TEST(Import, TransposedExperts) {
+  MLIRContext context;
+  Module module = import(context, bundled("gpt_oss-bf16"));
+  ASSERT_TRUE(module);
+  llvm::Expected<Checkpoint> checkpoint =
+      Checkpoint::open(bundled("gpt_oss-bf16"));
+  ASSERT_TRUE(bool(checkpoint));
+  std::string experts = "model.layers.1.mlp.experts.";
+  auto rangeOf = [&](StringRef name) {
+    auto weight = module->lookupSymbol<tier::WeightOp>(experts + name.str());
+    EXPECT_TRUE(weight) << name.str();
+    EXPECT_EQ(weight.getSource().size(), 1u);
+    return cast<tier::RangeAttr>(weight.getSource()[0]);
+  };
+  auto check = [&](StringRef name, StringRef tensor, uint64_t first,
+                   ArrayRef<uint64_t> shape, ArrayRef<uint64_t> strides) {
+    const TensorInfo *info = checkpoint->find(experts + tensor.str());
+    ASSERT_TRUE(info) << tensor.str();
+    tier::RangeAttr range = rangeOf(name);
+    EXPECT_EQ(range.getOffset(), info->offset + first) << name.str();
+    EXPECT_EQ(range.getShape(), shape) << name.str();
+    EXPECT_EQ(range.getStrides(), strides) << name.str();
+    EXPECT_LE(range.getOffset() + range.getExtent(),
+              info->offset + info->bytes);
+  };
+  // 8 experts, 64 input channels, 24 of each kind.
+  check("gate_proj", "gate_up_proj", 0, {8, 24, 64}, {6144, 4, 96});
+  check("up_proj", "gate_up_proj", 2, {8, 24, 64}, {6144, 4, 96});
+  check("down_proj", "down_proj", 0, {8, 64, 24}, {3072, 2, 128});
+  check("gate_proj_bias", "gate_up_proj_bias", 0, {8, 24}, {96, 4});
+  check("up_proj_bias", "gate_up_proj_bias", 2, {8, 24}, {96, 4});
+  check("down_proj_bias", "down_proj_bias", 0, {8, 64}, {128, 2});
+  EXPECT_EQ(count<nn::AttentionOp>(module), 4);
+  module->walk([](nn::AttentionOp op) {
+    EXPECT_TRUE(op.getSinks());
+    EXPECT_EQ(op.getWindow().has_value(), op.getLayer() % 2 == 0);
+  });
+  module->walk([](moe::WeighOp op) {
+    EXPECT_EQ(op.getNorm(), moe::WeighNorm::softmax);
+    EXPECT_EQ(op.getValue(),
+              op.getSelection().getDefiningOp<moe::SelectOp>().getChoice());
+  });
+  module->walk([](nn::GluOp op) {
+    EXPECT_EQ(op.getAlpha()->convertToDouble(), 1.702);
+    EXPECT_EQ(op.getLimit()->convertToDouble(), 1.25);
+    EXPECT_EQ(op.getOffset()->convertToDouble(), 1.0);
+  });
+}
+
 /// Which products round their input.
 TEST(Import, InputsOfProducts) {
   MLIRContext context;

@@ -193,6 +193,20 @@ TEST(Glu, ActOfGateTimesUp) {
              {1.46211716f});
 }
 
+TEST(Glu, ClampsGateAboveAndUpOnBothSides) {
+  GluOptions options;
+  options.alpha = 1.702f;
+  options.limit = 2;
+  options.offset = 1;
+  // x / (1 + e^(-1.702 x)) is 1.93565862 of 2 and -0.00441472 of -4.
+  Rows y = glu(Activation::Silu, Rows(1, 5, {3, 2, -4, 2, nan_}),
+               Rows(1, 5, {0.5f, 9, 1, -9, 1}), options);
+  expectNear(
+      Rows(1, 4, {y.values[0], y.values[1], y.values[2], y.values[3]}),
+      {1.5f * 1.93565862f, 3 * 1.93565862f, 2 * -0.00441472f, -1.93565862f});
+  EXPECT_TRUE(std::isnan(y.values[4]));
+}
+
 TEST(Clamp, KeepsNan) {
   Rows y = clamp(Rows(1, 5, {-3, -1, 0, 9, nan_}), -1, 2);
   EXPECT_EQ(Floats(y.values.begin(), y.values.begin() + 4),
@@ -255,6 +269,12 @@ TEST(Rope, YarnFrequencies) {
     EXPECT_NEAR(f[i], std::exp(-0.5 * i), 1e-7) << i;
   // i = 7: ramp 1/7, blend 1/14 + 6/7 = 13/14.
   EXPECT_NEAR(f[7], std::exp(-3.5) * 13 / 14, 1e-8);
+  // Not rounded, the ramp goes from 6.0283 to 12.9598.
+  table.truncate = false;
+  f = ropeFrequencies(table);
+  EXPECT_NEAR(f[6], std::exp(-3.0), 1e-7);
+  EXPECT_NEAR(f[7], std::exp(-3.5) * (1 - 0.5 * 0.9716936 / 6.9314718), 1e-8);
+  table.truncate = true;
   // All dimensions turn less than once: everything is interpolated but the
   // ramp's first step, whose width is 0.001.
   table.original = 6;
@@ -323,6 +343,21 @@ TEST_F(AttentionTest, SoftmaxOfScaledProducts) {
   options.scale = 0.5f;
   float log3 = 1.09861229f;
   expectNear(run({0, 2}, {log3, 0}, {8, 4}, {0, 1}), {8, 7}, 2e-6f);
+}
+
+TEST_F(AttentionTest, SinkTakesPartInTheSumAlone) {
+  // Scores log 3 and 0 beside a sink of log 4: 3/8, 1/8, and half for nothing.
+  float log3 = 1.09861229f, sink = 1.38629436f;
+  options.sinks = &sink;
+  expectNear(run({0, 1}, {log3, 0}, {8, 4}, {0, 1}), {1.6f, 3.5f}, 2e-6f);
+}
+
+TEST_F(AttentionTest, LargestSinkDoesNotOverflow) {
+  float sink = 1e4f;
+  options.sinks = &sink;
+  expectNear(run({1}, {1}, {1}, {0}), {0});
+  sink = -1e4f; // One that is of no weight changes nothing.
+  expectNear(run({1}, {1}, {1}, {0}), {1});
 }
 
 TEST_F(AttentionTest, LargeScoresDoNotOverflow) {

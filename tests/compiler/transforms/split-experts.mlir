@@ -43,6 +43,44 @@ func.func @gated(%b: !moe.buckets<experts = 2, slots = 1, width = 64, element = 
   return %0 : !moe.buckets<experts = 2, slots = 1, width = 64, element = f32>
 }
 
+// Biases go with their products, and the activation stays what it is. Stored
+// transposed, with gate and up in turn: the merged weight has ranges of its own
+// for each expert.
+// CHECK: tier.weight @"g.t+u.t" : tensor<2x96x64xbf16> from
+// CHECK-SAME: [#tier.range<"m" at 0 bytes 6144 shape[1, 48, 64] strides[12288, 4, 192]>, #tier.range<"m" at 2 bytes 6144 shape[1, 48, 64] strides[12288, 4, 192]>, #tier.range<"m" at 12288 bytes 6144 shape[1, 48, 64] strides[12288, 4, 192]>, #tier.range<"m" at 12290 bytes 6144 shape[1, 48, 64] strides[12288, 4, 192]>]
+tier.weight @g.t : tensor<2x48x64xbf16> from [#tier.range<"m" at 0 bytes 12288 shape[2, 48, 64] strides[12288, 4, 192]>]
+tier.weight @u.t : tensor<2x48x64xbf16> from [#tier.range<"m" at 2 bytes 12288 shape[2, 48, 64] strides[12288, 4, 192]>]
+// CHECK: tier.weight @"g.b+u.b" : tensor<2x96xbf16> from
+tier.weight @g.b : tensor<2x48xbf16> from [#tier.range<"m" at 30000 bytes 192>]
+tier.weight @u.b : tensor<2x48xbf16> from [#tier.range<"m" at 30192 bytes 192>]
+tier.weight @d.b : tensor<2x64xbf16> from [#tier.range<"m" at 30384 bytes 256>]
+// CHECK-LABEL: func.func @biased
+// CHECK-SAME: %[[B:.*]]: !moe.buckets
+func.func @biased(%b: !moe.buckets<experts = 2, slots = 1, width = 64, element = f32>) -> !moe.buckets<experts = 2, slots = 1, width = 64, element = f32> {
+  %wg = tier.use @g.t : tensor<2x48x64xbf16>
+  %wu = tier.use @u.t : tensor<2x48x64xbf16>
+  %wd = tier.use @down : tensor<2x64x48xbf16>
+  %bg = tier.use @g.b : tensor<2x48xbf16>
+  %bu = tier.use @u.b : tensor<2x48xbf16>
+  %bd = tier.use @d.b : tensor<2x64xbf16>
+  // CHECK: %[[MIDDLE:.*]] = moe.experts %[[B]] weights(%{{.*}}, %{{.*}})
+  // CHECK-NEXT: ^bb0(%[[X:.*]]: tensor<?x64xf32>, %[[W:.*]]: tensor<96x64xbf16>, %[[WB:.*]]: tensor<96xbf16>):
+  // CHECK-NEXT: nn.linear %[[X]], %[[W]] bias %[[WB]] inputs bf16
+  // CHECK: nn.glu silu %{{.*}}, %{{.*}} alpha 1.702000e+00 limit 7.000000e+00 offset 1.000000e+00
+  // CHECK: moe.experts %[[MIDDLE]] weights(%{{.*}}, %{{.*}})
+  // CHECK-NEXT: ^bb0(%{{.*}}: tensor<?x48xbf16>, %[[D:.*]]: tensor<64x48xbf16>, %[[DB:.*]]: tensor<64xbf16>):
+  // CHECK: nn.linear %{{.*}}, %[[D]] bias %[[DB]] inputs bf16
+  %0 = moe.experts %b weights(%wg, %wu, %wd, %bg, %bu, %bd) : !moe.buckets<experts = 2, slots = 1, width = 64, element = f32>, (tensor<2x48x64xbf16>, tensor<2x48x64xbf16>, tensor<2x64x48xbf16>, tensor<2x48xbf16>, tensor<2x48xbf16>, tensor<2x64xbf16>) -> !moe.buckets<experts = 2, slots = 1, width = 64, element = f32> {
+  ^bb0(%x: tensor<?x64xf32>, %g: tensor<48x64xbf16>, %u: tensor<48x64xbf16>, %d: tensor<64x48xbf16>, %gb: tensor<48xbf16>, %ub: tensor<48xbf16>, %db: tensor<64xbf16>):
+    %1 = nn.linear %x, %g bias %gb inputs bf16 : tensor<?x64xf32>, tensor<48x64xbf16>, tensor<48xbf16> -> tensor<?x48xf32>
+    %2 = nn.linear %x, %u bias %ub inputs bf16 : tensor<?x64xf32>, tensor<48x64xbf16>, tensor<48xbf16> -> tensor<?x48xf32>
+    %3 = nn.glu silu %1, %2 alpha 1.702 limit 7.0 offset 1.0 : tensor<?x48xf32>
+    %4 = nn.linear %3, %d bias %db inputs bf16 : tensor<?x48xf32>, tensor<64x48xbf16>, tensor<64xbf16> -> tensor<?x64xf32>
+    moe.yield %4 : tensor<?x64xf32>
+  }
+  return %0 : !moe.buckets<experts = 2, slots = 1, width = 64, element = f32>
+}
+
 // A body of another form stays one.
 // CHECK-LABEL: func.func @plain
 // CHECK: moe.experts

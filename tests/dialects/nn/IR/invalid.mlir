@@ -35,6 +35,11 @@ func.func private @rope_table_c3() attributes {test.t = #nn.rope_table<llama3, d
 
 // -----
 
+// expected-error @+1 {{expected truncate = false with kind yarn only, but got linear}}
+func.func private @rope_table_c4() attributes {test.t = #nn.rope_table<linear, dim = 8, theta = 1.0e4, factor = 2.0, truncate = false>}
+
+// -----
+
 // expected-error @+1 {{expected layers, heads and head_dim of a KV cache to be positive, but got 0, 2 and 16}}
 func.func private @kv_cache_c1_layers(!nn.kv_cache<layers = 0, heads = 2, head_dim = 16, element = f32>)
 
@@ -247,6 +252,47 @@ func.func @attention_c3(%q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %c: !cache, 
 func.func @attention_c4(%q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %c: !cache, %p: tensor<?xi32>) {
   // expected-error @+1 {{'nn.attention' op expected 'window' to be positive, but got 0}}
   %a, %d = nn.attention %q, %k, %k cache %c layer 1 at %p of %p heads 4 scale 1.0 window 0 : tensor<?x64xf32>, tensor<?x32xf32>, !cache
+  return
+}
+
+// -----
+
+!cache = !nn.kv_cache<layers = 2, heads = 2, head_dim = 16, element = f32>
+func.func @attention_c5(%q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %c: !cache, %p: tensor<?xi32>, %s: tensor<2xf32>) {
+  // expected-error @+1 {{'nn.attention' op expected size of 'sinks' to equal 'heads', but got 2 and 4}}
+  %a, %d = nn.attention %q, %k, %k cache %c layer 1 at %p of %p heads 4 scale 1.0 sinks %s : tensor<?x64xf32>, tensor<?x32xf32>, !cache, tensor<2xf32>
+  return
+}
+
+// -----
+
+func.func @glu_c1_kind(%x: tensor<?x40xf32>) {
+  // expected-error @+1 {{'nn.glu' op expected 'alpha' with silu only, but got relu}}
+  %h = nn.glu relu %x, %x alpha 1.5 : tensor<?x40xf32>
+  return
+}
+
+// -----
+
+func.func @glu_c1_value(%x: tensor<?x40xf32>) {
+  // expected-error @+1 {{'nn.glu' op expected 'alpha' to be positive and finite, but got}}
+  %h = nn.glu silu %x, %x alpha 0.0 : tensor<?x40xf32>
+  return
+}
+
+// -----
+
+func.func @glu_c2(%x: tensor<?x40xf32>) {
+  // expected-error @+1 {{'nn.glu' op expected 'limit' to be positive, but got}}
+  %h = nn.glu silu %x, %x limit -7.0 : tensor<?x40xf32>
+  return
+}
+
+// -----
+
+func.func @glu_c3(%x: tensor<?x40xf32>) {
+  // expected-error @+1 {{'nn.glu' op expected 'offset' to be finite, but got INF}}
+  %h = nn.glu silu %x, %x offset 0x7FF0000000000000 : tensor<?x40xf32>
   return
 }
 

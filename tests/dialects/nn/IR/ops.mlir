@@ -16,11 +16,13 @@ func.func private @types(!cache, !nn.kv_cache<layers = 1, heads = 4, head_dim = 
 // CHECK-SAME: b = #nn.rope_table<linear, dim = 64, theta = 1.000000e+04, factor = 4.000000e+00>
 // CHECK-SAME: c = #nn.rope_table<llama3, dim = 64, theta = 5.000000e+05, factor = 8.000000e+00, high = 4.000000e+00, original = 8192>
 // CHECK-SAME: d = #nn.rope_table<yarn, dim = 64, theta = 1.500000e+05, factor = 3.200000e+01, high = 3.200000e+01, original = 4096, attention_factor = 1.250000e+00>
+// CHECK-SAME: e = #nn.rope_table<yarn, dim = 64, theta = 1.500000e+05, factor = 3.200000e+01, high = 3.200000e+01, original = 4096, truncate = false>
 func.func private @rope_tables() attributes {
   test.a = #nn.rope_table<default, dim = 64, theta = 1.0e4, factor = 1.0>,
   test.b = #nn.rope_table<linear, dim = 64, theta = 1.0e4, factor = 4.0>,
   test.c = #nn.rope_table<llama3, dim = 64, theta = 5.0e5, factor = 8.0, low = 1.0, high = 4.0, original = 8192>,
-  test.d = #nn.rope_table<yarn, dim = 64, theta = 1.5e5, factor = 32.0, low = 1.0, high = 32.0, original = 4096, attention_factor = 1.25>
+  test.d = #nn.rope_table<yarn, dim = 64, theta = 1.5e5, factor = 32.0, low = 1.0, high = 32.0, original = 4096, attention_factor = 1.25>,
+  test.e = #nn.rope_table<yarn, dim = 64, theta = 1.5e5, factor = 32.0, low = 1.0, high = 32.0, original = 4096, truncate = false>
 }
 
 // CHECK-LABEL: func.func @embed
@@ -107,6 +109,17 @@ func.func @attention(%q: tensor<?x64xf32>, %kv: tensor<?x32xf32>, %c0: !cache,
   return %b, %c2 : tensor<?x64xf32>, !cache
 }
 
+// One score more for each head.
+// CHECK-LABEL: func.func @sinks
+// CHECK-SAME: %[[Q:.*]]: tensor<?x64xf32>, %[[KV:.*]]: tensor<?x32xf32>, %[[C0:.*]]: !nn.kv_cache<{{.*}}>, %[[POS:.*]]: tensor<?xi32>, %[[SEQ:.*]]: tensor<?xi32>, %[[S:.*]]: tensor<4xbf16>
+func.func @sinks(%q: tensor<?x64xf32>, %kv: tensor<?x32xf32>, %c0: !cache,
+    %positions: tensor<?xi32>, %sequences: tensor<?xi32>, %s: tensor<4xbf16>) -> (tensor<?x64xf32>, !cache) {
+  // CHECK: nn.attention %[[Q]], %[[KV]], %[[KV]] cache %[[C0]] layer 1 at %[[POS]] of %[[SEQ]] heads 4 scale 2.500000e-01 window 8 sinks %[[S]] : tensor<?x64xf32>, tensor<?x32xf32>, !nn.kv_cache<layers = 2, heads = 2, head_dim = 16, element = bf16>, tensor<4xbf16>
+  %a, %c1 = nn.attention %q, %kv, %kv cache %c0 layer 1 at %positions of %sequences heads 4 scale 0.25 window 8 sinks %s
+    : tensor<?x64xf32>, tensor<?x32xf32>, !cache, tensor<4xbf16>
+  return %a, %c1 : tensor<?x64xf32>, !cache
+}
+
 // CHECK-LABEL: func.func @act
 func.func @act(%x: tensor<?x64xf32>) {
   // CHECK: nn.act silu %{{.*}} : tensor<?x64xf32>
@@ -126,6 +139,8 @@ func.func @act(%x: tensor<?x64xf32>) {
 func.func @glu(%g: tensor<?x40xf32>, %u: tensor<?x40xf32>) -> tensor<?x40xf32> {
   // CHECK: nn.glu silu %{{.*}}, %{{.*}} : tensor<?x40xf32>
   %h = nn.glu silu %g, %u : tensor<?x40xf32>
+  // CHECK: nn.glu silu %{{.*}}, %{{.*}} alpha 1.702000e+00 limit 7.000000e+00 offset 1.000000e+00 : tensor<?x40xf32>
+  %o = nn.glu silu %g, %u alpha 1.702 limit 7.0 offset 1.0 : tensor<?x40xf32>
   return %h : tensor<?x40xf32>
 }
 
@@ -148,7 +163,7 @@ func.func @scale(%x: tensor<?x64xf32>, %g: tensor<?x1xf32>) -> tensor<?x64xf32> 
 func.func @examples(%x: tensor<?x64xf32>, %w: tensor<96x64xbf16>, %gate: tensor<?x1xf32>,
     %q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %v: tensor<?x32xf32>,
     %c0: !nn.kv_cache<layers = 2, heads = 2, head_dim = 16, element = f32>,
-    %positions: tensor<?xi32>, %sequences: tensor<?xi32>,
+    %positions: tensor<?xi32>, %sequences: tensor<?xi32>, %s: tensor<4xbf16>,
     %c: !nn.kv_cache<layers = 2, heads = 4, head_dim = 64, element = bf16>) attributes {
     // CHECK-SAME: #nn.rope_table<default, dim = 64, theta = 1.000000e+04>
     test.t = #nn.rope_table<default, dim = 64, theta = 10000.0>} {
@@ -158,6 +173,10 @@ func.func @examples(%x: tensor<?x64xf32>, %w: tensor<96x64xbf16>, %gate: tensor<
   %a, %c1 = nn.attention %q, %k, %v cache %c0 layer 0 at %positions of %sequences
     heads 4 scale 2.5e-01 : tensor<?x64xf32>, tensor<?x32xf32>,
     !nn.kv_cache<layers = 2, heads = 2, head_dim = 16, element = f32>
+  // CHECK: nn.attention {{.*}} window 8 sinks
+  %b, %c2 = nn.attention %q, %k, %v cache %c1 layer 1 at %positions of %sequences
+    heads 4 scale 2.5e-01 window 8 sinks %s : tensor<?x64xf32>, tensor<?x32xf32>,
+    !nn.kv_cache<layers = 2, heads = 2, head_dim = 16, element = f32>, tensor<4xbf16>
   // CHECK: nn.act sigmoid
   %y = nn.act sigmoid %gate : tensor<?x1xf32>
   return

@@ -110,6 +110,32 @@ func.func private @range_c1() attributes {test.r = #tier.range<"f" at 1844674407
 
 // -----
 
+// The last value is far behind the first.
+// expected-error @+1 {{expected the range of 'f' to end below 2^64, but got offset 8 and 18446744073709551615 bytes}}
+func.func private @range_c1_strides() attributes {test.r = #tier.range<"f" at 8 bytes 8 shape [4] strides [9223372036854775807]>}
+
+// -----
+
+// expected-error @+1 {{expected the range of 'f' to have a stride for each size of its shape, but got 1 and 2}}
+func.func private @range_c2() attributes {test.r = #tier.range<"f" at 0 bytes 8 shape [2, 2] strides [4]>}
+
+// -----
+
+// expected-error @+1 {{expected the sizes of the range of 'f' to be positive, but got 0}}
+func.func private @range_c2_zero() attributes {test.r = #tier.range<"f" at 0 bytes 8 shape [2, 0] strides [4, 2]>}
+
+// -----
+
+// expected-error @+1 {{expected the 10 bytes of the range of 'f' to be equally many for each value of its shape}}
+func.func private @range_c3() attributes {test.r = #tier.range<"f" at 0 bytes 10 shape [2, 2] strides [4, 2]>}
+
+// -----
+
+// expected-error @+1 {{expected the 0 bytes of the range of 'f' to be equally many for each value of its shape}}
+func.func private @range_c3_none() attributes {test.r = #tier.range<"f" at 0 bytes 0 shape [2] strides [4]>}
+
+// -----
+
 // expected-error @+1 {{'tier.weight' op expected type to be a ranked tensor of static shape, but got 'tensor<?x4xf32>'}}
 tier.weight @weight_c1_dynamic : tensor<?x4xf32> from [#tier.range<"f" at 0 bytes 16>]
 

@@ -82,7 +82,27 @@ def llama_3_2_1b():
     return config, attention(2048, 32, 8, 64) | gated("mlp", 2048, 8192)
 
 
-SHAPES = {"olmoe-1b-7b": olmoe_1b_7b, "qwen3-30b-a3b": qwen3_30b_a3b,
+def gpt_oss_20b():
+    config = dict(
+        model_type="gpt_oss", architectures=["GptOssForCausalLM"], hidden_size=2880,
+        intermediate_size=2880, num_attention_heads=64, num_key_value_heads=8,
+        head_dim=64, num_local_experts=32, num_experts_per_tok=4, attention_bias=True,
+        layer_types=["sliding_attention"], sliding_window=128, swiglu_limit=7.0,
+        vocab_size=201088, rms_norm_eps=1e-5, rope_theta=150000.0,
+        rope_scaling=dict(rope_type="yarn", factor=32.0, beta_fast=32.0, beta_slow=1.0,
+                          original_max_position_embeddings=4096, truncate=False))
+    layer = attention(2880, 64, 8, 64)
+    layer |= {"self_attn.sinks": [64], "self_attn.q_proj.bias": [4096],
+              "self_attn.k_proj.bias": [512], "self_attn.v_proj.bias": [512],
+              "self_attn.o_proj.bias": [2880], "mlp.router.weight": [32, 2880],
+              "mlp.router.bias": [32], "mlp.experts.gate_up_proj": [32, 2880, 5760],
+              "mlp.experts.gate_up_proj_bias": [32, 5760],
+              "mlp.experts.down_proj": [32, 2880, 2880],
+              "mlp.experts.down_proj_bias": [32, 2880]}
+    return config, layer
+
+
+SHAPES = {"gpt-oss-20b": gpt_oss_20b, "olmoe-1b-7b": olmoe_1b_7b, "qwen3-30b-a3b": qwen3_30b_a3b,
           "mixtral-8x7b": mixtral_8x7b, "llama-3.2-1b": llama_3_2_1b}
 
 
