@@ -65,12 +65,13 @@ Value ProgramBuilder::expert(Value argument, Value expert) {
   return flow::ExpertOp::create(b, one, memory(argument), expert);
 }
 
-void ProgramBuilder::loop(Value from, Value to, int64_t step,
-                          function_ref<void(Value)> body) {
+scf::ForOp ProgramBuilder::loop(Value from, Value to, int64_t step,
+                                function_ref<void(Value)> body) {
   auto op = scf::ForOp::create(b, from, to, index(step));
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(op.getBody());
   body(op.getInductionVar());
+  return op;
 }
 
 ValueRange

@@ -17,6 +17,10 @@ namespace headrace {
 /// of the step.
 constexpr llvm::StringLiteral kOutputRowsAttr = "headrace.output_rows";
 
+/// On a loop of a tile program: how many loops, it and those right inside one
+/// another in it, have iterations that do not depend on each other.
+constexpr llvm::StringLiteral kParallelAttr = "headrace.parallel";
+
 /// The launch operands of a kernel in the order of the kernel ABI. A key-value
 /// cache is two buffers: its pages and its table.
 struct LaunchOperands {
@@ -107,10 +111,17 @@ public:
     mlir::memref::StoreOp::create(b, value, memory, at);
   }
   /// `for (i = from; i < to; i += step) body(i)`.
-  void loop(mlir::Value from, mlir::Value to, int64_t step,
-            llvm::function_ref<void(mlir::Value)> body);
+  mlir::scf::ForOp loop(mlir::Value from, mlir::Value to, int64_t step,
+                        llvm::function_ref<void(mlir::Value)> body);
   void loop(mlir::Value to, llvm::function_ref<void(mlir::Value)> body) {
     loop(index(0), to, 1, body);
+  }
+  /// The same for iterations that do not depend on each other; see
+  /// kParallelAttr.
+  void parallel(mlir::Value to, int64_t nest,
+                llvm::function_ref<void(mlir::Value)> body) {
+    loop(index(0), to, 1, body)
+        ->setAttr(kParallelAttr, b.getI64IntegerAttr(nest));
   }
   /// The same with carried values.
   mlir::ValueRange

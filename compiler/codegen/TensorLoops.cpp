@@ -88,20 +88,26 @@ Value TensorLoops::scratch(RankedTensorType type) {
 }
 
 void TensorLoops::over(RankedTensorType type,
-                       function_ref<void(ArrayRef<Value>)> body) {
+                       function_ref<void(ArrayRef<Value>)> body,
+                       std::optional<int64_t> independent) {
+  int64_t nest = independent.value_or(type.getRank());
   SmallVector<Value> at;
-  std::function<void()> nest = [&] {
+  std::function<void()> walk = [&] {
     int64_t d = int64_t(at.size());
     if (d == type.getRank())
       return body(at);
     Value size = type.isDynamicDim(d) ? rows : index(type.getDimSize(d));
-    p.loop(size, [&](Value i) {
+    auto next = [&](Value i) {
       at.push_back(i);
-      nest();
+      walk();
       at.pop_back();
-    });
+    };
+    if (d == 0 && nest > 0)
+      p.parallel(size, nest, next);
+    else
+      p.loop(size, next);
   };
-  nest();
+  walk();
 }
 
 void TensorLoops::write(Value element, Value memory, ArrayRef<Value> at) {
@@ -128,7 +134,10 @@ Value TensorLoops::read(Value tensor, ArrayRef<Value> at) {
       at = at.drop_front();
     }
     if (auto panels = dyn_cast_or_null<flow::PanelsAttr>(type.getEncoding()))
-      return readPacked(panels, type, memory, at);
+      return readPanel(panels, type, memory, at);
+    if (auto packing =
+            dyn_cast_or_null<flow::FragmentsAttr>(type.getEncoding()))
+      return readFragment(packing, type, memory, at);
     Value element = p.load(memory, at);
     if (type.getElementType().isInteger(1))
       element = arith::TruncIOp::create(p.b, p.b.getI1Type(), element);
@@ -198,26 +207,38 @@ Value TensorLoops::readWide(Value tensor, ArrayRef<Value> at, bool &done) {
   return element ? widen(element) : p.f32(0);
 }
 
-Value TensorLoops::readPacked(flow::PanelsAttr panels, RankedTensorType type,
-                              Value memory, ArrayRef<Value> at) {
-  int64_t out = type.getDimSize(0), columns = panels.getColumns();
-  Value row = at[0], panel, column;
-  if (panels.getHalves() == 1) {
-    panel = p.div(row, columns);
-    column = p.rem(row, columns);
-  } else {
-    // The two halves of the rows alternate within a panel.
-    int64_t part = columns / 2;
-    Value high = arith::CmpIOp::create(p.b, arith::CmpIPredicate::uge, row,
-                                       index(out / 2));
-    Value base = arith::SelectOp::create(p.b, high, index(out / 2), index(0));
-    Value shift = arith::SelectOp::create(p.b, high, index(part), index(0));
-    Value within = p.sub(row, base);
-    panel = p.div(within, part);
-    column = p.add(p.rem(within, part), shift);
-  }
+std::pair<Value, Value> TensorLoops::blockOf(Value row, int64_t rows,
+                                             int64_t size, int64_t halves) {
+  if (halves == 1)
+    return {p.div(row, size), p.rem(row, size)};
+  int64_t part = size / 2;
+  Value high = arith::CmpIOp::create(p.b, arith::CmpIPredicate::uge, row,
+                                     index(rows / 2));
+  Value base = arith::SelectOp::create(p.b, high, index(rows / 2), index(0));
+  Value shift = arith::SelectOp::create(p.b, high, index(part), index(0));
+  Value within = p.sub(row, base);
+  return {p.div(within, part), p.add(p.rem(within, part), shift)};
+}
+
+Value TensorLoops::readPanel(flow::PanelsAttr panels, RankedTensorType type,
+                             Value memory, ArrayRef<Value> at) {
+  auto [panel, column] = blockOf(at[0], type.getDimSize(0), panels.getColumns(),
+                                 panels.getHalves());
   return p.load(memory, {panel, p.div(at[1], panels.getPack()), column,
                          p.rem(at[1], panels.getPack())});
+}
+
+Value TensorLoops::readFragment(flow::FragmentsAttr packing,
+                                RankedTensorType type, Value memory,
+                                ArrayRef<Value> at) {
+  constexpr int64_t kRows = 16, kColumns = 16;
+  auto [block, row] =
+      blockOf(at[0], type.getDimSize(0), kRows, packing.getHalves());
+  Value column = p.rem(at[1], kColumns);
+  Value lane = p.add(p.mul(p.rem(row, 8), 4), p.div(p.rem(column, 8), 2));
+  Value element = p.add(p.mul(p.div(column, 8), 4),
+                        p.add(p.mul(p.div(row, 8), 2), p.rem(column, 2)));
+  return p.load(memory, {block, p.div(at[1], kColumns), lane, element});
 }
 
 Value TensorLoops::readSlice(Operation *op, ArrayRef<Value> at) {
@@ -434,7 +455,7 @@ LogicalResult TensorLoops::emitNorm(Operation *op, Value out) {
   auto value = [&](Value tensor, ArrayRef<Value> at) {
     return readWide(tensor, at, done);
   };
-  p.loop(rows, [&](Value row) {
+  p.parallel(rows, 1, [&](Value row) {
     p.loop(index(groups), [&](Value group) {
       Value start = p.mul(group, width), n = p.f32(double(width));
       auto input = [&](Value i) {
@@ -504,7 +525,7 @@ LogicalResult TensorLoops::emitSquash(Operation *op, Value out) {
   auto squash = cast<moe::SquashOp>(op);
   int64_t experts = squash.getType().getDimSize(1);
   bool done = true;
-  p.loop(rows, [&](Value row) {
+  p.parallel(rows, 1, [&](Value row) {
     auto score = [&](Value e) {
       return readWide(squash.getScores(), {row, e}, done);
     };
@@ -576,7 +597,14 @@ LogicalResult TensorLoops::emitLinalg(linalg::LinalgOp op, ValueRange outs) {
   }
   SmallVector<int64_t> ranges = op.getStaticLoopRanges();
   auto space = RankedTensorType::get(ranges, p.b.getF32Type());
-  over(space, [&](ArrayRef<Value> at) {
+  SmallVector<utils::IteratorType> kinds = op.getIteratorTypesArray();
+  int64_t independent =
+      llvm::find_if(kinds,
+                    [](utils::IteratorType kind) {
+                      return kind != utils::IteratorType::parallel;
+                    }) -
+      kinds.begin();
+  auto step = [&](ArrayRef<Value> at) {
     IRMapping inside;
     auto place = [&](size_t operand) {
       auto values = affine::expandAffineMap(p.b, p.b.getLoc(), maps[operand],
@@ -633,6 +661,7 @@ LogicalResult TensorLoops::emitLinalg(linalg::LinalgOp op, ValueRange outs) {
         write(element, outs[i], place(size_t(inputs) + i));
       else
         done = false;
-  });
+  };
+  over(space, step, independent);
   return success(done);
 }

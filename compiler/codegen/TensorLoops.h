@@ -8,6 +8,7 @@
 #include "compiler/codegen/ProgramBuilder.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/IR/IRMapping.h"
+#include <optional>
 
 namespace headrace {
 
@@ -40,9 +41,11 @@ public:
   mlir::LogicalResult emit(mlir::Operation *op, mlir::ValueRange results);
 
   /// Calls `body` with each place of a tensor of `type`, last dimension
-  /// fastest.
+  /// fastest. Places that differ in one of the first `independent` dimensions
+  /// (absent: in any) do not depend on each other.
   void over(mlir::RankedTensorType type,
-            llvm::function_ref<void(llvm::ArrayRef<mlir::Value>)> body);
+            llvm::function_ref<void(llvm::ArrayRef<mlir::Value>)> body,
+            std::optional<int64_t> independent = std::nullopt);
 
   /// The element of `tensor` at `at`, in its own type. Null after an error.
   mlir::Value read(mlir::Value tensor, llvm::ArrayRef<mlir::Value> at);
@@ -59,8 +62,15 @@ private:
   /// The same as float32; takes `done` back after an error.
   mlir::Value readWide(mlir::Value tensor, llvm::ArrayRef<mlir::Value> at,
                        bool &done);
-  mlir::Value readPacked(flow::PanelsAttr panels, mlir::RankedTensorType type,
-                         mlir::Value memory, llvm::ArrayRef<mlir::Value> at);
+  /// Number of a block of `size` rows, and the row in it, that has row `row` of
+  /// `rows`; with 2 `halves` those of the rows alternate within a block.
+  std::pair<mlir::Value, mlir::Value> blockOf(mlir::Value row, int64_t rows,
+                                              int64_t size, int64_t halves);
+  mlir::Value readPanel(flow::PanelsAttr panels, mlir::RankedTensorType type,
+                        mlir::Value memory, llvm::ArrayRef<mlir::Value> at);
+  mlir::Value readFragment(flow::FragmentsAttr packing,
+                           mlir::RankedTensorType type, mlir::Value memory,
+                           llvm::ArrayRef<mlir::Value> at);
   mlir::Value readSlice(mlir::Operation *op, llvm::ArrayRef<mlir::Value> at);
   mlir::Value readReshaped(mlir::Value source, mlir::RankedTensorType type,
                            llvm::ArrayRef<mlir::Value> at);

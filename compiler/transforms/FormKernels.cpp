@@ -43,6 +43,21 @@ bool isCheap(Operation *op) {
 
 bool isPacked(nn::LinearOp linear) { return bool(panelWeightOf(linear)); }
 
+/// Whether the emitter of products takes `linear`. That of a GPU multiplies
+/// 16-bit rows and weights; scores of routers, for one, are often not made so.
+bool isProduct(nn::LinearOp linear) {
+  if (!isPacked(linear))
+    return false;
+  if (!linear->getParentOfType<ModuleOp>()->hasAttr("headrace.target"))
+    return true;
+  auto type = cast<RankedTensorType>(linear.getWeight().getType());
+  bool lines = type.getShape().back() % 64 == 0;
+  bool rounds = linear.getInputs() == type.getElementType();
+  return (type.getElementType().isF16() ||
+          (type.getElementType().isBF16() && rounds)) &&
+         (type.getEncoding() || lines);
+}
+
 /// What stages the rows of a product: a widening, one norm of whole rows, one
 /// pick of rows. Gives the first op behind which the product's own kernel
 /// cannot reach; it has to be another kernel's.
@@ -113,7 +128,7 @@ nn::LinearOp onlyProduct(moe::ExpertsOp experts) {
   }
   Block &body = experts.getBody().front();
   // Its weights, and behind them its bias.
-  bool known = linear && isPacked(linear) &&
+  bool known = linear && isProduct(linear) &&
                experts.getWeights().size() == (linear.getBias() ? 2 : 1) &&
                linear.getWeight() == body.getArgument(1) &&
                (!linear.getBias() || linear.getBias() == body.getArgument(2));
@@ -227,7 +242,7 @@ private:
       if (moe::SelectOp select = routerOf(linear))
         anchorRouter(linear, select);
       else
-        make(isPacked(linear) ? "linear" : "upstream", op);
+        make(isProduct(linear) ? "linear" : "upstream", op);
     } else if (auto experts = dyn_cast<moe::ExpertsOp>(op)) {
       anchorExperts(experts);
     }
@@ -299,7 +314,7 @@ private:
   /// Whether columns of `rows` are halves that its product keeps apart.
   static bool isHalf(Value rows) {
     auto linear = rows.getDefiningOp<nn::LinearOp>();
-    return linear && isPacked(linear) && hasGluHalves(linear);
+    return linear && isProduct(linear) && hasGluHalves(linear);
   }
 
   /// Adds an elementwise op to the kernel that makes one of its operands, where

@@ -98,11 +98,9 @@ protected:
     });
     return found;
   }
-  /// Tokens of a step that runs `kernel` in several blocks; the router's is the
-  /// same for every step.
+  /// Tokens of a step that runs `kernel` in several blocks.
   static int64_t tokensFor(gpu::GPUModuleOp kernel) {
-    StringRef name = kernel.getName();
-    return name.contains("_few") && !name.contains("router") ? 8 : 200;
+    return StringRef(kernel.getName()).contains("_few") ? 8 : 200;
   }
   /// Expects the machine to find out what `change` did to `kernel`.
   void expectFound(gpu::GPUModuleOp kernel, const char *what,

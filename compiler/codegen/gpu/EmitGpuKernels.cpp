@@ -12,9 +12,10 @@ using namespace mlir;
 using namespace headrace;
 
 llvm::StringRef headrace::stepSizeName(StepSize size) {
-  return size == StepSize::few    ? "few"
-         : size == StepSize::many ? "many"
-                                  : "many_sm_90a";
+  return size == StepSize::few     ? "few"
+         : size == StepSize::many  ? "many"
+         : size == StepSize::every ? "all"
+                                   : "many_sm_90a";
 }
 
 bool headrace::isInSection(Operation *op, StringRef section) {
@@ -47,7 +48,7 @@ GpuEmitter emitterOf(StringRef family) {
       {"routed_down", emitGpuRoutedDown},
       {"routed_up", emitGpuRoutedUp},
       {"router", emitGpuRouter},
-      {"upstream", emitGpuElementwise},
+      {"upstream", emitGpuLoops},
   };
   return emitters.lookup(family);
 }
@@ -111,9 +112,12 @@ public:
           anyProduct |= product.has_value();
           continue;
         }
-        if (hasOneSize(kernel.getFamily()) && !made.empty()) {
-          made.push_back(made.front());
-          continue;
+        if (hasOneSize(kernel.getFamily())) {
+          if (!made.empty()) {
+            made.push_back(made.front());
+            continue;
+          }
+          size = StepSize::every;
         }
         if (size == StepSize::manyWarpgroups) {
           if (!usesWarpgroups(kernel)) {

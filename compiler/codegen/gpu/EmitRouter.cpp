@@ -2,7 +2,8 @@
 // Emits routers as one GPU kernel: norm, scores, squash, top-k and weights, and
 // the lists of rows by expert.
 //
-// A block scores some tokens for some experts. The last block to arrive at a
+// A block scores some tokens for some experts, unless other kernels made the
+// scores. The last block to arrive at a
 // block of tokens chooses for them, one warp a token; the last of these sorts
 // the choices by expert. Nothing goes through the host and nothing waits.
 #include "compiler/codegen/KernelMatch.h"
@@ -28,8 +29,9 @@ public:
       : experts(int64_t(m.weigh.getResult().getType().getExperts())),
         slots(int64_t(m.weigh.getResult().getType().getSlots())),
         perLane((experts + kWarp - 1) / kWarp), tokensPerBlock(tokensPerBlock),
-        groups((experts + kExpertsPerBlock - 1) / kExpertsPerBlock), k(k), m(m),
-        layout(m.weigh.getResult().getType(), k.limits) {}
+        groups(m.linear ? (experts + kExpertsPerBlock - 1) / kExpertsPerBlock
+                        : 1),
+        k(k), m(m), layout(m.weigh.getResult().getType(), k.limits) {}
 
   void emit() {
     Value tokens = k.count(flow::Count::tokens);
@@ -37,7 +39,8 @@ public:
     Value first = k.mul(block, tokensPerBlock);
     k.when(k.less(first, tokens), [&] {
       Value count = k.min(k.sub(tokens, first), k.i32(tokensPerBlock));
-      score(first, count, group);
+      if (m.linear)
+        score(first, count, group);
       Value counter = k.at(k.extra(ExtraBuffer::tickets), block, k.i32Type());
       Value last = groups == 1 ? k.boolean(true)
                                : k.lastToArrive(counter, k.i32(groups));
@@ -62,7 +65,10 @@ private:
   Value list(int64_t offset, Value index) {
     return k.at(k.at(k.result(m.routing), offset), index, k.i32Type());
   }
+  /// What decides who is picked.
   RowsInMemory scores() {
+    if (!m.linear)
+      return k.rowsOf(m.select.getChoice());
     return {k.extra(ExtraBuffer::workspace), experts, experts, k.f32Type()};
   }
 
@@ -192,6 +198,10 @@ private:
             held = k.select(k.equal(k.div(who, kWarp), k.i32(i)),
                             score[size_t(i)], held);
           Value weight = k.broadcast(held, k.rem(who, kWarp));
+          if (!m.linear) { // The weight is another score.
+            RowsInMemory values = k.rowsOf(m.weigh.getValue());
+            weight = k.load(values.element, k.at(values, token, who));
+          }
           Value owner = k.equal(k.rem(who, kWarp), lane);
           Value bit = arith::ShLIOp::create(k.b, k.i32(1), k.div(who, kWarp));
           taken =
@@ -400,17 +410,15 @@ LogicalResult headrace::emitGpuRouter(flow::KernelOp kernel,
   RouterMatch m;
   if (failed(matchRouter(kernel, m)))
     return failure();
-  if (!m.linear)
-    return m.select.emitOpError("has scores of another kernel, which the GPU's "
-                                "router does not know");
-  auto type = cast<RankedTensorType>(m.linear.getWeight().getType());
   if (m.stored) {
     auto rows = cast<RankedTensorType>(kernel.getType().getResult(*m.stored));
     if (rows.getElementType().isF32())
       return m.linear.emitOpError("stores rows of float32; a GPU's products "
                                   "take bf16 and f16");
   }
-  if (type.getEncoding())
+  auto type = m.linear ? cast<RankedTensorType>(m.linear.getWeight().getType())
+                       : RankedTensorType();
+  if (type && type.getEncoding())
     return m.linear.emitOpError("has packed weights; the GPU's router reads "
                                 "rows");
   auto routing = m.weigh.getResult().getType();
@@ -420,7 +428,8 @@ LogicalResult headrace::emitGpuRouter(flow::KernelOp kernel,
            << routing.getSlots() << " of " << experts
            << " experts; the GPU's router picks up to 32 of up to 992";
   int64_t tokens = kWarps;
-  while (tokens > 1 && tokens * (type.getDimSize(1) + kChunk) * 4 > kStageBytes)
+  while (type && tokens > 1 &&
+         tokens * (type.getDimSize(1) + kChunk) * 4 > kStageBytes)
     tokens /= 2;
   const DeviceKernel &made =
       out.add(kernel, size, "", {ExtraBuffer::workspace, ExtraBuffer::tickets});

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Emits GPU kernels that work row by row without a product: embedding look-up,
-// rotary angles, and elementwise work of no family. One row a block.
-#include "compiler/codegen/Elementwise.h"
+// Emits GPU kernels that work row by row without a product: embedding look-up
+// and rotary angles. One row a block.
 #include "compiler/codegen/RopeFrequencies.h"
 #include "compiler/codegen/Trigonometry.h"
 #include "compiler/codegen/gpu/GpuEmitters.h"
@@ -83,30 +82,6 @@ LogicalResult headrace::emitGpuAngles(flow::KernelOp kernel,
       auto [cosine, sine] = emitCosineAndSine(k.b, k.mulF(position, frequency));
       k.store(k.mulF(cosine, scale), k.at(to, row, i));
       k.store(k.mulF(sine, scale), k.at(to, row, k.add(i, half)));
-    });
-  });
-  return success();
-}
-
-LogicalResult headrace::emitGpuElementwise(flow::KernelOp kernel,
-                                           const GpuOptions &options,
-                                           StepSize size, Expansion &out) {
-  Block &block = kernel.getBody().front();
-  Operation *op = block.getTerminator()->getOperand(0).getDefiningOp();
-  if (!op || op != &block.front() || !isElementwise(op))
-    return kernel.emitOpError("holds other work than one elementwise op that "
-                              "GPU kernels know");
-  emitRowKernel(kernel, options, size, out, [&](KernelBuilder &k, Value row) {
-    RowsInMemory to = k.rowsOfResult(0);
-    k.loop(k.thread(), k.i32(to.width), k.i32(kThreads), [&](Value column) {
-      SmallVector<Value> values;
-      for (Value operand : op->getOperands()) {
-        RowsInMemory rows = k.rowsOf(operand);
-        Value at = rows.width == 1 && to.width != 1 ? k.i32(0) : column;
-        values.push_back(k.widen(k.load(rows.element, k.at(rows, row, at))));
-      }
-      Value result = emitElementwise(k.b, k.b.getLoc(), op, values);
-      k.store(k.narrow(result, to.element), k.at(to, row, column));
     });
   });
   return success();

@@ -14,6 +14,7 @@ namespace headrace {
 enum class StepSize {
   few, ///< At most kFewTokens tokens: one block of tokens for tensor cores.
   many,
+  every,         ///< Any number of tokens: kernels that all classes share.
   manyWarpgroups ///< The same with warpgroups' instructions, which only sm_90a
                  ///< has; where it differs, `many` is for portable code only.
 };
@@ -76,9 +77,9 @@ struct GpuOptions {
                            Expansion &)
 HEADRACE_GPU_EMITTER(emitGpuAngles);
 HEADRACE_GPU_EMITTER(emitGpuAttention);
-HEADRACE_GPU_EMITTER(emitGpuElementwise);
 HEADRACE_GPU_EMITTER(emitGpuEmbed);
 HEADRACE_GPU_EMITTER(emitGpuLinear);
+HEADRACE_GPU_EMITTER(emitGpuLoops);
 HEADRACE_GPU_EMITTER(emitGpuRoutedDown);
 HEADRACE_GPU_EMITTER(emitGpuRoutedUp);
 HEADRACE_GPU_EMITTER(emitGpuRouter);

@@ -43,6 +43,10 @@ struct ExpandMathPass : public GpuPass<ExpandMathPass> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
     populateMathPolynomialApproximationPatterns(patterns);
+    // What has no polynomial of its own comes down to what has one.
+    math::populateExpansionPatterns(patterns,
+                                    {"exp2", "powf", "fpowi", "sinh", "cosh",
+                                     "tan", "asinh", "acosh", "atanh"});
     if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
       signalPassFailure();
   }

@@ -97,6 +97,17 @@ std::string simt::evaluateScalar(Operation *op, ArrayRef<uint64_t> v,
         else
           integer(v[0] % v[1]);
       })
+      .Case<arith::DivSIOp, arith::RemSIOp>([&](Operation *op) {
+        int64_t x = asSigned(type, v[0]), y = asSigned(type, v[1]);
+        if (y == 0)
+          wrong = "divides by zero";
+        else if (isa<arith::DivSIOp>(op))
+          integer(y == -1 ? 0 - v[0] : uint64_t(x / y));
+        else
+          integer(y == -1 ? 0 : uint64_t(x % y));
+      })
+      .Case([&](arith::MinUIOp) { integer(std::min(v[0], v[1])); })
+      .Case([&](arith::MaxUIOp) { integer(std::max(v[0], v[1])); })
       .Case([&](arith::MinSIOp) {
         integer(asSigned(type, v[0]) < asSigned(type, v[1]) ? v[0] : v[1]);
       })
@@ -144,6 +155,12 @@ std::string simt::evaluateScalar(Operation *op, ArrayRef<uint64_t> v,
       .Case([&](math::ExpOp) { single(std::exp(real(0))); })
       .Case([&](math::LogOp) { single(std::log(real(0))); })
       .Case([&](math::AbsFOp) { single(std::fabs(real(0))); })
+      .Case([&](math::FloorOp) { single(std::floor(real(0))); })
+      .Case([&](math::CeilOp) { single(std::ceil(real(0))); })
+      .Case([&](math::RsqrtOp) { single(1 / std::sqrt(real(0))); })
+      .Case([&](math::Exp2Op) { single(std::exp2(real(0))); })
+      .Case([&](math::Log1pOp) { single(std::log1p(real(0))); })
+      .Case([&](math::PowFOp) { single(std::pow(real(0), real(1))); })
       .Case([&](math::ErfOp) { single(std::erf(real(0))); })
       .Case([&](math::TanhOp) { single(std::tanh(real(0))); })
       .Case([&](math::CtPopOp) {

@@ -139,11 +139,16 @@ void Enqueue(CuStreamOpaque *stream, Operation run) {
 // Script
 //===----------------------------------------------------------------------===//
 
+int DefaultCapability() {
+  const char *text = std::getenv("HEADRACE_FAKE_CAPABILITY");
+  return text ? std::atoi(text) : 90;
+}
+
 void Reset() {
   State &state = TheState();
   std::lock_guard<std::mutex> lock(state.mutex);
   state.devices = 1;
-  state.capability = 90;
+  state.capability = DefaultCapability();
   state.lag = 1;
   state.looks = 0;
   state.hang = false;

@@ -58,13 +58,17 @@ namespace headrace::tests::fake_cuda {
 
 using namespace headrace::runtime::cuda;
 
+/// What the device says that it is, 10 * major + minor, until a test says
+/// otherwise: that of an H100, or HEADRACE_FAKE_CAPABILITY.
+int DefaultCapability();
+
 struct State {
   /// Counts a call, and says what it must return before it does anything.
   CuResult Enter(const char *function, bool needs_context);
 
   std::mutex mutex; // of all that follows, and of what handles point to
   int devices = 1;
-  int capability = 90;
+  int capability = DefaultCapability();
   int lag = 1;
   int looks = 0;
   bool hang = false;
