@@ -175,6 +175,7 @@ LogicalResult headrace::emitGpuLinear(flow::KernelOp kernel,
     FewTokens tokens(k, *product, *inPlace);
     Value count = countOf(k);
     k.when(k.less(k.i32(0), count), [&] {
+      tokens.start(k.weight(linear.getWeight()), k.block());
       tokens.stage(k.rowsOf(source.argument), source.norm, count,
                    [&](Value token) -> Value {
                      if (!source.pick)
@@ -183,7 +184,7 @@ LogicalResult headrace::emitGpuLinear(flow::KernelOp kernel,
                                    k.at(k.buffer(source.pick.getIds()), token,
                                         k.i32Type()));
                    });
-      tokens.run(k.weight(linear.getWeight()), k.block(), count,
+      tokens.run(count,
                  storeTo(k.rowsOfResult(0), Value(), k, *product,
                          biasOf(k, *product), yielded, failedInside, sink));
     });
@@ -269,8 +270,9 @@ LogicalResult headrace::emitGpuRoutedUp(flow::KernelOp kernel,
                                biasOf(k, *product, experts, expert), yielded,
                                failedInside, sink);
     if (few) {
+      fewTokens->start(weights, group);
       fewTokens->stage(k.rowsOf(source.argument), source.norm, count, rowOf);
-      fewTokens->run(weights, group, count, store);
+      fewTokens->run(count, store);
     } else {
       RowsInMemory rows = ready ? k.rowsOf(source.argument)
                                 : k.rowsAt(k.extra(ExtraBuffer::workspace),
@@ -356,10 +358,10 @@ private:
     k.when(k.less(slot, active), [&] {
       Value expert = lists.active(slot), begin = lists.offset(expert);
       Value count = k.sub(lists.offset(k.add(expert, 1)), begin);
+      tokens.start(k.weight(experts.getWeights()[0], expert), group);
       tokens.stage(k.rowsOf(experts.getBuckets()), nn::NormOp(), count,
                    [&](Value token) { return k.add(begin, token); });
-      tokens.run(k.weight(experts.getWeights()[0], expert), group, count,
-                 storePartial(k, begin, expert));
+      tokens.run(count, storePartial(k, begin, expert));
       Value counter = k.at(k.extra(ExtraBuffer::tickets), group, k.i32Type());
       k.when(k.lastToArrive(counter, active), [&] {
         // Places stand in the order of the experts, so walking all of them

@@ -68,13 +68,31 @@ void FewTokens::stage(const RowsInMemory &source, nn::NormOp norm, Value count,
   k.barrier();
 }
 
-SmallVector<Value> FewTokens::load(Value weights, Value group, Value step) {
+void FewTokens::start(Value from, Value ofGroup) {
+  weights = from;
+  group = ofGroup;
+  if (product.steps() >= warps * depth)
+    first = loadRound(k.i32(0));
+}
+
+SmallVector<Value> FewTokens::load(Value step) {
   SmallVector<Value> out;
   for (int64_t i = 0; i < blocks; ++i) {
     Value block =
         k.min(k.add(k.mul(group, blocks), i), k.i32(product.rowBlocks - 1));
     out.append(product.loadWeights(k, weights, block, step));
   }
+  return out;
+}
+
+Value FewTokens::stepOf(Value round, int64_t i) {
+  return k.add(k.mul(k.add(k.mul(round, depth), i), warps), k.warp());
+}
+
+SmallVector<Value> FewTokens::loadRound(Value round) {
+  SmallVector<Value> out;
+  for (int64_t i = 0; i < depth; ++i)
+    out.append(load(stepOf(round, i)));
   return out;
 }
 
@@ -115,23 +133,14 @@ SmallVector<Value> FewTokens::multiply(ValueRange words, Value step,
   return out;
 }
 
-void FewTokens::run(Value weights, Value group, Value count, ResultSink sink) {
+void FewTokens::run(Value count, ResultSink sink) {
   int64_t sums = blocks * kAccumulators, words = blocks * 8 * depth;
   Value warp = k.warp();
   SmallVector<Value> acc(size_t(sums), k.f32(0));
   int64_t rounds = product.steps() / (warps * depth);
-  auto stepOf = [&](Value round, int64_t i) {
-    return k.add(k.mul(k.add(k.mul(round, depth), i), warps), warp);
-  };
-  auto loadRound = [&](Value round) {
-    SmallVector<Value> out;
-    for (int64_t i = 0; i < depth; ++i)
-      out.append(load(weights, group, stepOf(round, i)));
-    return out;
-  };
   if (rounds) {
     SmallVector<Value> carried(acc);
-    carried.append(loadRound(k.i32(0)));
+    carried.append(first);
     carried = k.fold(k.i32(0), k.i32(rounds), k.i32(1), carried,
                      [&](Value round, ValueRange now) {
                        // The next weights are on their way while these are
@@ -155,7 +164,7 @@ void FewTokens::run(Value weights, Value group, Value count, ResultSink sink) {
   if (product.steps() % (warps * depth))
     acc = k.fold(k.add(warp, rounds * warps * depth), k.i32(product.steps()),
                  k.i32(warps), acc, [&](Value step, ValueRange now) {
-                   return multiply(load(weights, group, step), step, now);
+                   return multiply(load(step), step, now);
                  });
 
   // The warps' sums meet in shared memory; warp i finishes row blocks i, i +

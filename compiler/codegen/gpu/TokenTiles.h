@@ -29,17 +29,22 @@ public:
   /// Bytes of shared memory for the staged tokens.
   static int64_t stageBytes(const Product &product);
 
+  /// Sends for the first weights of column group `group`. What comes next need
+  /// not wait for them, nor they for it.
+  void start(mlir::Value weights, mlir::Value group);
   /// Token t < `count` is row `rowOf(t)` of `source`. Stages all of them and
   /// ends with a barrier, unless they are read in place.
   void stage(const RowsInMemory &source, nn::NormOp norm, mlir::Value count,
              llvm::function_ref<mlir::Value(mlir::Value)> rowOf);
-  /// The product of column group `group` with the staged tokens.
-  void run(mlir::Value weights, mlir::Value group, mlir::Value count,
-           ResultSink sink);
+  /// The product of the weights that were sent for with the staged tokens.
+  void run(mlir::Value count, ResultSink sink);
 
 private:
-  llvm::SmallVector<mlir::Value> load(mlir::Value weights, mlir::Value group,
-                                      mlir::Value step);
+  /// The weights of a step of channels, and of all steps that one round of the
+  /// loop takes.
+  llvm::SmallVector<mlir::Value> load(mlir::Value step);
+  llvm::SmallVector<mlir::Value> loadRound(mlir::Value round);
+  mlir::Value stepOf(mlir::Value round, int64_t i);
   llvm::SmallVector<mlir::Value>
   multiply(mlir::ValueRange words, mlir::Value step, mlir::ValueRange sums);
 
@@ -49,6 +54,8 @@ private:
   const bool inPlace;
   int64_t stride;     ///< Bytes from token to token in the stage.
   mlir::Value tokens; ///< The stage, or where the lane's token is.
+  mlir::Value weights, group;
+  llvm::SmallVector<mlir::Value> first; ///< The weights of round 0.
 };
 
 /// Any number of tokens, kTile at a time: tokens come into a ring of shared
