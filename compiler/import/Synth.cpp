@@ -37,7 +37,7 @@ struct Shape {
   bool normalizeTopK = false;
   bool tied = false;
   int64_t window = 0;
-  /// Of a llama3 rope table, where not 0.
+  /// Of a rope table, llama3's or for gpt-oss yarn's, where not 0.
   double ropeFactor = 0;
   int64_t ropeOriginal = 0;
 };
@@ -81,6 +81,29 @@ const Shape shapes[] = {
      1e6, 0, 1, 8, 2, 32, 48, false},
     {"tiny-qwen3-moe", Family::Qwen3Moe, 2, 64, 96, 4, 2, 24, 256, 512, 1e-6,
      1e6, 0, 1, 8, 2, 32, 0, true},
+    {"tiny-gpt-oss",
+     Family::GptOss,
+     2,
+     64,
+     32,
+     4,
+     2,
+     24,
+     256,
+     512,
+     1e-5,
+     1.5e5,
+     -1,
+     255,
+     8,
+     4,
+     32,
+     0,
+     false,
+     false,
+     /*window=*/16,
+     4.0,
+     64},
     {"llama-3.2-1b", Family::Llama, 16,  2048,   8192,   32, 8, 64, 128256,
      131072,         1e-5,          5e5, 128000, 128001, 0,  0, 0,  0,
      false,          /*tied=*/true, 0,   32.0,   8192},
@@ -93,6 +116,10 @@ const Shape shapes[] = {
      1e-5, 1e6, 1, 2, 8, 2, 14336, 0, true},
     {"qwen3-30b-a3b", Family::Qwen3Moe, 48, 2048, 6144, 32, 4, 128, 151936,
      40960, 1e-6, 1e6, 151643, 151645, 128, 8, 768, 0, true},
+    {"gpt-oss-20b",  Family::GptOss, 24,    2880, 2880,   64, 8, 64,   201088,
+     131072,         1e-5,           1.5e5, -1,   200002, 32, 4, 2880, 0,
+     false,          false,
+     /*window=*/128, 32.0,           4096},
 };
 
 enum class Fill { Ones, Normal };
@@ -101,6 +128,7 @@ struct Tensor {
   std::string name;
   std::vector<int64_t> shape;
   Fill fill = Fill::Normal;
+  int64_t fanIn = 0;
   uint64_t elements = 0;
 };
 
@@ -123,6 +151,8 @@ static StringRef architectureOf(Family family) {
     return "Qwen2MoeForCausalLM";
   case Family::Qwen3Moe:
     return "Qwen3MoeForCausalLM";
+  case Family::GptOss:
+    return "GptOssForCausalLM";
   case Family::Llama:
     return "LlamaForCausalLM";
   case Family::Mistral:
@@ -147,6 +177,8 @@ static std::string configOf(const Shape &shape, DType dtype) {
     if (family == Family::Llama || family == Family::Olmoe ||
         family == Family::Qwen3 || family == Family::Qwen3Moe)
       json.attribute("attention_bias", false);
+    if (family == Family::GptOss)
+      json.attribute("attention_bias", true);
     json.attribute("bos_token_id", shape.bos < 0 ? json::Value(nullptr)
                                                  : json::Value(shape.bos));
     if (family == Family::Olmoe)
@@ -159,18 +191,23 @@ static std::string configOf(const Shape &shape, DType dtype) {
     json.attribute("hidden_act", "silu");
     json.attribute("hidden_size", shape.hidden);
     json.attribute("intermediate_size", shape.intermediate);
+    if (family == Family::GptOss)
+      json.attributeArray("layer_types", [&] {
+        for (int64_t layer = 0; layer < shape.layers; ++layer)
+          json.value(layer % 2 ? "full_attention" : "sliding_attention");
+      });
     json.attribute("max_position_embeddings", shape.maxContext);
     if (family == Family::Qwen2Moe || family == Family::Qwen3Moe) {
       json.attributeArray("mlp_only_layers", [] {});
       json.attribute("moe_intermediate_size", shape.expertIntermediate);
     }
     json.attribute("model_type", nameOf(family));
-    if (shape.experts && family != Family::Mixtral)
+    bool local = family == Family::Mixtral || family == Family::GptOss;
+    if (shape.experts && !local)
       json.attribute("norm_topk_prob", shape.normalizeTopK);
     json.attribute("num_attention_heads", shape.heads);
     if (shape.experts) {
-      json.attribute(family == Family::Mixtral ? "num_local_experts"
-                                               : "num_experts",
+      json.attribute(local ? "num_local_experts" : "num_experts",
                      shape.experts);
       json.attribute("num_experts_per_tok", shape.slots);
     }
@@ -179,11 +216,20 @@ static std::string configOf(const Shape &shape, DType dtype) {
     json.attribute("rms_norm_eps", shape.eps);
     if (shape.ropeFactor != 0) {
       json.attributeObject("rope_scaling", [&] {
+        bool yarn = family == Family::GptOss;
+        if (yarn) {
+          json.attribute("beta_fast", 32.0);
+          json.attribute("beta_slow", 1.0);
+        }
         json.attribute("factor", shape.ropeFactor);
-        json.attribute("high_freq_factor", 4.0);
-        json.attribute("low_freq_factor", 1.0);
+        if (!yarn) {
+          json.attribute("high_freq_factor", 4.0);
+          json.attribute("low_freq_factor", 1.0);
+        }
         json.attribute("original_max_position_embeddings", shape.ropeOriginal);
-        json.attribute("rope_type", "llama3");
+        json.attribute("rope_type", yarn ? "yarn" : "llama3");
+        if (yarn)
+          json.attribute("truncate", false);
       });
     } else {
       json.attribute("rope_scaling", nullptr);
@@ -194,6 +240,8 @@ static std::string configOf(const Shape &shape, DType dtype) {
                      shape.sharedIntermediate);
     json.attribute("sliding_window", shape.window ? json::Value(shape.window)
                                                   : json::Value(nullptr));
+    if (family == Family::GptOss)
+      json.attribute("swiglu_limit", 7.0);
     json.attribute("tie_word_embeddings", shape.tied);
     json.attribute("torch_dtype", dtype == DType::F32   ? "float32"
                                   : dtype == DType::F16 ? "float16"
@@ -218,14 +266,18 @@ static std::string generationConfigOf(const Shape &shape) {
 /// Every tensor of the shape, in the order of the layers.
 static std::vector<Tensor> tensorsOf(const Shape &shape) {
   std::vector<Tensor> tensors;
-  auto add = [&](const Twine &name, std::vector<int64_t> sizes, Fill fill) {
+  auto add = [&](const Twine &name, std::vector<int64_t> sizes, Fill fill,
+                 int64_t fanIn = 0) {
     Tensor tensor;
     tensor.name = name.str();
     tensor.shape = std::move(sizes);
     tensor.fill = fill;
+    tensor.fanIn = fanIn ? fanIn : tensor.shape.back();
     tensor.elements = 1;
+    // Of the sizes only the number of experts is not a shape's own, and it fits
+    // 16 bits.
     for (int64_t size : tensor.shape)
-      tensor.elements *= size; // Each size fits 31 bits, and there are two.
+      tensor.elements *= size;
     tensors.push_back(std::move(tensor));
   };
   auto matrix = [&](const Twine &name, int64_t out, int64_t in) {
@@ -242,7 +294,9 @@ static std::vector<Tensor> tensorsOf(const Shape &shape) {
   Family family = shape.family;
   int64_t hidden = shape.hidden;
   int64_t q = shape.heads * shape.headDim, kv = shape.kvHeads * shape.headDim;
-  bool qkvBias = family == Family::Qwen2 || family == Family::Qwen2Moe;
+  bool gptOss = family == Family::GptOss;
+  bool qkvBias =
+      family == Family::Qwen2 || family == Family::Qwen2Moe || gptOss;
 
   matrix("model.embed_tokens", shape.vocabulary, hidden);
   for (int64_t layer = 0; layer < shape.layers; ++layer) {
@@ -256,6 +310,10 @@ static std::vector<Tensor> tensorsOf(const Shape &shape) {
         add(prefix + ".self_attn." + name + ".bias", {width}, Fill::Normal);
     }
     matrix(prefix + ".self_attn.o_proj", hidden, q);
+    if (gptOss) {
+      add(prefix + ".self_attn.o_proj.bias", {hidden}, Fill::Normal);
+      add(prefix + ".self_attn.sinks", {shape.heads}, Fill::Normal);
+    }
     if (family == Family::Olmoe) {
       norm(prefix + ".self_attn.q_norm", q);
       norm(prefix + ".self_attn.k_norm", kv);
@@ -266,6 +324,19 @@ static std::vector<Tensor> tensorsOf(const Shape &shape) {
     norm(prefix + ".post_attention_layernorm", hidden);
     if (!shape.experts) {
       network(prefix + ".mlp", shape.intermediate);
+      continue;
+    }
+    if (gptOss) {
+      // All experts in one tensor, input channels first.
+      int64_t experts = shape.experts, width = shape.expertIntermediate;
+      std::string all = prefix + ".mlp.experts.";
+      matrix(prefix + ".mlp.router", experts, hidden);
+      add(prefix + ".mlp.router.bias", {experts}, Fill::Normal);
+      add(all + "gate_up_proj", {experts, hidden, 2 * width}, Fill::Normal,
+          hidden);
+      add(all + "gate_up_proj_bias", {experts, 2 * width}, Fill::Normal);
+      add(all + "down_proj", {experts, width, hidden}, Fill::Normal, width);
+      add(all + "down_proj_bias", {experts, hidden}, Fill::Normal);
       continue;
     }
     bool mixtral = family == Family::Mixtral;
@@ -335,7 +406,7 @@ static void fill(const Tensor &tensor, DType dtype, uint64_t seed,
                  uint64_t begin, uint64_t count, char *out) {
   uint64_t base = xxh3_64bits(tensor.name) ^ (seed * 0xd6e8feb86659fd93u);
   bool ones = tensor.fill == Fill::Ones;
-  float scale = 1.0f / std::sqrt(float(tensor.shape.back()));
+  float scale = 1.0f / std::sqrt(float(tensor.fanIn));
   auto valueOf = [&](uint64_t i) {
     return ones ? 1.0f : normalOf(base + begin + i) * scale;
   };

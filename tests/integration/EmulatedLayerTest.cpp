@@ -26,8 +26,9 @@ protected:
   void TearDown() override { llvm::sys::fs::remove_directories(directory); }
 
   /// Six chunks of 64 channels go up and five down, through rings of three.
-  void open(const std::string &chip) {
+  void open(const std::string &chip, bool biased = false) {
     tools::bench::LayerShape shape;
+    shape.biased = biased;
     shape.name = "layer";
     shape.hidden = 384;
     shape.intermediate = 304;
@@ -131,6 +132,16 @@ TEST_F(EmulatedLayer, ResultsAreThoseOfTheReference) {
   gpu.portable = true;
   for (int64_t tokens : {9, 200})
     expectRight(tokens);
+}
+
+/// Biases of experts and router, a softmax over the picked, a clamped SwiGLU.
+TEST_F(EmulatedLayer, BiasedResultsAreThoseOfTheReference) {
+  open("sm_90a", /*biased=*/true);
+  for (int64_t tokens : {1, 8, 65}) {
+    expectRight(tokens);
+    if (HasFatalFailure())
+      return;
+  }
 }
 
 TEST_F(EmulatedLayer, MissingBarriersAreFound) {

@@ -3,7 +3,6 @@
 #include "tools/headrace/bench/Layer.h"
 
 #include "compiler/reference/ops/Dense.h"
-#include "compiler/reference/ops/Routing.h"
 #include "tools/headrace/Progress.h"
 #include "tools/headrace/bench/Random.h"
 #include "llvm/ADT/StringRef.h"
@@ -20,16 +19,16 @@ using reference::Matrix;
 using reference::Rows;
 
 static constexpr float kEps = 1e-5f;
+static constexpr reference::GluOptions kClamped = {1.702f, 7.0f, 1.0f};
 /// Scores nearer than this may be ordered otherwise by another order of sums.
 static constexpr float kLeastMargin = 1e-4f;
 
 static const LayerShape kShapes[] = {
-    {"olmoe", 2048, 1024, 64, 8, ""},
-    {"qwen3-30b-a3b", 2048, 768, 128, 8, ""},
-    {"mixtral", 4096, 14336, 8, 2, ""},
-    {"gpt-oss-20b", 2880, 2880, 32, 4,
-     "gpt-oss-20b: bfloat16 weights, plain SiLU and no biases; the model has "
-     "4-bit weights, a clamped gate and biases"}};
+    {"olmoe", 2048, 1024, 64, 8, false, ""},
+    {"qwen3-30b-a3b", 2048, 768, 128, 8, false, ""},
+    {"mixtral", 4096, 14336, 8, 2, false, ""},
+    {"gpt-oss-20b", 2880, 2880, 32, 4, true,
+     "gpt-oss-20b: bfloat16 weights; the model's have 4 bits"}};
 
 std::string LayerShape::knownNames() {
   std::string names;
@@ -81,6 +80,12 @@ Layer::Layer(LayerShape shape) : form(std::move(shape)) {
   place(kGate, {e, i, h}, float(h));
   place(kUp, {e, i, h}, float(h));
   place(kDown, {e, h, i}, float(i));
+  if (form.biased) {
+    place(kRouterBias, {e}, float(h));
+    place(kGateBias, {e, i}, float(h));
+    place(kUpBias, {e, i}, float(h));
+    place(kDownBias, {e, h}, float(i));
+  }
   place(kWake, {kWakeOut, kWakeIn}, float(kWakeIn));
 }
 
@@ -102,6 +107,8 @@ llvm::Error Layer::writeWeights(const std::string &path, uint64_t seed) {
   constexpr size_t kBlock = size_t(2) << 20;
   uint64_t done = 0;
   for (const Place &at : places) {
+    if (!at.elements)
+      continue;
     file.write_zeros(unsigned(at.offset - done));
     for (uint64_t left = at.elements; left;) {
       block.resize(size_t(std::min<uint64_t>(left, kBlock)));
@@ -129,6 +136,7 @@ llvm::Error Layer::writeWeights(const std::string &path, uint64_t seed) {
     return failed(code);
   norm = decode(kNorm, 0, places[kNorm].elements);
   router = decode(kRouter, 0, places[kRouter].elements);
+  routerBias = decode(kRouterBias, 0, places[kRouterBias].elements);
   return llvm::Error::success();
 }
 
@@ -145,8 +153,9 @@ std::string Layer::moduleText(const std::string &file) const {
   std::string text;
   llvm::raw_string_ostream os(text);
   int64_t h = form.hidden, i = form.intermediate, e = form.experts;
-  const char *names[kWeightCount] = {"norm", "router", "gate",
-                                     "up",   "down",   "wake_weight"};
+  const char *names[kWeightCount] = {
+      "norm",        "router",    "gate",    "up",        "down",
+      "router_bias", "gate_bias", "up_bias", "down_bias", "wake_weight"};
   auto type = [](llvm::ArrayRef<int64_t> dimensions, const char *element) {
     std::string out = "tensor<";
     for (int64_t d : dimensions)
@@ -157,12 +166,17 @@ std::string Layer::moduleText(const std::string &file) const {
     return type(places[weight].dimensions, "bf16");
   };
   for (int w = 0; w < kWeightCount; ++w)
-    os << "tier.weight @" << names[w] << " : " << weightType(Weight(w))
-       << " from [#tier.range<\"" << file << "\" at " << places[w].offset
-       << " bytes " << places[w].elements * 2 << ">]\n";
+    if (places[w].elements)
+      os << "tier.weight @" << names[w] << " : " << weightType(Weight(w))
+         << " from [#tier.range<\"" << file << "\" at " << places[w].offset
+         << " bytes " << places[w].elements * 2 << ">]\n";
   std::string x = type({-1, h}, "f32"), inner = type({-1, i}, "f32");
   std::string scores = type({-1, e}, "f32");
   std::string up = type({i, h}, "bf16"), down = type({h, i}, "bf16");
+  std::string width = type({i}, "bf16"), height = type({h}, "bf16");
+  auto biased = [&](const std::string &words) {
+    return form.biased ? words : std::string();
+  };
   std::string sizes =
       llvm::formatv("experts = {0}, slots = {1}", e, form.slots);
   std::string selection = "!moe.selection<" + sizes + ">";
@@ -172,30 +186,45 @@ std::string Layer::moduleText(const std::string &file) const {
 
   os << "func.func @layer(%x: " << x << ") -> " << x << " {\n";
   for (int w = 0; w < kWake; ++w)
-    os << "  %w_" << names[w] << " = tier.use @" << names[w] << " : "
-       << weightType(Weight(w)) << "\n";
+    if (places[w].elements)
+      os << "  %w_" << names[w] << " = tier.use @" << names[w] << " : "
+         << weightType(Weight(w)) << "\n";
   os << "  %n = nn.norm rms %x, %w_norm eps 1.0e-5 : " << x << ", "
      << weightType(kNorm) << "\n"
-     << "  %l = nn.linear %n, %w_router : " << x << ", " << weightType(kRouter)
-     << " -> " << scores << "\n"
-     << "  %p = moe.squash softmax %l : " << scores << "\n"
-     << "  %s = moe.select top_k " << form.slots << " %p : " << scores << " -> "
-     << selection << "\n"
-     << "  %r = moe.weigh %s, %p norm sum : " << selection << ", " << scores
-     << " -> " << routing << "\n"
+     << "  %l = nn.linear %n, %w_router" << biased(" bias %w_router_bias")
+     << " : " << x << ", " << weightType(kRouter)
+     << biased(", " + weightType(kRouterBias)) << " -> " << scores << "\n";
+  const char *value = form.biased ? "%l" : "%p";
+  if (!form.biased)
+    os << "  %p = moe.squash softmax %l : " << scores << "\n";
+  os << "  %s = moe.select top_k " << form.slots << " " << value << " : "
+     << scores << " -> " << selection << "\n"
+     << "  %r = moe.weigh %s, " << value << " norm "
+     << (form.biased ? "softmax" : "sum") << " : " << selection << ", "
+     << scores << " -> " << routing << "\n"
      << "  %b = moe.dispatch %n, %r : " << x << ", " << routing << " -> "
      << buckets << "\n"
-     << "  %e = moe.experts %b weights(%w_gate, %w_up, %w_down) : " << buckets
+     << "  %e = moe.experts %b weights(%w_gate, %w_up, %w_down"
+     << biased(", %w_gate_bias, %w_up_bias, %w_down_bias") << ") : " << buckets
      << ", (" << weightType(kGate) << ", " << weightType(kUp) << ", "
-     << weightType(kDown) << ") -> " << buckets << " {\n"
+     << weightType(kDown)
+     << biased(", " + weightType(kGateBias) + ", " + weightType(kUpBias) +
+               ", " + weightType(kDownBias))
+     << ") -> " << buckets << " {\n"
      << "  ^bb0(%t: " << x << ", %wg: " << up << ", %wu: " << up
-     << ", %wd: " << down << "):\n"
-     << "    %g = nn.linear %t, %wg inputs bf16 : " << x << ", " << up << " -> "
+     << ", %wd: " << down
+     << biased(", %bg: " + width + ", %bu: " + width + ", %bd: " + height)
+     << "):\n"
+     << "    %g = nn.linear %t, %wg" << biased(" bias %bg")
+     << " inputs bf16 : " << x << ", " << up << biased(", " + width) << " -> "
      << inner << "\n"
-     << "    %u = nn.linear %t, %wu inputs bf16 : " << x << ", " << up << " -> "
+     << "    %u = nn.linear %t, %wu" << biased(" bias %bu")
+     << " inputs bf16 : " << x << ", " << up << biased(", " + width) << " -> "
      << inner << "\n"
-     << "    %h = nn.glu silu %g, %u : " << inner << "\n"
-     << "    %d = nn.linear %h, %wd inputs bf16 : " << inner << ", " << down
+     << "    %h = nn.glu silu %g, %u"
+     << biased(" alpha 1.702 limit 7.0 offset 1.0") << " : " << inner << "\n"
+     << "    %d = nn.linear %h, %wd" << biased(" bias %bd")
+     << " inputs bf16 : " << inner << ", " << down << biased(", " + height)
      << " -> " << x << "\n"
      << "    moe.yield %d : " << x << "\n"
      << "  }\n"
@@ -213,12 +242,14 @@ std::string Layer::moduleText(const std::string &file) const {
   return text;
 }
 
-static reference::Routing routeRows(Matrix normed, Matrix router, int64_t slots,
-                                    Rows &scores) {
-  scores = reference::squash(reference::SquashKind::Softmax,
-                             reference::linear(normed, router, nullptr));
-  return reference::weigh(reference::select(slots, scores), scores,
-                          reference::WeighNorm::Sum);
+reference::Routing Layer::routeRows(Matrix normed, Rows &scores) const {
+  scores = reference::linear(normed, {router.data(), form.experts, form.hidden},
+                             form.biased ? routerBias.data() : nullptr);
+  if (!form.biased)
+    scores = reference::squash(reference::SquashKind::Softmax, scores);
+  return reference::weigh(reference::select(form.slots, scores), scores,
+                          form.biased ? reference::WeighNorm::Softmax
+                                      : reference::WeighNorm::Sum);
 }
 
 std::vector<std::vector<int32_t>> Layer::route(const float *x,
@@ -227,8 +258,7 @@ std::vector<std::vector<int32_t>> Layer::route(const float *x,
   Rows normed =
       reference::norm(reference::NormKind::Rms, {x, rows, form.hidden},
                       norm.data(), nullptr, kEps);
-  reference::Routing routing = routeRows(
-      normed, {router.data(), form.experts, form.hidden}, form.slots, scores);
+  reference::Routing routing = routeRows(normed, scores);
   std::vector<std::vector<int32_t>> out;
   for (int64_t t = 0; t < rows; ++t)
     out.emplace_back(routing.selection.experts.begin() + t * form.slots,
@@ -238,7 +268,7 @@ std::vector<std::vector<int32_t>> Layer::route(const float *x,
 
 llvm::Expected<double> Layer::check(const float *x, const float *y,
                                     int64_t rows, int64_t count) const {
-  int64_t h = form.hidden, i = form.intermediate, e = form.experts;
+  int64_t h = form.hidden, i = form.intermediate;
   double worst = -1;
   // The last row first: it is where an edge of a tile is.
   for (int64_t t = rows - 1; t >= 0 && count > 0; --t) {
@@ -246,23 +276,28 @@ llvm::Expected<double> Layer::check(const float *x, const float *y,
     Rows normed = reference::norm(reference::NormKind::Rms, row, norm.data(),
                                   nullptr, kEps);
     Rows scores;
-    reference::Routing routing =
-        routeRows(normed, {router.data(), e, h}, form.slots, scores);
+    reference::Routing routing = routeRows(normed, scores);
     if (reference::selectionMargins(form.slots, scores)[0] < kLeastMargin)
       continue;
     --count;
     std::vector<double> sum(size_t(h), 0.0);
     for (int64_t slot = 0; slot < form.slots; ++slot) {
       auto expert = uint64_t(routing.selection.experts[size_t(slot)]);
-      auto product = [&](Matrix in, Weight weight, int64_t out) {
+      auto product = [&](Matrix in, Weight weight, Weight bias, int64_t out) {
         auto elements = uint64_t(out * in.width);
-        std::vector<float> w = decode(weight, expert * elements, elements);
-        return reference::linear(in, {w.data(), out, in.width}, nullptr,
+        std::vector<float> w = decode(weight, expert * elements, elements), b;
+        if (form.biased)
+          b = decode(bias, expert * uint64_t(out), uint64_t(out));
+        return reference::linear(in, {w.data(), out, in.width},
+                                 form.biased ? b.data() : nullptr,
                                  Element::BF16);
       };
-      Rows gate = product(normed, kGate, i), up = product(normed, kUp, i);
-      Rows hidden = reference::glu(reference::Activation::Silu, gate, up);
-      Rows out = product(hidden, kDown, h);
+      Rows gate = product(normed, kGate, kGateBias, i);
+      Rows up = product(normed, kUp, kUpBias, i);
+      Rows hidden =
+          reference::glu(reference::Activation::Silu, gate, up,
+                         form.biased ? kClamped : reference::GluOptions());
+      Rows out = product(hidden, kDown, kDownBias, h);
       for (int64_t c = 0; c < h; ++c)
         sum[size_t(c)] +=
             double(routing.weights[size_t(slot)]) * out.values[size_t(c)];

@@ -3,6 +3,7 @@
 #ifndef HEADRACE_TOOLS_HEADRACE_BENCH_LAYER_H
 #define HEADRACE_TOOLS_HEADRACE_BENCH_LAYER_H
 
+#include "compiler/reference/ops/Routing.h"
 #include "llvm/Support/Error.h"
 #include "llvm/Support/FileSystem.h"
 #include <array>
@@ -17,6 +18,9 @@ namespace headrace::tools::bench {
 struct LayerShape {
   std::string name;
   int64_t hidden = 0, intermediate = 0, experts = 0, slots = 0;
+  /// As gpt-oss has them: biases of router and experts, a softmax over the
+  /// picked scores, a clamped SwiGLU. Else none, over all, and plain.
+  bool biased = false;
   std::string note; ///< How the layer differs from the model's; may be empty.
 
   /// A known name, or `H=..,I=..,E=..,k=..`; none for anything else.
@@ -35,7 +39,19 @@ struct LayerShape {
 /// A shape with weights in a file.
 class Layer {
 public:
-  enum Weight { kNorm, kRouter, kGate, kUp, kDown, kWake, kWeightCount };
+  enum Weight {
+    kNorm,
+    kRouter,
+    kGate,
+    kUp,
+    kDown,
+    kRouterBias, ///< The biases are empty where the shape has none.
+    kGateBias,
+    kUpBias,
+    kDownBias,
+    kWake,
+    kWeightCount
+  };
 
   explicit Layer(LayerShape shape);
 
@@ -71,12 +87,14 @@ private:
   };
   std::vector<float> decode(Weight weight, uint64_t from,
                             uint64_t elements) const;
+  reference::Routing routeRows(reference::Matrix normed,
+                               reference::Rows &scores) const;
 
   LayerShape form;
   std::array<Place, kWeightCount> places;
   uint64_t bytes = 0;
   std::unique_ptr<llvm::sys::fs::mapped_file_region> mapping;
-  std::vector<float> norm, router;
+  std::vector<float> norm, router, routerBias;
 };
 
 } // namespace headrace::tools::bench
