@@ -115,6 +115,48 @@ bool ParseType(const std::string &text, WeightType *out) {
   return !out->packing.empty() || at[4] == '>';
 }
 
+/// Elements from byte `offset` of `file` on.
+Failure FillFrom(const WeightPlan &plan, const SlotSource &source,
+                 const std::string &file, uint64_t offset, uint64_t count,
+                 uint16_t *out) {
+  for (const SynthTensor &tensor : plan.tensors) {
+    if (tensor.file != file || offset < tensor.offset ||
+        offset >= tensor.offset + tensor.elements * 2 || count == 0)
+      continue;
+    const uint64_t first = (offset - tensor.offset) / 2;
+    const uint64_t here = std::min(count, tensor.elements - first);
+    FillSynth(tensor, first, here, out);
+    out += here;
+    offset += here * 2;
+    count -= here;
+  }
+  if (count)
+    return "weight '" + source.weight + "': no tensor at byte " +
+           std::to_string(offset) + " of " + file;
+  return Failure();
+}
+
+/// Elements [from, to) of a range whose values are no neighbours.
+Failure FillView(const WeightPlan &plan, const SlotSource &source,
+                 const SlotSource::Range &range, uint64_t from, uint64_t to,
+                 uint16_t *out) {
+  uint64_t extent = 1;
+  for (size_t d = 0; d < range.shape.size(); ++d)
+    extent += (range.shape[d] - 1) * range.strides[d] / 2;
+  std::vector<uint16_t> stored(extent);
+  if (Failure failure = FillFrom(plan, source, range.file, range.offset, extent,
+                                 stored.data());
+      !failure.empty())
+    return failure;
+  for (uint64_t i = from; i < to; ++i) {
+    uint64_t place = 0, rest = i;
+    for (size_t d = range.shape.size(); d-- > 0; rest /= range.shape[d])
+      place += rest % range.shape[d] * range.strides[d] / 2;
+    *out++ = stored[place];
+  }
+  return Failure();
+}
+
 /// Elements [begin, begin + count) of the tensors that a weight is made of.
 Failure Gather(const WeightPlan &plan, const SlotSource &source, uint64_t begin,
                uint64_t count, uint16_t *out) {
@@ -124,23 +166,14 @@ Failure Gather(const WeightPlan &plan, const SlotSource &source, uint64_t begin,
     const uint64_t from = std::max(at, begin);
     const uint64_t to = std::min(at + elements, begin + count);
     if (from < to) {
-      uint64_t offset = range.offset + (from - at) * 2;
-      uint64_t left = to - from;
       uint16_t *target = out + (from - begin);
-      for (const SynthTensor &tensor : plan.tensors) {
-        if (tensor.file != range.file || offset < tensor.offset ||
-            offset >= tensor.offset + tensor.elements * 2 || left == 0)
-          continue;
-        const uint64_t first = (offset - tensor.offset) / 2;
-        const uint64_t here = std::min(left, tensor.elements - first);
-        FillSynth(tensor, first, here, target);
-        target += here;
-        offset += here * 2;
-        left -= here;
-      }
-      if (left)
-        return "weight '" + source.weight + "': no tensor at byte " +
-               std::to_string(offset) + " of " + range.file;
+      Failure failure =
+          range.shape.empty()
+              ? FillFrom(plan, source, range.file,
+                         range.offset + (from - at) * 2, to - from, target)
+              : FillView(plan, source, range, from - at, to - at, target);
+      if (!failure.empty())
+        return failure;
     }
     at += elements;
   }

@@ -3,8 +3,6 @@
 #include "tools/gpu-suite/model_check.h"
 
 #include "compiler/reference/ops/Dense.h"
-#include "compiler/reference/ops/Rope.h"
-#include "compiler/reference/ops/Routing.h"
 
 #include <algorithm>
 #include <cmath>
@@ -30,6 +28,7 @@ Failure ModelReference::Open(const SuiteEntry &described,
   slots = entry.Number("slots");
   tied = entry.Number("tied") != 0;
   query_norm = entry.Number("query_norm") != 0;
+  gpt_oss = entry.Number("gpt_oss") != 0;
   eps = static_cast<float>(entry.Real("eps", 1e-5));
   theta = entry.Real("theta", 1e4);
   if (layers < 1 || hidden < 1 || heads < 1 || kv_heads < 1 || head_dim < 1 ||
@@ -56,15 +55,19 @@ std::vector<float> ModelReference::Values(const std::string &name) {
 }
 
 /// Inputs of a product are rounded once, to the weights' type.
-Rows ModelReference::Product(Matrix x, const std::string &name, int64_t out) {
+Rows ModelReference::Product(Matrix x, const std::string &name, int64_t out,
+                             bool biased) {
   const std::vector<float> weight = Values(name + ".weight");
-  if (weight.size() != static_cast<size_t>(out * x.width)) {
+  const std::vector<float> bias =
+      biased ? Values(name + ".bias") : std::vector<float>();
+  if (weight.size() != static_cast<size_t>(out * x.width) ||
+      bias.size() != static_cast<size_t>(biased ? out : 0)) {
     if (missing.empty())
       missing = entry.Text("name") + ": '" + name + "' has another size";
     return Rows(x.rows, out);
   }
-  return reference::linear(x, {weight.data(), out, x.width}, nullptr,
-                           Element::BF16);
+  return reference::linear(x, {weight.data(), out, x.width},
+                           biased ? bias.data() : nullptr, Element::BF16);
 }
 
 Rows ModelReference::Norm(Matrix x, const std::string &name) {
@@ -83,28 +86,49 @@ static void AddTo(Rows *sum, const Rows &addend) {
     sum->values[i] += addend.values[i];
 }
 
+reference::RopeTable ModelReference::Rope() const {
+  reference::RopeTable rope;
+  rope.dim = head_dim;
+  rope.theta = theta;
+  if (gpt_oss) {
+    rope.kind = reference::RopeKind::Yarn;
+    rope.factor = entry.Real("rope_factor", 1);
+    rope.original = entry.Number("rope_original", 1);
+    rope.high = 32;
+    rope.low = 1;
+    rope.attentionFactor = 0.1 * std::log(rope.factor) + 1;
+    rope.truncate = false;
+  }
+  return rope;
+}
+
 Rows ModelReference::Attend(Matrix x, int64_t layer) {
   const std::string prefix =
       "model.layers." + std::to_string(layer) + ".self_attn.";
-  Rows q = Product(x, prefix + "q_proj", heads * head_dim);
-  Rows k = Product(x, prefix + "k_proj", kv_heads * head_dim);
-  const Rows v = Product(x, prefix + "v_proj", kv_heads * head_dim);
+  Rows q = Product(x, prefix + "q_proj", heads * head_dim, gpt_oss);
+  Rows k = Product(x, prefix + "k_proj", kv_heads * head_dim, gpt_oss);
+  const Rows v = Product(x, prefix + "v_proj", kv_heads * head_dim, gpt_oss);
   if (query_norm) {
     q = Norm(q, prefix + "q_norm");
     k = Norm(k, prefix + "k_norm");
   }
-  reference::RopeTable rope;
-  rope.dim = head_dim;
-  rope.theta = theta;
+  const reference::RopeTable rope = Rope();
   q = reference::rope(q, positions, heads, rope);
   k = reference::rope(k, positions, kv_heads, rope);
   reference::AttentionOptions options;
   options.layer = layer;
   options.heads = heads;
   options.scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
+  std::vector<float> sinks;
+  if (gpt_oss) {
+    sinks = Values(prefix + "sinks");
+    sinks.resize(static_cast<size_t>(heads));
+    options.sinks = sinks.data();
+    options.window = layer % 2 ? 0 : entry.Number("window");
+  }
   const Rows mixed =
       reference::attention(q, k, v, cache, positions, sequences, options);
-  return Product(mixed, prefix + "o_proj", hidden);
+  return Product(mixed, prefix + "o_proj", hidden, gpt_oss);
 }
 
 Rows ModelReference::Network(Matrix x, const std::string &prefix,
@@ -115,30 +139,88 @@ Rows ModelReference::Network(Matrix x, const std::string &prefix,
                  prefix + ".down_proj", hidden);
 }
 
-Rows ModelReference::Experts(Matrix x, const std::string &prefix,
-                             std::vector<float> *margins) {
-  const std::vector<float> router = Values(prefix + ".gate.weight");
-  if (router.size() != static_cast<size_t>(experts * hidden)) {
+reference::Routing ModelReference::Route(Matrix x, const std::string &prefix,
+                                         std::vector<float> *margins) {
+  const std::string name = prefix + (gpt_oss ? ".router" : ".gate");
+  std::vector<float> router = Values(name + ".weight");
+  const std::vector<float> bias =
+      gpt_oss ? Values(name + ".bias") : std::vector<float>();
+  if (router.size() != static_cast<size_t>(experts * hidden) ||
+      bias.size() != static_cast<size_t>(gpt_oss ? experts : 0)) {
     if (missing.empty())
       missing = entry.Text("name") + ": no router " + prefix;
-    return Rows(x.rows, hidden);
+    router.assign(static_cast<size_t>(experts * hidden), 0.0f);
   }
-  const Rows scores = reference::squash(
-      reference::SquashKind::Softmax,
-      reference::linear(x, {router.data(), experts, hidden}, nullptr));
+  Rows scores = reference::linear(x, {router.data(), experts, hidden},
+                                  bias.empty() ? nullptr : bias.data());
+  if (!gpt_oss)
+    scores = reference::squash(reference::SquashKind::Softmax, scores);
   const std::vector<float> found = reference::selectionMargins(slots, scores);
   for (size_t i = 0; i < found.size(); ++i)
     (*margins)[i] = std::min((*margins)[i], found[i]);
-  const reference::Routing routing = reference::weigh(
-      reference::select(slots, scores), scores, reference::WeighNorm::None);
+  return reference::weigh(reference::select(slots, scores), scores,
+                          gpt_oss ? reference::WeighNorm::Softmax
+                                  : reference::WeighNorm::None);
+}
+
+/// All experts in one tensor, [experts, in, out], gate and up in turn.
+Rows ModelReference::ClampedExpert(Matrix x, const std::string &prefix,
+                                   int64_t expert) {
+  const auto e = static_cast<uint64_t>(expert);
+  // The rows of the transposed matrix: `out` of them, from `first` on, every
+  // `step`-th column.
+  auto product = [&](Matrix in, const std::string &name, int64_t out,
+                     int64_t first, int64_t step) {
+    const int64_t columns = out * step;
+    const auto elements = static_cast<uint64_t>(in.width * columns);
+    const SynthTensor *tensor = plan->Find(prefix + ".experts." + name);
+    const SynthTensor *biases =
+        plan->Find(prefix + ".experts." + name + "_bias");
+    if (!tensor || !biases ||
+        tensor->elements != elements * static_cast<uint64_t>(experts)) {
+      if (missing.empty())
+        missing =
+            entry.Text("name") + ": no tensor '" + name + "' of " + prefix;
+      return Rows(in.rows, out);
+    }
+    const std::vector<float> stored =
+        SynthValues(*tensor, e * elements, elements);
+    const std::vector<float> all =
+        SynthValues(*biases, e * static_cast<uint64_t>(columns),
+                    static_cast<uint64_t>(columns));
+    Rows weight(out, in.width);
+    std::vector<float> bias;
+    for (int64_t row = 0; row < out; ++row) {
+      const int64_t column = first + row * step;
+      bias.push_back(all[static_cast<size_t>(column)]);
+      for (int64_t k = 0; k < in.width; ++k)
+        weight.row(row)[k] = stored[static_cast<size_t>(k * columns + column)];
+    }
+    return reference::linear(in, weight, bias.data(), Element::BF16);
+  };
+  const Rows gate = product(x, "gate_up_proj", intermediate, 0, 2);
+  const Rows up = product(x, "gate_up_proj", intermediate, 1, 2);
+  reference::GluOptions options;
+  options.alpha = 1.702f;
+  options.limit = static_cast<float>(entry.Real("limit", 7));
+  options.offset = 1;
+  return product(reference::glu(reference::Activation::Silu, gate, up, options),
+                 "down_proj", hidden, 0, 1);
+}
+
+Rows ModelReference::Experts(Matrix x, const std::string &prefix,
+                             std::vector<float> *margins) {
+  const reference::Routing routing = Route(x, prefix, margins);
   Rows sum(x.rows, hidden);
   for (int64_t t = 0; t < x.rows; ++t)
-    for (int64_t slot = 0; slot < slots; ++slot) {
+    for (int64_t slot = 0; slot < slots && missing.empty(); ++slot) {
       const auto at = static_cast<size_t>(t * slots + slot);
-      const Rows one = Network(
-          {x.row(t), 1, hidden},
-          prefix + ".experts." + std::to_string(routing.selection.experts[at]),
-          intermediate);
+      const int64_t expert = routing.selection.experts[at];
+      const Matrix row = {x.row(t), 1, hidden};
+      const Rows one =
+          gpt_oss ? ClampedExpert(row, prefix, expert)
+                  : Network(row, prefix + ".experts." + std::to_string(expert),
+                            intermediate);
       for (int64_t c = 0; c < hidden; ++c)
         sum.row(t)[c] +=
             routing.weights[at] * one.values[static_cast<size_t>(c)];

@@ -39,6 +39,25 @@ const SynthTensor *WeightPlan::Find(const std::string &name) const {
   return nullptr;
 }
 
+/// "24x64@4x160": a shape and its strides.
+static bool ReadView(const std::string &text, SlotSource::Range *out) {
+  std::vector<uint64_t> *list = &out->shape;
+  const char *at = text.c_str();
+  while (true) {
+    char *end = nullptr;
+    list->push_back(std::strtoull(at, &end, 10));
+    if (end == at)
+      return false;
+    if (*end == '\0')
+      return list == &out->strides && out->shape.size() == out->strides.size();
+    if (*end == '@' && list == &out->shape)
+      list = &out->strides;
+    else if (*end != 'x')
+      return false;
+    at = end + 1;
+  }
+}
+
 Failure ReadSuite(const std::string &directory, std::vector<SuiteEntry> *out) {
   const std::string path = directory + "/suite.txt";
   std::ifstream file(path);
@@ -87,14 +106,18 @@ Failure ReadWeightPlan(const std::string &path, WeightPlan *out) {
     if (fields.size() == 6 && fields[0] == "tensor") {
       out->tensors.push_back({fields[1], fields[2], unsigned_at(3),
                               unsigned_at(4), unsigned_at(5)});
-    } else if (fields.size() >= 6 && fields.size() % 3 == 0 &&
+    } else if (fields.size() >= 7 && fields.size() % 4 == 3 &&
                fields[0] == "weight") {
       SlotSource weight;
       weight.weight = fields[1];
       weight.type = fields[2];
-      for (size_t i = 3; i < fields.size(); i += 3)
+      for (size_t i = 3; i < fields.size(); i += 4) {
         weight.ranges.push_back(
-            {fields[i], unsigned_at(i + 1), unsigned_at(i + 2)});
+            {fields[i], unsigned_at(i + 1), unsigned_at(i + 2), {}, {}});
+        if (fields[i + 3] != "-" &&
+            !ReadView(fields[i + 3], &weight.ranges.back()))
+          return wrong;
+      }
       out->weights.push_back(std::move(weight));
     } else {
       return wrong;

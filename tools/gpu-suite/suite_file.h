@@ -31,6 +31,8 @@ struct SlotSource {
     std::string file;
     uint64_t offset = 0;
     uint64_t bytes = 0;
+    // Of values that are no neighbours; strides count bytes. Empty otherwise.
+    std::vector<uint64_t> shape, strides;
   };
   std::string weight; // slots NAME or NAME[e] are of the weight NAME
   std::string type;   // in the IR, with its packing
