@@ -251,7 +251,13 @@ def several_splits():
 
 
 def o200k():
-    return bpe(split_then_bytes(split(O200K)), None, 400)
+    """gpt-oss: its split, its special tokens, and nothing around a text."""
+    tokenizer = bpe(split_then_bytes(split(O200K)), None, 400)
+    tokenizer.add_special_tokens([
+        "<|startoftext|>", "<|endoftext|>", "<|return|>", "<|channel|>",
+        "<|start|>", "<|end|>", "<|message|>", "<|call|>"])
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    return tokenizer
 
 
 def behaviors(name, invert):
@@ -389,7 +395,10 @@ def main():
         ignore_merges=True)
     make_bpe("gpt2-prefix-space", gpt2_prefix(), some)
     make_bpe("several-splits", several_splits(), some)
-    make_bpe("o200k", o200k(), texts)
+    make_bpe("o200k", o200k(), texts, {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": "<|startoftext|>", "eos_token": "<|return|>",
+        "pad_token": "<|endoftext|>", "clean_up_tokenization_spaces": False})
     for name in ("removed", "merged_with_previous", "merged_with_next",
                  "contiguous"):
         make_bpe("split-" + name.replace("_", "-"), behaviors(name, False),
