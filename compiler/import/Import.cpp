@@ -54,8 +54,8 @@ private:
 
   void chooseElementType();
   tier::RangeAttr bind(const Twine &name, ArrayRef<int64_t> shape);
-  tier::RangeAttr view(tier::RangeAttr range, int64_t first,
-                       ArrayRef<int64_t> shape, ArrayRef<int64_t> strides);
+  tier::RangeAttr view(tier::RangeAttr range, uint64_t first,
+                       ArrayRef<int64_t> shape, ArrayRef<uint64_t> strides);
   Value use(StringRef symbol, ArrayRef<int64_t> shape,
             ArrayRef<Attribute> source);
   Value weight(const Twine &name, ArrayRef<int64_t> shape);
@@ -157,20 +157,20 @@ tier::RangeAttr ModelBuilder::bind(const Twine &nameTwine,
 
 /// A part of a tensor's range as values of `shape`, the first of them value
 /// `first` of the tensor; `strides` count values, too.
-tier::RangeAttr ModelBuilder::view(tier::RangeAttr range, int64_t first,
+tier::RangeAttr ModelBuilder::view(tier::RangeAttr range, uint64_t first,
                                    ArrayRef<int64_t> shape,
-                                   ArrayRef<int64_t> strides) {
+                                   ArrayRef<uint64_t> strides) {
   if (!range)
     return {};
   uint64_t each = element.getWidth() / 8, bytes = each;
   SmallVector<uint64_t> sizes(shape.begin(), shape.end()), steps;
   for (uint64_t size : sizes)
     bytes *= size;
-  for (int64_t stride : strides)
-    steps.push_back(uint64_t(stride) * each);
+  for (uint64_t stride : strides)
+    steps.push_back(stride * each);
   return tier::RangeAttr::get(builder.getContext(), range.getFile(),
-                              range.getOffset() + uint64_t(first) * each, bytes,
-                              sizes, steps);
+                              range.getOffset() + first * each, bytes, sizes,
+                              steps);
 }
 
 /// Declares a weight before the function and names it at the function's head.
@@ -225,8 +225,9 @@ Value ModelBuilder::transposed(const Twine &name, StringRef tensor, int64_t in,
   int64_t columns = parts * out;
   tier::RangeAttr range = bind(tensor, {config.experts, in, columns});
   return use(name.str(), {config.experts, out, in},
-             {view(range, part, {config.experts, out, in},
-                   {in * columns, parts, columns})});
+             {view(range, uint64_t(part), {config.experts, out, in},
+                   {uint64_t(in) * uint64_t(columns), uint64_t(parts),
+                    uint64_t(columns)})});
 }
 
 /// The same for the biases `name` [experts, out] from [experts, parts * out].
@@ -235,7 +236,8 @@ Value ModelBuilder::biases(const Twine &name, StringRef tensor, int64_t out,
   int64_t columns = parts * out;
   tier::RangeAttr range = bind(tensor, {config.experts, columns});
   return use(name.str(), {config.experts, out},
-             {view(range, part, {config.experts, out}, {columns, parts})});
+             {view(range, uint64_t(part), {config.experts, out},
+                   {uint64_t(columns), uint64_t(parts)})});
 }
 
 /// Rows times a weight [out, in].
