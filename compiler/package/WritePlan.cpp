@@ -117,6 +117,9 @@ private:
       routing->active_count_offset = uint64_t(layout.activeCount);
       routing->active_offset = uint64_t(layout.active);
       routing->experts = uint32_t(type.getExperts());
+      routing->picks_offset = uint64_t(layout.offsets);
+      routing->weights_offset = uint64_t(layout.weights);
+      routing->most_picks = uint32_t(limits.maxTokens * type.getSlots());
       record.plan->routings.push_back(std::move(routing));
       activeExperts = std::max<int64_t>(
           activeExperts, std::min<int64_t>(type.getExperts(),
@@ -178,6 +181,15 @@ private:
             for (auto launch : op.getBody().getOps<flow::LaunchOp>())
               use(launch);
             step.launch_count = launches - step.launch;
+          })
+          .Case([&](flow::PredictOp op) {
+            abi::StepT &step = add(abi::StepKind::predict);
+            step.launch = launches;
+            step.launch_count = 1;
+            step.routing = routingNumber(op.getRouting());
+            step.bundle = bundleNumber.lookup(op.getBundles());
+            step.most = uint32_t(op.getMost());
+            use(cast<flow::LaunchOp>(op.getBody().front().front()));
           });
     }
   }

@@ -102,17 +102,64 @@ EmitOptions headrace::emitOptionsFor(const CpuTarget &target) {
   return emit;
 }
 
-/// Plans fast memory. How much scratch the kernels take is known when their
-/// programs are written, so a copy of the module is taken that far.
+/// Places buffers and plans fast memory, with routers that run ahead or
+/// without. How much scratch the kernels take, which is the same for both, is
+/// known when their programs are written: a copy of the module is taken that
+/// far where `memory` does not say yet.
+static FailureOr<MemoryPlanSummary> placeAndPlan(ModuleOp module,
+                                                 const PhaseOptions &options,
+                                                 MemoryPlanOptions &memory,
+                                                 bool predict) {
+  PassManager pm(module.getContext());
+  pm.addPass(createJoinRoutedPass());
+  if (predict)
+    pm.addPass(createPredictRoutingPass());
+  pm.addPass(createPlaceBuffersPass(/*planned=*/true));
+  if (failed(pm.run(module)))
+    return failure();
+  if (memory.scratchBytes == 0) {
+    OwningOpRef<ModuleOp> copy = module.clone();
+    if (failed(emitTilePrograms(*copy, emitOptionsFor(options.target))))
+      return failure();
+    for (auto program : copy->getOps<flow::ProgramOp>())
+      memory.scratchBytes =
+          std::max<uint64_t>(memory.scratchBytes, program.getScratch());
+  }
+  return planMemory(module, memory);
+}
+
+/// Plans without routers that run ahead, which every program has a plan for if
+/// any; then, where experts move and there are slots for those of two layers,
+/// with them.
 static LogicalResult plan(ModuleOp module, const PhaseOptions &options) {
   MemoryPlanOptions memory = *options.plan;
-  OwningOpRef<ModuleOp> copy = module.clone();
-  if (failed(emitTilePrograms(*copy, emitOptionsFor(options.target))))
-    return failure();
-  for (auto program : copy->getOps<flow::ProgramOp>())
-    memory.scratchBytes =
-        std::max<uint64_t>(memory.scratchBytes, program.getScratch());
-  return planMemory(module, memory);
+  OwningOpRef<ModuleOp> ahead = module.clone();
+  auto without = placeAndPlan(module, options, memory, /*predict=*/false);
+  if (failed(without) || memory.predict == Predict::off ||
+      without->cacheSlots == 0)
+    return success(succeeded(without));
+  const bool wanted = memory.predict == Predict::on;
+  auto isEnough = [&](const MemoryPlanSummary &plan) {
+    return plan.cacheSlots > 0 &&
+           (wanted || int64_t(plan.cacheSlots) >= 2 * plan.picks);
+  };
+  if (!isEnough(*without))
+    return success();
+  FailureOr<MemoryPlanSummary> with;
+  {
+    // What has no room for them is no error, unless they were asked for.
+    ScopedDiagnosticHandler quiet(module.getContext(), [&](Diagnostic &) {
+      return failure(/*isFailure=*/wanted);
+    });
+    with = placeAndPlan(*ahead, options, memory, /*predict=*/true);
+  }
+  if (failed(with) || !isEnough(*with))
+    return success(!wanted || succeeded(with));
+  for (auto op : ahead->getOps<tier::PlanOp>())
+    op.setMinimum(without->minimum);
+  module->setAttrs((*ahead)->getAttrDictionary());
+  module.getBodyRegion().takeBody(ahead->getBodyRegion());
+  return success();
 }
 
 /// Runs the step that leads into `phase`.
@@ -140,11 +187,9 @@ static LogicalResult enter(ModuleOp module, Phase phase,
     return pm.run(module);
   case Phase::tiered:
     if (options.plan)
-      pm.addPass(createJoinRoutedPass());
-    pm.addPass(createPlaceBuffersPass(/*planned=*/bool(options.plan)));
-    if (failed(pm.run(module)))
-      return failure();
-    return options.plan ? plan(module, options) : success();
+      return plan(module, options);
+    pm.addPass(createPlaceBuffersPass());
+    return pm.run(module);
   case Phase::kernels: {
     if (auto chip = module->getAttrOfType<StringAttr>("headrace.target")) {
       auto target = resolveGpuTarget(chip.getValue());

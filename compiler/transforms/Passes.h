@@ -25,6 +25,7 @@ std::unique_ptr<mlir::Pass> createCutTasksPass();
 // Phase `tiered`: every buffer has its bytes. Where a plan follows, weights
 // need not fit on the level of the buffers.
 std::unique_ptr<mlir::Pass> createJoinRoutedPass();
+std::unique_ptr<mlir::Pass> createPredictRoutingPass();
 std::unique_ptr<mlir::Pass> createPlaceBuffersPass(bool planned = false);
 
 /// Registers all of them with headrace-opt.

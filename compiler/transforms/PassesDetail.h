@@ -14,6 +14,9 @@
 
 namespace headrace {
 
+/// Marks a call, and its launch, whose routing is only a guess.
+constexpr llvm::StringLiteral kPredicts = "predicts";
+
 /// A pass over a module that may create ops of our dialects and of arith and
 /// tensor.
 template <typename Derived>

@@ -317,8 +317,11 @@ private:
       for (Value result : call.getResults())
         if (!isa<nn::KvCacheType>(result.getType()))
           results.push_back(names.lookup(result));
-      flow::LaunchOp::create(inner, call.getLoc(), call.getKernel(),
-                             symbols(operands), symbols(results));
+      auto launch =
+          flow::LaunchOp::create(inner, call.getLoc(), call.getKernel(),
+                                 symbols(operands), symbols(results));
+      if (call->hasAttr(kPredicts))
+        launch->setAttr(kPredicts, b.getUnitAttr());
     }
     function.erase();
   }

@@ -36,6 +36,7 @@ struct WeightUse {
   uint64_t bytes = 0; ///< Of one slot of the binding table, in whole pages.
   int64_t slots = 1;
   bool routed = false;
+  bool predicts = false; ///< Read by a router that runs ahead.
   SmallVector<SmallVector<int>> units;
 };
 
@@ -59,10 +60,19 @@ struct Group {
   uint64_t bytes = 0; ///< Of one expert.
 };
 
+/// What a router that runs ahead writes, and the routed layer that it is for.
+struct Prediction {
+  FlatSymbolRefAttr routing;
+  size_t group = 0;
+};
+
 /// Uses no further apart than this many units are one span.
 constexpr int kNear = 4;
 /// A weight that is read in more spans of a run than this one stays.
 constexpr uint32_t kMostFetches = 2;
+/// What a disk carries in its latency, where the machine does not say: 100 us
+/// of 2.5 GB/s.
+constexpr double kUnderWay = 250e3;
 
 class Planner {
 public:
@@ -70,15 +80,15 @@ public:
       : module(module), options(options), limits(StepLimits::of(module)),
         b(module.getContext()) {}
 
-  LogicalResult run() {
-    auto machine = module->getAttrOfType<tier::MachineAttr>("tier.machine");
+  FailureOr<MemoryPlanSummary> run() {
+    machine = module->getAttrOfType<tier::MachineAttr>("tier.machine");
     tier::LevelAttr level =
         machine ? machine.lookupLevel("dram") : tier::LevelAttr();
     if (!level)
       return module.emitError("expected a machine with a level 'dram'");
     workers = std::max<uint64_t>(machine.getLevels()[0].getCount(), 1);
     readProgram();
-    if (failed(formGroups()))
+    if (failed(formGroups()) || failed(formPredictions()))
       return failure();
     formBundles();
     measureFixed();
@@ -95,7 +105,12 @@ public:
     placement = *found;
     place();
     schedule();
-    return success();
+    MemoryPlanSummary summary;
+    summary.minimum = minimum;
+    summary.cacheSlots = isCached() ? placement.cacheSlots : 0;
+    for (const Group &group : groups)
+      summary.picks = std::max(summary.picks, picksOf(group));
+    return summary;
   }
 
 private:
@@ -128,9 +143,11 @@ private:
           list.push_back({{}, routing});
         list.back().launches.push_back(launch);
         int unit = int(list.size()) - 1;
-        for (WeightUse *use : weightsOf(launch))
+        for (WeightUse *use : weightsOf(launch)) {
+          use->predicts |= launch->hasAttr(kPredicts);
           if (use->units[e].empty() || use->units[e].back() != unit)
             use->units[e].push_back(unit);
+        }
       }
     }
   }
@@ -186,12 +203,54 @@ private:
         group.slots = cast<moe::RoutingType>(buffer.getType()).getSlots();
         groups.push_back(group);
         problem.groups.push_back(
-            {uint32_t(group.experts), group.bytes,
-             // A step of one token.
-             double(std::min(group.slots, group.experts))});
+            {uint32_t(group.experts), group.bytes, double(picksOf(group))});
       }
     return success();
   }
+
+  /// Finds out what each launch of a router that runs ahead is a guess of: the
+  /// next launch on the same weights has the same kernel and makes the routing
+  /// of a routed layer.
+  LogicalResult formPredictions() {
+    for (size_t e = 0; e < units.size(); ++e) {
+      const std::vector<Unit> &list = units[e];
+      for (size_t u = 0; u < list.size(); ++u)
+        for (flow::LaunchOp launch : list[u].launches) {
+          if (!launch->hasAttr(kPredicts))
+            continue;
+          FlatSymbolRefAttr guess = routingMadeBy(launch), made;
+          for (size_t r = u + 1; r < list.size() && !made; ++r)
+            for (flow::LaunchOp other : list[r].launches)
+              if (!other->hasAttr(kPredicts) &&
+                  other.getKernel() == launch.getKernel() &&
+                  weightsOf(other) == weightsOf(launch))
+                made = routingMadeBy(other);
+          auto group = llvm::find_if(groups, [&](const Group &group) {
+            return made && group.entry == int(e) &&
+                   list[size_t(group.unit)].routing == made.getValue();
+          });
+          if (!guess || group == groups.end())
+            return launch.emitOpError("predicts no routing of a routed layer");
+          predictions[launch] = {guess, size_t(group - groups.begin())};
+        }
+    }
+    return success();
+  }
+
+  FlatSymbolRefAttr routingMadeBy(flow::LaunchOp launch) {
+    for (auto symbol : launch.getResults().getAsRange<FlatSymbolRefAttr>()) {
+      auto buffer = module.lookupSymbol<tier::BufferOp>(symbol.getValue());
+      if (buffer && isa<moe::RoutingType>(buffer.getType()))
+        return symbol;
+    }
+    return {};
+  }
+
+  /// Experts that a step of one token uses.
+  static int64_t picksOf(const Group &group) {
+    return std::min(group.slots, group.experts);
+  }
+  bool isCached() const { return placement.cacheSlots < problem.expertCount(); }
 
   static SmallVector<Span> spansOf(ArrayRef<int> list) {
     SmallVector<Span> spans;
@@ -206,7 +265,8 @@ private:
 
   /// Cuts the dense matrices, in the order in which the main entry reads them,
   /// into bundles of about a sixty-fourth of all. Vectors stay, and so does
-  /// what is read all over a run or by no entry but others.
+  /// what is read all over a run or by no entry but others, and routers that
+  /// run ahead.
   void formBundles() {
     constexpr uint64_t kParts = 64, kLeast = 64 << 10, kMost = 32 << 20;
     SmallVector<WeightUse *> movable;
@@ -214,7 +274,7 @@ private:
     for (auto &use : uses) {
       if (use->routed)
         continue;
-      bool mainOnly = !use->units[main].empty();
+      bool mainOnly = !use->units[main].empty() && !use->predicts;
       for (auto [e, list] : llvm::enumerate(use->units))
         mainOnly &= e == main || list.empty();
       if (!mainOnly ||
@@ -374,7 +434,7 @@ private:
       if (placement.resident[i])
         for (WeightUse *use : bundle.weights)
           pin(use);
-    bool cached = placement.cacheSlots < problem.expertCount();
+    const bool cached = isCached();
     if (!cached)
       for (Group &group : groups)
         for (WeightUse *use : group.weights)
@@ -397,8 +457,11 @@ private:
     if (cached && !groups.empty()) {
       // Layers follow each other in a cycle, which age alone would go round
       // without a hit.
-      auto policy =
-          tier::CachePolicyAttr::get(b.getContext(), tier::CachePolicy::lfu);
+      bool predicts =
+          llvm::any_of(uses, [](const auto &use) { return use->predicts; });
+      auto policy = tier::CachePolicyAttr::get(
+          b.getContext(),
+          predicts ? tier::CachePolicy::predict : tier::CachePolicy::lfu);
       tier::PoolOp::create(b, module.getLoc(), "experts", tier::PoolKind::cache,
                            policy, "dram", end, placement.cacheSlots,
                            problem.slotBytes(), 1);
@@ -477,7 +540,7 @@ private:
           for (Transfer &transfer : queue)
             if (transfer.span.first == int(u))
               tier::WaitOp::create(b, entry.getLoc(), transfer.token);
-        Operation *last = wrapRouted(int(e), int(u), unit);
+        Operation *last = wrap(int(e), int(u), unit);
         b.setInsertionPointAfter(last);
         for (auto &queue : queues)
           for (size_t i = 0; i < queue.size(); ++i)
@@ -489,29 +552,71 @@ private:
     }
   }
 
-  /// Makes a routed layer whose experts are cached one op; returns the last op
-  /// of the unit.
-  Operation *wrapRouted(int entry, int number, Unit &unit) {
-    bool cached = placement.cacheSlots < problem.expertCount();
-    if (unit.routing.empty() || !cached)
-      return unit.launches.back();
+  /// Makes a routed layer whose experts are cached, or a router that runs ahead
+  /// for one, one op; returns the last op of the unit.
+  Operation *wrap(int entry, int number, Unit &unit) {
+    flow::LaunchOp last = unit.launches.back();
+    if (!isCached())
+      return last;
+    if (last->hasAttr(kPredicts))
+      return wrapPrediction(last);
+    if (unit.routing.empty())
+      return last;
     size_t group = 0;
     while (groups[group].entry != entry || groups[group].unit != number)
       ++group;
     auto routed = flow::RoutedOp::create(
         b, unit.launches.front().getLoc(),
-        FlatSymbolRefAttr::get(b.getContext(), unit.routing),
-        FlatSymbolRefAttr::get(b.getContext(),
-                               "experts" + std::to_string(group)));
+        FlatSymbolRefAttr::get(b.getContext(), unit.routing), expertsOf(group));
     Block &block = routed.getBody().emplaceBlock();
     for (flow::LaunchOp launch : unit.launches)
       launch->moveBefore(&block, block.end());
     return routed;
   }
 
+  FlatSymbolRefAttr expertsOf(size_t group) {
+    return FlatSymbolRefAttr::get(b.getContext(),
+                                  "experts" + std::to_string(group));
+  }
+
+  Operation *wrapPrediction(flow::LaunchOp launch) {
+    const Prediction &prediction = predictions[launch];
+    launch->removeAttr(kPredicts);
+    auto predict =
+        flow::PredictOp::create(b, launch.getLoc(), prediction.routing,
+                                expertsOf(prediction.group), i64(mostAhead()));
+    Block &block = predict.getBody().emplaceBlock();
+    launch->moveBefore(&block, block.end());
+    return predict;
+  }
+
+  /// Experts that are fetched ahead for a layer: one, which may arrive while
+  /// other kernels run, and beside it what the link carries in its own latency,
+  /// as that costs no time. No more than a row uses.
+  int64_t mostAhead() {
+    uint64_t bytes = 0;
+    int64_t picks = 1;
+    for (const Group &group : groups) {
+      bytes = std::max(bytes, group.bytes);
+      picks = std::max(picks, picksOf(group));
+    }
+    double carried = kUnderWay;
+    bool slower = false; // Levels come from fast to slow.
+    for (tier::LevelAttr level : machine.getLevels()) {
+      for (tier::LinkAttr link : machine.getLinks())
+        if (slower && link.getSource() == level.getName() &&
+            link.getTarget() == "dram")
+          carried = double(link.getLatency()) * 1e-9 *
+                    double(link.getBandwidth()) * double(link.getCount());
+      slower |= level.getName() == "dram";
+    }
+    return std::min<int64_t>(picks, 1 + int64_t(carried / double(bytes)));
+  }
+
   ModuleOp module;
   const MemoryPlanOptions &options;
   StepLimits limits;
+  tier::MachineAttr machine;
   OpBuilder b;
   std::vector<std::unique_ptr<WeightUse>> uses;
   llvm::StringMap<WeightUse *> byName;
@@ -521,6 +626,7 @@ private:
   SmallVector<WeightUse *> fixed;
   std::vector<Bundle> bundles;
   std::vector<Group> groups;
+  llvm::DenseMap<Operation *, Prediction> predictions; ///< By launch.
   SmallVector<std::pair<tier::BufferOp, uint64_t>> hostBuffers;
   tiering::Problem problem;
   tiering::Placement placement;
@@ -531,7 +637,7 @@ private:
 
 } // namespace
 
-LogicalResult headrace::planMemory(ModuleOp module,
-                                   const MemoryPlanOptions &options) {
+FailureOr<MemoryPlanSummary>
+headrace::planMemory(ModuleOp module, const MemoryPlanOptions &options) {
   return Planner(module, options).run();
 }

@@ -8,17 +8,32 @@
 
 namespace headrace {
 
+/// Whether routers run ahead, to fetch what they say.
+enum class Predict {
+  automatic, ///< Where there are slots for the experts of two layers.
+  on,        ///< Wherever experts have slots.
+  off
+};
+
 struct MemoryPlanOptions {
   uint64_t fastMemory = 0; ///< Bytes; 0: as many as the level has.
   tiering::Strategy strategy = tiering::Strategy::joint;
+  Predict predict = Predict::automatic;
   uint64_t scratchBytes = 0; ///< That the hungriest kernel needs of a worker.
+};
+
+/// What became of a plan.
+struct MemoryPlanSummary {
+  uint64_t minimum = 0;    ///< Bytes with which a plan exists.
+  uint64_t cacheSlots = 0; ///< Of experts; 0: none moves.
+  int64_t picks = 0;       ///< Experts that a row uses in one layer, at most.
 };
 
 /// Adds the plan to a module whose buffers are placed: `tier.plan`, pins,
 /// pools, bundles, and transfers in the schedules. Fails with the number of
 /// bytes that would do where `fastMemory` is too little.
-mlir::LogicalResult planMemory(mlir::ModuleOp module,
-                               const MemoryPlanOptions &options);
+mlir::FailureOr<MemoryPlanSummary> planMemory(mlir::ModuleOp module,
+                                              const MemoryPlanOptions &options);
 
 } // namespace headrace
 

@@ -13,5 +13,6 @@ void headrace::registerTransformPasses() {
   mlir::registerPass(createFormKernelsPass);
   mlir::registerPass(createCutTasksPass);
   mlir::registerPass(createJoinRoutedPass);
+  mlir::registerPass(createPredictRoutingPass);
   mlir::registerPass([] { return createPlaceBuffersPass(); });
 }

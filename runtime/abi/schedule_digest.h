@@ -47,6 +47,7 @@ void ForEachScheduleWord(const Manifest &manifest, Push &&push) {
       word(step.bundle());
       word(step.slot());
       word(step.routing());
+      word(step.most());
     }
   };
 
@@ -95,6 +96,9 @@ void ForEachScheduleWord(const Manifest &manifest, Push &&push) {
     word(routing->active_count_offset());
     word(routing->active_offset());
     word(routing->experts());
+    word(routing->picks_offset());
+    word(routing->weights_offset());
+    word(routing->most_picks());
   }
 
   size(manifest.weights());

@@ -337,8 +337,7 @@ private:
     HEADRACE_RETURN_IF_ERROR(Spend(uint64_t(steps->size()) * 4));
     uint32_t next = 0; // launch
     for (uint32_t i = 0; i < steps->size(); ++i)
-      HEADRACE_RETURN_IF_ERROR(
-          CheckStep(entry, i, launches, *steps->Get(i), &next));
+      HEADRACE_RETURN_IF_ERROR(CheckStep(entry, i, launches, *steps, &next));
     if (next != launches.size())
       return DAMAGED("manifest: entry #%u: steps run %u of %u launches", entry,
                      next, launches.size());
@@ -351,7 +350,8 @@ private:
   }
 
   Status CheckStep(uint32_t entry, uint32_t index, const Launches &launches,
-                   const abi::Step &step, uint32_t *next) {
+                   const Steps &steps, uint32_t *next) {
+    const abi::Step &step = *steps.Get(index);
     switch (step.kind()) {
     case abi::StepKind::launch:
       if (step.launch() != *next || *next >= launches.size())
@@ -364,6 +364,8 @@ private:
       return CheckTransfer(entry, index, step);
     case abi::StepKind::routed:
       return CheckRouted(entry, index, launches, step, next);
+    case abi::StepKind::predict:
+      return CheckPredict(entry, index, launches, steps, next);
     }
     return MakeStatus(allocator, HEADRACE_STATUS_UNIMPLEMENTED,
                       "manifest: entry #%u: step #%u: kind %u is of a newer "
@@ -431,6 +433,46 @@ private:
     for (uint32_t i = 0; i < step.launch_count(); ++i)
       HEADRACE_RETURN_IF_ERROR(CheckLaunch(entry, (*next)++, launches, &step));
     return Status();
+  }
+
+  /// A prediction is for a routed step of the schedule that is still to come.
+  Status CheckPredict(uint32_t entry, uint32_t index, const Launches &launches,
+                      const Steps &steps, uint32_t *next) {
+    const abi::Step &step = *steps.Get(index);
+    if (step.launch() != *next || *next >= launches.size() ||
+        step.launch_count() != 1)
+      return DAMAGED("manifest: entry #%u: step #%u: launches %u + %u, "
+                     "expected one, %u",
+                     entry, index, step.launch(), step.launch_count(), *next);
+    const abi::Step *target = nullptr;
+    for (uint32_t i = index + 1; i < steps.size() && !target; ++i)
+      if (steps.Get(i)->kind() == abi::StepKind::routed &&
+          steps.Get(i)->bundle() == step.bundle())
+        target = steps.Get(i);
+    HEADRACE_RETURN_IF_ERROR(Spend(steps.size() - index));
+    const uint32_t routings = plan.routings()->size();
+    if (!target || step.routing() >= routings || target->routing() >= routings)
+      return DAMAGED("manifest: entry #%u: step #%u: predicts routing %u of %u "
+                     "for bundles from %u on, which no later step runs over",
+                     entry, index, step.routing(), routings, step.bundle());
+    const abi::Routing &guess = *plan.routings()->Get(step.routing());
+    const abi::Routing &routing = *plan.routings()->Get(target->routing());
+    if (guess.experts() != routing.experts() ||
+        guess.buffer() == routing.buffer() || step.most() == 0)
+      return DAMAGED("manifest: entry #%u: step #%u: predicts at most %u of %u "
+                     "experts for a routing over %u",
+                     entry, index, step.most(), guess.experts(),
+                     routing.experts());
+    const uint64_t bytes = manifest.buffers()->Get(guess.buffer())->bytes();
+    if (!FitsProduct(guess.picks_offset(), guess.experts() + uint64_t(1), 4,
+                     bytes) ||
+        !FitsProduct(guess.weights_offset(), guess.most_picks(), 4, bytes) ||
+        guess.picks_offset() % 4 || guess.weights_offset() % 4)
+      return DAMAGED(
+          "manifest: routing #%u: picks of %u experts and %u weights "
+          "end beyond buffer %u",
+          step.routing(), guess.experts(), guess.most_picks(), guess.buffer());
+    return CheckLaunch(entry, (*next)++, launches, nullptr);
   }
 
   /// All weights of launch `index` are where it will look for them; `routed` is

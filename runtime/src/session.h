@@ -103,6 +103,7 @@ private:
   uint64_t OccupiedBytes(uint32_t level) const;
   void NotePeak(uint32_t entry);
   Status RunTiered(uint32_t entry, const headrace::runtime::Run &run);
+  void AwaitGuesses(const headrace::runtime::Run &run);
   Status Execute(const headrace::runtime::Run &run, uint32_t first_launch);
   Status PlanKv(const headrace_session_options_t &options);
   Status PlanMemory(const headrace_session_options_t &options);

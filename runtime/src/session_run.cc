@@ -55,8 +55,12 @@ Status headrace_session_t::RunEntry(uint32_t entry, const int64_t *counts,
   run.deadline_ns = deadline_ns;
   const uint64_t begin = tracer.IsOn() ? MonotonicNs() : 0;
   Status status = IsTiered() ? RunTiered(entry, run) : Execute(run, 0);
-  if (tracer.IsOn())
-    tracer.Pass(run.entry_name, begin, MonotonicNs());
+  if (tracer.IsOn()) {
+    const uint64_t end = MonotonicNs();
+    if (IsTiered())
+      AwaitGuesses(run);
+    tracer.Pass(run.entry_name, begin, end);
+  }
   return status;
 }
 

@@ -6,6 +6,7 @@
 #include "runtime/src/tier/read_plan.h"
 
 #include <cinttypes>
+#include <cmath>
 
 using namespace headrace::runtime;
 namespace abi = headrace::abi;
@@ -132,16 +133,7 @@ public:
 
   Status ReadRouting(const TierRouting &routing, const int32_t **active,
                      uint32_t *count) override {
-    uint32_t index = routing.buffer;
-    uint64_t offset = 0;
-    const abi::Buffer *buffer =
-        session->package->manifest->buffers()->Get(index);
-    if (buffer->kind() == abi::BufferKind::view) {
-      offset = buffer->offset();
-      index = buffer->base();
-    }
-    const auto *base =
-        static_cast<const uint8_t *>(session->addresses[index]) + offset;
+    const uint8_t *base = Bytes(routing);
     int32_t number;
     std::memcpy(&number, base + routing.count_offset, sizeof(number));
     const auto *list =
@@ -154,29 +146,85 @@ public:
       before = list[i];
     }
     if (!ascending)
-      return MakeStatus(session->HostAllocator(), HEADRACE_STATUS_INTERNAL,
-                        "'%.64s': buffer '%.200s' holds no routing of %u "
-                        "experts",
-                        run.entry_name, buffer->name()->c_str(),
-                        routing.experts);
+      return Wrong(routing);
     *active = list;
     *count = static_cast<uint32_t>(number);
     return Status();
   }
 
+  Status ReadPrediction(const TierRouting &routing, float *scores, int32_t *out,
+                        uint32_t *count) override {
+    const int32_t *active;
+    HEADRACE_RETURN_IF_ERROR(ReadRouting(routing, &active, count));
+    std::copy(active, active + *count, out);
+    const uint8_t *base = Bytes(routing);
+    const auto *picks =
+        reinterpret_cast<const int32_t *>(base + routing.picks_offset);
+    const auto *weights =
+        reinterpret_cast<const float *>(base + routing.weights_offset);
+    const auto most = static_cast<int32_t>(routing.most_picks);
+    for (uint32_t i = 0; i < *count; ++i)
+      if (picks[out[i]] < 0 || picks[out[i]] > picks[out[i] + 1] ||
+          picks[out[i] + 1] > most)
+        return Wrong(routing);
+    std::fill_n(scores, routing.experts, 0.0f);
+    for (uint32_t i = 0; i < *count; ++i) {
+      float &score = scores[out[i]];
+      for (int32_t j = picks[out[i]]; j < picks[out[i] + 1]; ++j)
+        score += weights[j];
+      if (std::isnan(score)) // compares like nothing else
+        score = 0;
+    }
+    std::sort(out, out + *count, [&](int32_t a, int32_t b) {
+      return scores[a] != scores[b] ? scores[a] > scores[b] : a < b;
+    });
+    return Status();
+  }
+
 private:
+  const uint8_t *Bytes(const TierRouting &routing) const {
+    uint32_t index = routing.buffer;
+    uint64_t offset = 0;
+    const abi::Buffer *buffer =
+        session->package->manifest->buffers()->Get(index);
+    if (buffer->kind() == abi::BufferKind::view) {
+      offset = buffer->offset();
+      index = buffer->base();
+    }
+    return static_cast<const uint8_t *>(session->addresses[index]) + offset;
+  }
+
+  Status Wrong(const TierRouting &routing) const {
+    const abi::Buffer &buffer =
+        *session->package->manifest->buffers()->Get(routing.buffer);
+    return MakeStatus(session->HostAllocator(), HEADRACE_STATUS_INTERNAL,
+                      "'%.64s': buffer '%.200s' holds no routing of %u "
+                      "experts",
+                      run.entry_name, buffer.name()->c_str(), routing.experts);
+  }
+
   headrace_session_t *const session;
   const Run &run;
 };
 
-Status headrace_session_t::RunTiered(uint32_t entry, const Run &run) {
-  WaveRunner runner(this, run);
+/// How waits of a run may end early.
+static WaitLimits LimitsOf(const Run &run) {
   WaitLimits limits;
   limits.cancel = run.cancel;
   limits.deadline_ns = run.deadline_ns;
-  Status status = tiers->loader.RunEntry(entry, &runner, limits);
+  return limits;
+}
+
+Status headrace_session_t::RunTiered(uint32_t entry, const Run &run) {
+  WaveRunner runner(this, run);
+  Status status = tiers->loader.RunEntry(entry, &runner, LimitsOf(run));
   NotePeak(entry);
   return status;
+}
+
+/// Of a traced session, so that events of a pass hold all that it moved.
+void headrace_session_t::AwaitGuesses(const Run &run) {
+  tiers->loader.AwaitGuesses(LimitsOf(run));
 }
 
 //===----------------------------------------------------------------------===//

@@ -29,6 +29,17 @@ tools::CompileRequest request(const std::string &family,
   return request;
 }
 
+/// The least memory: the refusal of far too little names it. 0: it does not.
+uint64_t leastOf(tools::CompileRequest planned) {
+  planned.fastMemory = 4096;
+  std::string refusal = llvm::toString(tools::compile(planned));
+  const std::string before = "expected at least ";
+  size_t at = refusal.find(before);
+  return at == std::string::npos
+             ? 0
+             : std::stoull(refusal.substr(at + before.size()));
+}
+
 /// A prompt of many tokens, so that every expert is active, then single ones.
 std::vector<float> run(const std::string &path, uint64_t budget) {
   Model model;
@@ -48,6 +59,54 @@ std::vector<float> run(const std::string &path, uint64_t budget) {
   return logits;
 }
 
+/// Three sequences in batches of unequal shares, one of them forked in the
+/// middle of a page and one cut back over the end of one, then all four: the
+/// logits of every row.
+std::vector<float> converse(const std::string &path, uint64_t budget) {
+  Model model;
+  std::vector<float> logits;
+  model.open(path, 2, budget);
+  if (::testing::Test::HasFatalFailure())
+    return logits;
+  int32_t next = 0;
+  auto some = [&](int count) {
+    std::vector<int32_t> tokens;
+    for (int i = 0; i < count; ++i)
+      tokens.push_back((11 * next++ + 5) % 250);
+    return tokens;
+  };
+  headrace_sequence_t *a = model.sequence(), *b = model.sequence(),
+                      *c = model.sequence(), *d = nullptr;
+  model.step({a, b, c}, {some(13), some(1), some(26)},
+             {&logits, &logits, &logits});
+  model.step({c, a}, {some(15), some(1)}, {&logits, &logits});
+  headrace_status_t forked = headrace_sequence_fork(a, &d);
+  EXPECT_FALSE(bool(forked)) << headrace_status_message(forked);
+  headrace_status_t cut = headrace_sequence_truncate(c, 30);
+  EXPECT_FALSE(bool(cut)) << headrace_status_message(cut);
+  model.step({d, b, a}, {some(3), some(7), some(2)},
+             {&logits, &logits, &logits});
+  for (int i = 0; i < 3; ++i)
+    model.step({a, c, d, b}, {some(1), some(4), some(1), some(1)},
+               {&logits, &logits, &logits, &logits});
+  for (headrace_sequence_t *sequence : {a, b, c, d})
+    headrace_sequence_release(sequence);
+  return logits;
+}
+
+/// What the first cache of a session with a plan has fetched ahead.
+headrace_pool_usage_t cacheUsage(Model &model) {
+  headrace_pool_usage_t pool = {};
+  pool.struct_size = sizeof(pool);
+  for (uint32_t i = 0; !pool.is_cache; ++i) {
+    headrace_status_t status = headrace_session_pool(model.session, i, &pool);
+    EXPECT_FALSE(bool(status)) << headrace_status_message(status);
+    if (status)
+      break;
+  }
+  return pool;
+}
+
 /// The plan holds to every rule of the checker.
 void expectSound(const std::string &path) {
   plancheck::PackageReader reader;
@@ -56,6 +115,14 @@ void expectSound(const std::string &path) {
   for (const plancheck::Violation &found :
        plancheck::checkPlan(reader.manifest()))
     ADD_FAILURE() << plancheck::ruleName(found.rule) << ": " << found.text;
+}
+
+std::string testName(const ::testing::TestParamInfo<const char *> &info) {
+  std::string name = info.param;
+  for (char &c : name)
+    if (!isalnum(c))
+      c = '_';
+  return name;
 }
 
 class PlannedPackage : public ::testing::TestWithParam<const char *> {
@@ -77,14 +144,9 @@ TEST_P(PlannedPackage, GivesTheSameBitsInAnyMemory) {
     ASSERT_TRUE(std::isfinite(value));
   EXPECT_NE(expected.front(), expected.back());
 
-  // The refusal of far too little names the least.
   tools::CompileRequest planned = request(GetParam(), path);
-  planned.fastMemory = 4096;
-  std::string refusal = llvm::toString(tools::compile(planned));
-  const std::string before = "expected at least ";
-  size_t at = refusal.find(before);
-  ASSERT_NE(at, std::string::npos) << refusal;
-  const uint64_t least = std::stoull(refusal.substr(at + before.size()));
+  const uint64_t least = leastOf(planned);
+  ASSERT_GT(least, 0u);
 
   planned.fastMemory = uint64_t(1) << 30;
   ASSERT_FALSE(bool(tools::compile(planned)));
@@ -100,16 +162,71 @@ TEST_P(PlannedPackage, GivesTheSameBitsInAnyMemory) {
   }
 }
 
+TEST_P(PlannedPackage, GivesTheSameBitsToSeveralSequencesInAnyMemory) {
+  tools::CompileRequest planned = request(GetParam(), path);
+  planned.fastMemory = uint64_t(1) << 30;
+  ASSERT_FALSE(bool(tools::compile(planned)));
+  const std::vector<float> expected = converse(path, 0);
+  ASSERT_FALSE(HasFailure());
+  ASSERT_FALSE(expected.empty());
+  for (float value : expected)
+    ASSERT_TRUE(std::isfinite(value));
+  EXPECT_EQ(converse(path, uint64_t(1) << 30), expected);
+  const uint64_t least = leastOf(planned);
+  ASSERT_GT(least, 0u);
+  for (uint64_t extra : {0, 1 << 16}) {
+    planned.fastMemory = least + extra;
+    ASSERT_FALSE(bool(tools::compile(planned)));
+    EXPECT_EQ(converse(path, planned.fastMemory), expected)
+        << planned.fastMemory;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Families, PlannedPackage,
                          ::testing::Values("olmoe-bf16", "qwen2_moe-bf16",
                                            "qwen3_moe-f32", "mixtral-bf16",
                                            "gpt_oss-bf16", "llama-f32"),
-                         [](const auto &info) {
-                           std::string name = info.param;
-                           for (char &c : name)
-                             if (!isalnum(c))
-                               c = '_';
-                           return name;
-                         });
+                         testName);
+
+class Predictions : public PlannedPackage {};
+
+/// Guesses only move experts: with slots for some, with slots for hardly any,
+/// and with all of them there, in batches and alone.
+TEST_P(Predictions, ChangeNoBit) {
+  tools::CompileRequest planned = request(GetParam(), path);
+  planned.fastMemory = uint64_t(1) << 30;
+  ASSERT_FALSE(bool(tools::compile(planned)));
+  const std::vector<float> expected = run(path, 0);
+  const std::vector<float> others = converse(path, 0);
+  const uint64_t least = leastOf(planned);
+  ASSERT_GT(least, 0u);
+  planned.predict = "on";
+  planned.fastMemory = least + (1 << 17);
+  ASSERT_FALSE(bool(tools::compile(planned)));
+  expectSound(path);
+  {
+    Model model;
+    model.open(path, 1, planned.fastMemory + (1 << 17)); // A few slots more.
+    ASSERT_FALSE(HasFatalFailure());
+    headrace_sequence_t *sequence = model.sequence();
+    for (int32_t token = 0; token < 40; ++token)
+      model.step({sequence}, {{token * 5 % 250}}, {nullptr});
+    const headrace_pool_usage_t pool = cacheUsage(model);
+    EXPECT_GT(pool.prefetches, 0u);
+    EXPECT_LE(pool.prefetches_used, pool.prefetches);
+    headrace_sequence_release(sequence);
+  }
+  uint64_t budget = planned.fastMemory;
+  for (uint64_t more : {uint64_t(0), uint64_t(1) << 18, uint64_t(1) << 24}) {
+    EXPECT_EQ(run(path, budget + more), expected) << more;
+    EXPECT_EQ(converse(path, budget + more), others) << more;
+  }
+  EXPECT_EQ(run(path, 0), expected) << "mapped";
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, Predictions,
+                         ::testing::Values("olmoe-bf16", "qwen2_moe-bf16",
+                                           "mixtral-bf16"),
+                         testName);
 
 } // namespace

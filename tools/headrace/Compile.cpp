@@ -109,6 +109,9 @@ llvm::Error tools::compile(const CompileRequest &request) {
     options.plan.emplace();
     options.plan->fastMemory = request.fastMemory;
     options.plan->strategy = *strategy;
+    if (request.predict != "auto")
+      options.plan->predict =
+          request.predict == "on" ? Predict::on : Predict::off;
   }
   if (request.target != "cpu") {
     auto gpu = resolveGpuTarget(request.target);

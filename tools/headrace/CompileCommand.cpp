@@ -92,7 +92,10 @@ int tools::compileCommand(int argc, char **argv) {
        {"--fast-memory", "BYTES",
         "plan for this much memory, as in 8GiB (default: no plan)"},
        {"--strategy", "NAME",
-        "what stays in it: joint, smallest-traffic (default: joint)"}});
+        "what stays in it: joint, smallest-traffic (default: joint)"},
+       {"--predict", "HOW",
+        "run routers ahead to fetch experts early: auto, on, off (default: "
+        "auto, where there is room for those of two layers)"}});
   if (int code = line.parse(argc, argv); code >= 0)
     return code;
   if (line.positional().size() != 1 || !line.has("-o"))
@@ -133,6 +136,12 @@ int tools::compileCommand(int argc, char **argv) {
   request.strategy = line.text("--strategy", "joint");
   if (line.has("--strategy") && !line.has("--fast-memory"))
     return line.usageError("'--strategy' is of use with '--fast-memory' only");
+  request.predict = line.text("--predict", "auto");
+  if (request.predict != "auto" && request.predict != "on" &&
+      request.predict != "off")
+    return line.usageError("flag '--predict' expects auto, on or off");
+  if (line.has("--predict") && !line.has("--fast-memory"))
+    return line.usageError("'--predict' is of use with '--fast-memory' only");
   if (line.failed)
     return kUsage;
   return report(tools::compile(request));

@@ -141,7 +141,7 @@ private:
   void moved() const {
     Table table("elsewhere", {"what", "bytes", "count", "moved a run", "why"});
     Region streamed, routed;
-    uint64_t fetched = 0, experts = 0;
+    uint64_t fetched = 0, experts = 0, ahead = 0;
     for (const abi::Bundle *bundle : *plan.bundles()) {
       const bool ring =
           plan.pools()->Get(bundle->pool())->kind() == abi::PoolKind::ring;
@@ -154,6 +154,8 @@ private:
         if (step.kind() == abi::StepKind::fetch)
           bytes += plan.bundles()->Get(step.bundle())->bytes();
         experts += step.kind() == abi::StepKind::routed;
+        if (step.kind() == abi::StepKind::predict)
+          ahead = std::max<uint64_t>(ahead, step.most());
       }
       fetched = std::max(fetched, bytes);
     }
@@ -164,23 +166,26 @@ private:
     if (routed.count)
       table.add({"experts", number(routed.bytes), number(routed.count),
                  "what misses",
-                 "chosen by " + number(experts) + " routers when they run"});
+                 "chosen by " + number(experts) + " routers when they run" +
+                     (ahead ? ", " + number(ahead) +
+                                  " a layer at most by the layer before"
+                            : "")});
     table.print();
   }
 
   void steps() const {
-    Table table("schedules",
-                {"entry", "steps", "launches", "fetches", "routed layers"});
+    Table table("schedules", {"entry", "steps", "launches", "fetches",
+                              "routed layers", "predicted"});
     for (const abi::Entry *entry : *manifest.entries()) {
-      uint64_t kinds[5] = {};
+      uint64_t kinds[uint32_t(abi::StepKind::MAX) + 1] = {};
       for (uint32_t i = 0; entry->steps() && i < entry->steps()->size(); ++i)
-        ++kinds[std::min<uint32_t>(
-            4, static_cast<uint32_t>(entry->steps()->Get(i)->kind()))];
+        ++kinds[uint32_t(entry->steps()->Get(i)->kind())];
       table.add({entry->name()->str(),
                  number(entry->steps() ? entry->steps()->size() : 0),
                  number(entry->launches()->size()),
                  number(kinds[uint32_t(abi::StepKind::fetch)]),
-                 number(kinds[uint32_t(abi::StepKind::routed)])});
+                 number(kinds[uint32_t(abi::StepKind::routed)]),
+                 number(kinds[uint32_t(abi::StepKind::predict)])});
     }
     table.print();
   }

@@ -88,7 +88,8 @@ int compare(const std::string &package, const Machine &machine,
   std::vector<RecordedPass> passes;
   uint64_t context = 0;
   for (const bench::TimedPass &pass : *measured) {
-    passes.push_back({{pass.tokens, 1, 1, context}, pass.routed});
+    passes.push_back(
+        {{pass.tokens, 1, 1, context}, pass.routed, pass.predicted});
     context += pass.tokens;
   }
   auto predicted = simulatePasses(package, machine, request.source, passes);

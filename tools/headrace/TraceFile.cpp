@@ -116,7 +116,8 @@ llvm::Error TraceFile::write(const std::string &path,
     for (const auto &[link, row] : rows)
       out.nameRow(kMeasured, row, link);
     for (const Event &event : all) {
-      static constexpr int kRows[] = {kPasses, kKernels, 0, kWaits, kRouting};
+      static constexpr int kRows[] = {kPasses, kKernels, 0,
+                                      kWaits,  kRouting, kRouting};
       if (event.kind >= std::size(kRows))
         continue; // of a newer library
       int row = event.kind == HEADRACE_TRACE_TRANSFER ? rows[event.link]
@@ -128,11 +129,15 @@ llvm::Error TraceFile::write(const std::string &path,
                   json.attribute("launch", event.index);
                 if (event.kind == HEADRACE_TRACE_TRANSFER)
                   json.attribute("bytes", int64_t(event.bytes));
-                if (event.kind == HEADRACE_TRACE_ROUTED)
-                  json.attributeArray("experts", [&] {
-                    for (int32_t expert : event.active)
-                      json.value(expert);
-                  });
+                if (event.kind == HEADRACE_TRACE_ROUTED ||
+                    event.kind == HEADRACE_TRACE_PREDICTED)
+                  json.attributeArray(event.kind == HEADRACE_TRACE_ROUTED
+                                          ? "experts"
+                                          : "predicted",
+                                      [&] {
+                                        for (int32_t expert : event.active)
+                                          json.value(expert);
+                                      });
               });
     }
     if (predicted && lastPass)

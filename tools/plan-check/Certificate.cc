@@ -19,12 +19,10 @@ namespace {
 /// A peak that no run reaches to this share is no peak.
 constexpr double kReached = 1 / 1.05;
 
-bool isAlways(const abi::Part &part) { return part.last_step() == UINT32_MAX; }
-
 /// Whether the part is in use at a step of an entry.
 bool covers(const abi::Part &part, uint32_t entry, uint32_t step) {
   return part.first_step() <= step && step <= part.last_step() &&
-         (isAlways(part) || part.entry() == entry);
+         (part.last_step() == UINT32_MAX || part.entry() == entry);
 }
 
 } // namespace
@@ -102,20 +100,17 @@ void Checker::checkParts(const abi::Peak &peak) {
 void Checker::checkPeak(const abi::Peak &peak) {
   uint64_t most = 0;
   for (const Schedule &schedule : schedules()) {
-    // Bytes that come into use with a step, and that go out of it behind one.
-    std::map<uint64_t, uint64_t> come, go;
+    // Bytes that come into use with a step, less those that went before it:
+    // sums wrap and come out right.
+    std::map<uint64_t, uint64_t> changes;
     for (const abi::Part *part : listOf(peak.parts()))
-      if (isAlways(*part) || part->entry() == schedule.entry) {
-        come[part->first_step()] += part->bytes();
-        go[uint64_t(part->last_step()) + 1] += part->bytes();
+      if (covers(*part, schedule.entry, part->first_step())) {
+        changes[part->first_step()] += part->bytes();
+        changes[uint64_t(part->last_step()) + 1] -= part->bytes();
       }
     uint64_t now = 0;
-    for (const auto &[step, bytes] : come) {
-      for (; !go.empty() && go.begin()->first <= step; go.erase(go.begin()))
-        now -= go.begin()->second;
-      now += bytes;
-      most = std::max(most, now);
-    }
+    for (const auto &[step, bytes] : changes)
+      most = std::max(most, now += bytes);
   }
   if (most != peak.bytes())
     fail(Rule::peak, on(peak.level()), "a peak of ", peak.bytes(),

@@ -25,7 +25,6 @@ struct Range {
   uint64_t offset = 0, bytes = 0;
 
   uint64_t end() const { return offset + bytes; }
-  bool overflows() const { return end() < offset; }
   /// Without overflow.
   bool isIn(uint64_t size) const {
     return offset <= size && bytes <= size - offset;
@@ -124,7 +123,6 @@ private:
   uint32_t poolCount() const { return plan ? plan->pools()->size() : 0; }
   /// Consecutive slots of the binding table that an operand stands for.
   uint32_t slotsOf(const abi::Launch &launch, uint32_t operand) const;
-  bool isCachePool(uint32_t buffer) const;
 
   const abi::Manifest &manifest;
   const abi::Plan *const plan;    ///< Null: weights are mapped.

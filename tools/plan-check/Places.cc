@@ -3,6 +3,8 @@
 // the same time.
 #include "tools/plan-check/Checker.h"
 
+#include "runtime/abi/kernel_abi.h"
+
 #include <algorithm>
 #include <map>
 
@@ -137,7 +139,7 @@ std::vector<Thing> Checker::thingsOf(const Schedule &schedule) const {
       const abi::Step &step = *schedule.steps->Get(i);
       first = step.launch();
       count = step.kind() == abi::StepKind::launch   ? 1
-              : step.kind() == abi::StepKind::routed ? step.launch_count()
+              : step.kind() >= abi::StepKind::routed ? step.launch_count()
                                                      : 0;
     }
     for (uint32_t j = first; j < first + count; ++j)
@@ -155,7 +157,9 @@ std::vector<Thing> Checker::thingsOf(const Schedule &schedule) const {
     // last one; of other entries they are the host's own.
     const uint32_t from = kind == abi::BufferKind::input ? 0 : life.first;
     const uint32_t to = kind == abi::BufferKind::output ? end : life.second;
-    if (kind == abi::BufferKind::scratch || (owns && !isCachePool(which)))
+    const bool isPages = buffer(which).role() &&
+                         buffer(which).role()->str() == HEADRACE_ROLE_KV_POOL;
+    if (kind == abi::BufferKind::scratch || (owns && !isPages))
       add(abi::PartKind::buffer, which, buffer(which).level(),
           {buffer(which).offset(), buffer(which).bytes()}, from, to);
   }
@@ -182,13 +186,11 @@ void Checker::checkOverlap(const Schedule &schedule) {
   std::vector<size_t> open; // Those that may reach into the one at hand.
   for (size_t i = 0; i < things.size(); ++i) {
     const Thing &one = things[i];
-    open.erase(std::remove_if(open.begin(), open.end(),
-                              [&](size_t j) {
-                                return things[j].level != one.level ||
-                                       things[j].place.end() <=
-                                           one.place.offset;
-                              }),
-               open.end());
+    auto isPast = [&](size_t j) {
+      return things[j].level != one.level ||
+             things[j].place.end() <= one.place.offset;
+    };
+    open.erase(std::remove_if(open.begin(), open.end(), isPast), open.end());
     for (size_t j : open)
       if (one.meets(things[j])) {
         fail(Rule::overlap, on(one.level), things[j].name(), " and ",

@@ -2,8 +2,6 @@
 // The order of the checks.
 #include "tools/plan-check/Checker.h"
 
-#include "runtime/abi/kernel_abi.h"
-
 using namespace headrace;
 using namespace headrace::plancheck;
 
@@ -11,7 +9,7 @@ const char *plancheck::ruleName(Rule rule) {
   static const char *const kNames[kRuleCount] = {
       "references", "sizes", "bounds",  "alignment", "overlap",  "bundles",
       "order",      "slots", "arrival", "waits",     "releases", "ends",
-      "waves",      "parts", "peak",    "witness",   "digest"};
+      "waves",      "parts", "peak",    "witness",   "digest",   "predictions"};
   return kNames[unsigned(rule) - 1];
 }
 
@@ -55,9 +53,4 @@ uint32_t Checker::slotsOf(const abi::Launch &launch, uint32_t operand) const {
     return 1; // No kernel.
   const auto *slots = manifest.kernels()->Get(launch.kernel())->weight_slots();
   return slots && operand < slots->size() ? slots->Get(operand) : 1;
-}
-
-bool Checker::isCachePool(uint32_t i) const {
-  return buffer(i).role() &&
-         buffer(i).role()->string_view() == HEADRACE_ROLE_KV_POOL;
 }

@@ -28,9 +28,10 @@ enum class Rule : uint8_t {
   parts,          ///< The certificate lists exactly what takes bytes, and when.
   peak,           ///< The peak is the most that its parts take at one step.
   witness,        ///< The witness is admitted and reaches the peak.
-  digest          ///< The certificate is of this schedule.
+  digest,         ///< The certificate is of this schedule.
+  predictions     ///< A guess is for a later step, and no launch reads it.
 };
-constexpr unsigned kRuleCount = unsigned(Rule::digest);
+constexpr unsigned kRuleCount = unsigned(Rule::predictions);
 
 /// The rule's word in reports and in docs/spec/plan.md.
 const char *ruleName(Rule rule);

@@ -119,7 +119,7 @@ void Checker::checkScheduleReferences(const Schedule &schedule) {
       refers(step.launch(), launches, "step", i, "launch");
     if (step.kind() != abi::StepKind::launch)
       refers(step.bundle(), bundleCount(), "step", i, "bundle");
-    if (step.kind() != abi::StepKind::routed)
+    if (step.kind() < abi::StepKind::routed)
       continue;
     refers(step.routing(), plan ? plan->routings()->size() : 0, "step", i,
            "routing");
@@ -132,45 +132,39 @@ void Checker::checkScheduleReferences(const Schedule &schedule) {
 
 bool Checker::checkSizes() {
   const size_t before = found.size();
-  auto add = [&](const char *kind, uint32_t index, const Range &range) {
-    if (range.overflows())
-      fail(Rule::sizes, kind, " #", index, ": ", range.bytes, " bytes from ",
-           range.offset, " on end beyond 2^64");
-  };
-  auto times = [&](const char *kind, uint32_t index, uint64_t offset,
-                   uint64_t bytes, uint64_t count) {
+  auto add = [&](const char *kind, uint32_t index, uint64_t offset,
+                 uint64_t bytes, uint64_t count = 1) {
     uint64_t all = 0;
-    if (__builtin_mul_overflow(bytes, count, &all))
+    if (__builtin_mul_overflow(bytes, count, &all) ||
+        __builtin_add_overflow(offset, all, &all))
       fail(Rule::sizes, kind, " #", index, ": ", count, " times ", bytes,
-           " bytes are more than 2^64");
-    add(kind, index, {offset, all});
+           " bytes from ", offset, " on end beyond 2^64");
   };
   for (uint32_t i = 0; i < manifest.weights()->size(); ++i)
-    add("weight", i, {weight(i).offset(), weightBytes(i)});
+    add("weight", i, weight(i).offset(), weightBytes(i));
   for (uint32_t i = 0; i < manifest.buffers()->size(); ++i)
-    add("buffer", i, {buffer(i).offset(), buffer(i).bytes()});
+    add("buffer", i, buffer(i).offset(), buffer(i).bytes());
   for (uint32_t i = 0; i < poolCount(); ++i) {
     if (pool(i).min_slots() == 0 || pool(i).slots() < pool(i).min_slots())
       fail(Rule::sizes, "pool #", i, ": ", pool(i).slots(),
            " slots, expected at least one and its ", pool(i).min_slots());
-    times("pool", i, pool(i).offset(), pool(i).slot_bytes(), pool(i).slots());
+    add("pool", i, pool(i).offset(), pool(i).slot_bytes(), pool(i).slots());
   }
   for (uint32_t i = 0; i < bundleCount(); ++i)
     for (uint32_t j = 0; j < bundle(i).weights()->size(); ++j)
-      add("bundle", i,
-          {bundle(i).offsets()->Get(j),
-           weightBytes(bundle(i).weights()->Get(j))});
+      add("bundle", i, bundle(i).offsets()->Get(j),
+          weightBytes(bundle(i).weights()->Get(j)));
   if (plan) {
-    times("scratch", 0, plan->scratch_offset(), plan->worker_bytes(),
-          plan->workers());
+    add("scratch", 0, plan->scratch_offset(), plan->worker_bytes(),
+        plan->workers());
     for (uint32_t i = 0; i < manifest.kernels()->size(); ++i)
       if (manifest.kernels()->Get(i)->scratch_bytes() > plan->worker_bytes())
         fail(Rule::sizes, "kernel #", i, ": a worker has ",
              plan->worker_bytes(), " bytes, expected at least ",
              manifest.kernels()->Get(i)->scratch_bytes());
     if (const abi::KvCache *kv = manifest.kv()) {
-      times("key-value cache", 0, plan->kv_offset(), kv->page_bytes(),
-            plan->kv_pages());
+      add("key-value cache", 0, plan->kv_offset(), kv->page_bytes(),
+          plan->kv_pages());
       if (plan->kv_pages() < kv->max_pages())
         fail(Rule::sizes, "the key-value cache has ", plan->kv_pages(),
              " pages, expected the ", kv->max_pages(), " of a sequence");
@@ -179,7 +173,7 @@ bool Checker::checkSizes() {
   for (const abi::Peak *peak : *manifest.certificate()) {
     uint64_t sum = 0; // So that parts can be added up.
     for (const abi::Part *part : listOf(peak->parts())) {
-      add("part of peak", 0, {part->offset(), part->bytes()});
+      add("part of peak", 0, part->offset(), part->bytes());
       if (__builtin_add_overflow(sum, part->bytes(), &sum))
         fail(Rule::sizes, "the parts of a peak are more than 2^64 bytes");
     }

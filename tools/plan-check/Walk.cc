@@ -15,17 +15,20 @@ public:
       : check(checker), schedule(schedule), flights(check.bundleCount()) {}
 
   void run() {
-    if (!schedule.steps) {
-      for (at = 0; at < schedule.launches.size(); ++at)
-        launch(at);
-      return;
-    }
-    for (at = 0; at < schedule.steps->size(); ++at) {
+    for (const abi::Launch *one : schedule.launches)
+      for (uint32_t which : *one->buffers())
+        ++named[which];
+    for (; !schedule.steps && at < schedule.launches.size(); ++at)
+      launch(at);
+    for (; schedule.steps && at < schedule.steps->size(); ++at) {
       const abi::Step &step = *schedule.steps->Get(at);
       switch (step.kind()) {
       case abi::StepKind::launch:
+      case abi::StepKind::predict:
         inOrder(step.launch(), 1);
         launch(step.launch());
+        if (step.kind() == abi::StepKind::predict)
+          predict(step);
         break;
       case abi::StepKind::fetch:
         fetch(step.bundle(), step.slot());
@@ -42,7 +45,10 @@ public:
         break;
       }
     }
-    if (due != schedule.launches.size())
+    for (const auto &[bundle, experts] : guessed)
+      fail(Rule::predictions, "no later step is over the ", experts,
+           " experts from bundle #", bundle, " on, which were predicted");
+    if (schedule.steps && due != schedule.launches.size())
       fail(Rule::order, "the steps run ", due, " of ", schedule.launches.size(),
            " launches");
     for (uint32_t i = 0; i < flights.size(); ++i)
@@ -89,28 +95,22 @@ private:
     const Flight &flight = flights[bundle];
     if (flight.state == Flight::present)
       return;
-    if (flight.state == Flight::loading)
-      fail(Rule::waits, "reads weight #", weight, " of bundle #", bundle,
-           ", which nobody waited for");
-    else if (flight.released)
-      fail(Rule::releases, "reads weight #", weight, " of bundle #", bundle,
-           ", which was released");
-    else
-      fail(Rule::arrival, "reads weight #", weight, " of bundle #", bundle,
-           ", which was not fetched");
+    const auto [rule, why] = flight.state == Flight::loading
+                                 ? std::pair(Rule::waits, "nobody waited for")
+                             : flight.released
+                                 ? std::pair(Rule::releases, "was released")
+                                 : std::pair(Rule::arrival, "was not fetched");
+    fail(rule, "reads weight #", weight, " of bundle #", bundle, ", which ",
+         why);
   }
 
   void fetch(uint32_t bundle, uint32_t slot) {
     const uint32_t pool = check.bundle(bundle).pool();
-    if (check.pool(pool).kind() != abi::PoolKind::ring) {
-      fail(Rule::slots, "fetches bundle #", bundle, " into pool #", pool,
-           ", which is no ring");
-      return;
-    }
     // A session may have no more slots than the least.
-    if (slot >= check.pool(pool).min_slots()) {
+    if (check.pool(pool).kind() != abi::PoolKind::ring ||
+        slot >= check.pool(pool).min_slots()) {
       fail(Rule::slots, "fetches bundle #", bundle, " into slot #", slot,
-           " of ", check.pool(pool).min_slots());
+           " of pool #", pool, ", which is no ring with so many");
       return;
     }
     Flight &flight = flights[bundle];
@@ -128,10 +128,8 @@ private:
 
   void wait(uint32_t bundle) {
     if (flights[bundle].state != Flight::loading)
-      fail(Rule::waits, "waits for bundle #", bundle,
-           ", which is not under way");
-    else
-      flights[bundle].state = Flight::present;
+      return fail(Rule::waits, "waits for bundle #", bundle, ", not under way");
+    flights[bundle].state = Flight::present;
   }
 
   void release(uint32_t bundle) {
@@ -141,9 +139,7 @@ private:
            flight.state == Flight::loading ? "under way" : "in no slot");
       return;
     }
-    auto holder = holders.find({check.bundle(bundle).pool(), flight.slot});
-    if (holder != holders.end() && holder->second == bundle)
-      holders.erase(holder);
+    holders.erase({check.bundle(bundle).pool(), flight.slot});
     flight.state = Flight::absent;
     flight.released = true;
   }
@@ -156,11 +152,11 @@ private:
            ", which is no cache");
     const abi::Routing &routing = *check.plan->routings()->Get(step.routing());
     const uint32_t experts = routing.experts();
-    const uint64_t list = check.buffer(routing.buffer()).bytes();
-    if (!Range{routing.active_offset(), uint64_t(experts) * 4}.isIn(list) ||
-        !Range{routing.active_count_offset(), 4}.isIn(list))
-      fail(Rule::waves, "the list of ", experts,
-           " experts ends beyond the routing's ", list, " bytes");
+    if (auto guess = guessed.find(first);
+        guess != guessed.end() && guess->second == experts)
+      guessed.erase(guess);
+    has(Rule::waves, routing, routing.active_offset(), experts);
+    has(Rule::waves, routing, routing.active_count_offset(), 1);
     if (experts == 0 || experts > check.bundleCount() - first) {
       fail(Rule::waves, "needs ", experts, " bundles from #", first, " on of ",
            check.bundleCount());
@@ -181,6 +177,33 @@ private:
     }
     if (!reads)
       fail(Rule::waves, "no launch reads routing #", step.routing());
+  }
+
+  /// A guess is for experts that a later step is over, and only the launch that
+  /// makes it knows where it is.
+  void predict(const abi::Step &step) {
+    const abi::Routing &guess = *check.plan->routings()->Get(step.routing());
+    guessed[step.bundle()] = guess.experts();
+    const auto &buffers = *schedule.launches.Get(step.launch())->buffers();
+    if (step.launch_count() != 1 || step.most() == 0 ||
+        named[guess.buffer()] != 1 ||
+        std::count(buffers.begin(), buffers.end(), guess.buffer()) != 1)
+      fail(Rule::predictions, "guesses ", step.most(), " experts by ",
+           step.launch_count(), " launches in buffer #", guess.buffer(),
+           ", which is named ", named[guess.buffer()],
+           " times, expected by the launch alone");
+    has(Rule::predictions, guess, guess.active_offset(), guess.experts());
+    has(Rule::predictions, guess, guess.active_count_offset(), 1);
+    has(Rule::predictions, guess, guess.picks_offset(),
+        uint64_t(guess.experts()) + 1);
+    has(Rule::predictions, guess, guess.weights_offset(), guess.most_picks());
+  }
+
+  /// A routing has so many words at an offset.
+  void has(Rule rule, const abi::Routing &one, uint64_t offset,
+           uint64_t words) {
+    if (!Range{offset, words * 4}.isIn(check.buffer(one.buffer()).bytes()))
+      fail(rule, words, " words end beyond buffer #", one.buffer());
   }
 
   void routedOperand(uint32_t weight, uint32_t slots, uint32_t bundle,
@@ -205,7 +228,9 @@ private:
   uint32_t due = 0;            ///< The launch that is next.
   std::vector<Flight> flights; ///< By bundle.
   std::map<std::pair<uint32_t, uint32_t>, uint32_t>
-      holders; ///< By pool and slot: the bundle.
+      holders;                          ///< By pool and slot: the bundle.
+  std::map<uint32_t, uint32_t> named;   ///< By buffer: times, by launches.
+  std::map<uint32_t, uint32_t> guessed; ///< By first bundle: experts.
 };
 
 void Checker::checkSchedule(const Schedule &schedule) {

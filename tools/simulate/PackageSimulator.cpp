@@ -55,17 +55,22 @@ struct Pool {
   /// groups, one a routed step in the order of the schedule.
   std::unique_ptr<ExpertCache> cache;
   std::vector<uint32_t> groups;
+  /// Caches: experts predicted for the group `guessed`, at most so many to be
+  /// fetched; acted upon by the next routed step.
+  std::vector<int32_t> guess;
+  uint32_t guessed = 0, most = 0;
 };
 
 } // namespace
 
 struct PackageSimulator::State {
   State(const abi::Manifest &manifest, const Machine &machine,
-        uint32_t entryIndex, std::string source, Routing routing)
+        uint32_t entryIndex, std::string source, Routing routing,
+        Prediction prediction)
       : manifest(manifest), plan(manifest.plan()), machine(machine),
         entry(*manifest.entries()->Get(entryIndex)), work(manifest),
         engine(machine), log(manifest), source(std::move(source)),
-        routing(std::move(routing)) {
+        routing(std::move(routing)), prediction(std::move(prediction)) {
     if (!plan) {
       // Mapped weights are where kernels read from: a processor's memory, or
       // that of an accelerator.
@@ -175,26 +180,80 @@ struct PackageSimulator::State {
     return kNone; // Plan-check has seen a fetch before each wait.
   }
 
+  /// The active experts of a routed step.
+  std::vector<int32_t> activeOf(const abi::Step &step, const StepShape &shape,
+                                uint32_t layer) const {
+    const uint32_t experts = plan->routings()->Get(step.routing())->experts();
+    std::vector<int32_t> active;
+    for (uint32_t expert :
+         routing(steps, layer,
+                 expectedDistinct(shape.tokens, work.picks(), experts)))
+      if (expert < experts)
+        active.push_back(int32_t(expert));
+    return active;
+  }
+
+  uint32_t groupOf(const Pool &pool, uint32_t bundle) const {
+    return uint32_t(std::find(pool.groups.begin(), pool.groups.end(), bundle) -
+                    pool.groups.begin());
+  }
+
+  /// A router that runs ahead, from step `at` of the schedule on; `layer` is
+  /// the routed layer that comes next.
+  void predict(uint32_t at, const StepShape &shape, uint32_t layer) {
+    const abi::Step &step = *schedule->Get(at);
+    Pool &pool = pools[plan->bundles()->Get(step.bundle())->pool()];
+    pool.guessed = groupOf(pool, step.bundle());
+    if (!pool.cache->WantsPrediction(pool.guessed))
+      return;
+    run(step.launch(), shape, 0, 1);
+    const abi::Step *target = nullptr;
+    for (; !target; ++at) { // Plan-check has seen that there is one.
+      const abi::Step &one = *schedule->Get(at);
+      if (one.kind() != abi::StepKind::routed)
+        continue;
+      if (one.bundle() == step.bundle())
+        target = &one;
+      else
+        ++layer;
+    }
+    const uint32_t experts = plan->routings()->Get(step.routing())->experts();
+    pool.most = step.most();
+    pool.guess.clear();
+    if (prediction) {
+      for (uint32_t expert : prediction(steps, layer))
+        if (expert < experts)
+          pool.guess.push_back(int32_t(expert));
+      return;
+    }
+    pool.guess = activeOf(*target, shape, layer);
+    for (size_t i = 2; i < pool.guess.size(); i += 3) { // Wrong ones.
+      int32_t other = 0;
+      while (std::count(pool.guess.begin(), pool.guess.end(), other))
+        ++other;
+      if (uint32_t(other) < experts)
+        pool.guess[i] = other;
+    }
+  }
+
   /// Waves as the runtime makes them: each takes the experts that have arrived,
   /// in ascending order, while the next ones arrive.
   void routed(const abi::Step &step, const StepShape &shape, uint32_t layer) {
     Pool &pool = pools[plan->bundles()->Get(step.bundle())->pool()];
     const abi::Routing &list = *plan->routings()->Get(step.routing());
-    std::vector<int32_t> active;
-    for (uint32_t expert :
-         routing(steps, layer,
-                 expectedDistinct(shape.tokens, work.picks(), list.experts())))
-      if (expert < list.experts())
-        active.push_back(int32_t(expert));
+    const std::vector<int32_t> active = activeOf(step, shape, layer);
     const auto count = uint32_t(active.size());
-    const auto group = uint32_t(
-        std::find(pool.groups.begin(), pool.groups.end(), step.bundle()) -
-        pool.groups.begin());
+    const uint32_t group = groupOf(pool, step.bundle());
     std::vector<ExpertCache::Decision> decisions(count + list.experts());
     pool.cache->Plan(group, active.data(), count, decisions.data());
+    const uint32_t next = pool.guessed;
     const uint32_t ahead =
-        pool.cache->PlanPrefetch(decisions.data() + count, list.experts());
-    const auto next = uint32_t((group + 1) % pool.groups.size());
+        pool.guess.empty()
+            ? 0
+            : pool.cache->PlanPrefetch(next, pool.guess.data(),
+                                       uint32_t(pool.guess.size()), pool.most,
+                                       decisions.data() + count);
+    pool.guess.clear();
     auto bundleOf = [&](const ExpertCache::Decision &one, uint32_t of) {
       return pool.groups[of] + one.bundle - pool.cache->FirstBundle(of);
     };
@@ -277,7 +336,8 @@ struct PackageSimulator::State {
     for (Pool &pool : pools)
       for (Slot &slot : pool.slots)
         slot.reader = slot.ahead = UINT32_MAX;
-    for (const abi::Step *step : *schedule)
+    for (uint32_t i = 0; i < schedule->size(); ++i) {
+      const abi::Step *step = schedule->Get(i);
       switch (step->kind()) {
       case abi::StepKind::launch:
         run(step->launch(), shape, double(work.experts()), 1);
@@ -299,7 +359,11 @@ struct PackageSimulator::State {
       case abi::StepKind::routed:
         routed(*step, shape, layer++);
         break;
+      case abi::StepKind::predict:
+        predict(i, shape, layer);
+        break;
       }
+    }
   }
 
   const abi::Manifest &manifest;
@@ -316,6 +380,7 @@ struct PackageSimulator::State {
   const runtime::Allocator &allocator = runtime::DefaultAllocator();
   std::string level, source;
   Routing routing;
+  Prediction prediction; ///< Null: drawn.
   std::vector<Pool> pools;
   std::vector<double> ahead; ///< By lane: bytes moved for the next step.
   uint64_t steps = 0;
@@ -323,9 +388,11 @@ struct PackageSimulator::State {
 
 PackageSimulator::PackageSimulator(const abi::Manifest &manifest,
                                    const Machine &machine, uint32_t entry,
-                                   std::string source, Routing routing)
+                                   std::string source, Routing routing,
+                                   Prediction prediction)
     : state(std::make_unique<State>(manifest, machine, entry, std::move(source),
-                                    std::move(routing))) {}
+                                    std::move(routing),
+                                    std::move(prediction))) {}
 
 PackageSimulator::~PackageSimulator() = default;
 

@@ -15,6 +15,11 @@ namespace headrace::simulate {
 using Routing = std::function<std::vector<uint32_t>(
     uint64_t step, uint32_t layer, uint64_t count)>;
 
+/// The experts that a router which runs ahead finds likely for the routed layer
+/// `layer` of a step, the most likely first.
+using Prediction =
+    std::function<std::vector<uint32_t>(uint64_t step, uint32_t layer)>;
+
 /// Draws `count` of `experts` at random; the same seed gives the same draws.
 Routing randomRouting(uint64_t experts, uint64_t seed);
 
@@ -23,9 +28,12 @@ Routing randomRouting(uint64_t experts, uint64_t seed);
 /// simulator, as does the machine.
 class PackageSimulator {
 public:
-  /// `source` is the level that bundles are read from.
+  /// `source` is the level that bundles are read from. Without `prediction` two
+  /// of three predicted experts are right, as with the trained model of the
+  /// tests.
   PackageSimulator(const abi::Manifest &manifest, const Machine &machine,
-                   uint32_t entry, std::string source, Routing routing);
+                   uint32_t entry, std::string source, Routing routing,
+                   Prediction prediction = nullptr);
   ~PackageSimulator();
 
   /// Runs the schedule once.

@@ -62,21 +62,46 @@ LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &tables) {
                  succeeded(check(getResults(), false)));
 }
 
-LogicalResult RoutedOp::verifySymbolUses(SymbolTableCollection &tables) {
-  auto buffer =
-      tables.lookupNearestSymbolFrom<tier::BufferOp>(*this, getRoutingAttr());
+/// What `flow.routed` and `flow.predict` name: the buffer of a routing, and the
+/// bundles of experts that it picks from.
+template <typename Op>
+static LogicalResult verifyRouting(Op op, SymbolTableCollection &tables) {
+  auto buffer = tables.lookupNearestSymbolFrom<headrace::tier::BufferOp>(
+      op, op.getRoutingAttr());
+  // flow.predict C1
   if (!buffer || buffer.getRole()) // flow.routed C1
-    return emitOpError("expected '@")
-           << getRouting() << "' to name the buffer of a routing";
-  auto bundle =
-      tables.lookupNearestSymbolFrom<tier::BundleOp>(*this, getBundlesAttr());
-  auto pool = bundle ? tables.lookupNearestSymbolFrom<tier::PoolOp>(
+    return op.emitOpError("expected '@")
+           << op.getRouting() << "' to name the buffer of a routing";
+  auto bundle = tables.lookupNearestSymbolFrom<headrace::tier::BundleOp>(
+      op, op.getBundlesAttr());
+  auto pool = bundle ? tables.lookupNearestSymbolFrom<headrace::tier::PoolOp>(
                            bundle, bundle.getPoolAttr())
-                     : tier::PoolOp();
-  if (!pool || pool.getKind() != tier::PoolKind::cache ||
+                     : headrace::tier::PoolOp();
+  // flow.predict C2
+  if (!pool || pool.getKind() != headrace::tier::PoolKind::cache ||
       !bundle.getExperts()) // flow.routed C2
-    return emitOpError("expected '@")
-           << getBundles() << "' to name the bundles of experts in a cache";
+    return op.emitOpError("expected '@")
+           << op.getBundles() << "' to name the bundles of experts in a cache";
+  return success();
+}
+
+LogicalResult RoutedOp::verifySymbolUses(SymbolTableCollection &tables) {
+  return verifyRouting(*this, tables);
+}
+
+LogicalResult PredictOp::verifySymbolUses(SymbolTableCollection &tables) {
+  if (failed(verifyRouting(*this, tables)))
+    return failure();
+  if (int64_t(getMost()) <= 0) // flow.predict C3
+    return emitOpError("expected 'most' to be positive, but got ")
+           << int64_t(getMost());
+  Block &block = getBody().front();
+  auto launch = block.empty() ? LaunchOp() : dyn_cast<LaunchOp>(block.front());
+  if (!launch || !llvm::hasSingleElement(block) ||
+      !llvm::is_contained(launch.getResults(),
+                          getRoutingAttr())) // flow.predict C4
+    return emitOpError("expected one launch with the result '@")
+           << getRouting() << "'";
   return success();
 }
 

@@ -81,7 +81,8 @@ def Flow_ScheduleOp : Flow_Op<"schedule", [Symbol, NoTerminator, SingleBlock,
     A launch starts when the one before it has ended. `inputs` and `outputs` are
     `tier.buffer`s with a role, in the order in which the host gives them. With a
     plan the transfers stand between the launches: `tier.prefetch`, `tier.wait`
-    and `tier.evict`, and `flow.routed` around launches that read routed weights.
+    and `tier.evict`, `flow.routed` around launches that read routed weights, and
+    `flow.predict` around those that say which are likely read next.
 
     Example:
     ```mlir
@@ -123,8 +124,39 @@ def Flow_RoutedOp : Flow_Op<"routed", [HasParent<"ScheduleOp">, NoTerminator,
       "`routing` $routing `bundles` $bundles attr-dict-with-keyword $body";
 }
 
+def Flow_PredictOp : Flow_Op<"predict", [HasParent<"ScheduleOp">,
+    NoTerminator, SingleBlock,
+    DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "runs a launch that says which experts are likely next";
+  let description = [{
+    The launch inside writes a routing ahead of the one that decides, of rows
+    that are not final yet. No other launch reads it: of its experts, the most
+    likely first, no more than `most` may be fetched ahead, or none, and the
+    launch may be left out. Results are the same bits.
+
+    - (C1) `routing` names a placed `tier.buffer`.
+    - (C2) `bundles` names a `tier.bundle` of a cache that has experts.
+    - (C3) `most` is positive.
+    - (C4) one launch is inside, and `routing` is a result of it.
+
+    Example:
+    ```mlir
+    flow.predict routing @guess1 bundles @layer1.experts most 2 {
+      flow.launch @router_0 operands [@x, @gate1] results [@guess1]
+    }
+    ```
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$routing, FlatSymbolRefAttr:$bundles,
+      I64Attr:$most);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = [{
+    `routing` $routing `bundles` $bundles `most` $most attr-dict-with-keyword
+    $body
+  }];
+}
+
 def Flow_LaunchOp : Flow_Op<"launch", [
-    ParentOneOf<["ScheduleOp", "RoutedOp"]>,
+    ParentOneOf<["ScheduleOp", "RoutedOp", "PredictOp"]>,
     DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "runs a kernel on placed buffers and weights";
   let description = [{

@@ -23,7 +23,10 @@ typedef enum headrace_trace_kind_e {
   HEADRACE_TRACE_WAIT = 3,
   /* A router has picked. `name`: the pool; `index`: the number of the routed
    * part among those of the pool, in the order of a pass; `active`. */
-  HEADRACE_TRACE_ROUTED = 4
+  HEADRACE_TRACE_ROUTED = 4,
+  /* A router was run ahead. `name` and `index`: of the routed part that it is
+   * for; `active`: the experts that it is likely to use, likeliest first. */
+  HEADRACE_TRACE_PREDICTED = 5
 } headrace_trace_kind_t;
 
 /* One event. Grows at its end only; `struct_size` says how far it reaches.
@@ -37,7 +40,7 @@ typedef struct headrace_trace_event_t {
   uint64_t begin_ns; /* of CLOCK_MONOTONIC */
   uint64_t end_ns;
   uint64_t bytes;
-  const int32_t *active; /* picked experts, ascending */
+  const int32_t *active; /* experts, picked ones ascending */
   size_t active_count;
 } headrace_trace_event_t;
 

@@ -71,8 +71,9 @@ typedef struct headrace_pool_usage_t {
   uint64_t hits;      /* an active expert was in a slot or on its way */
   uint64_t misses;
   uint64_t evictions;
-  uint64_t prefetches;      /* fetched on a prediction */
-  uint64_t prefetches_used; /* and asked for while still there */
+  uint64_t prefetches;      /* fetched on a prediction: slot_bytes each */
+  uint64_t prefetches_used; /* and asked for by the routed part it was for; the
+                               others were wasted */
 } headrace_pool_usage_t;
 
 /* Fills `*out` for pool `index`.

@@ -61,6 +61,8 @@ Status ArenaLoader::CreatePool(uint32_t index, uint32_t slots) {
   options.policy = planned.policy;
   pool.cache.Create(options);
   pool.decisions.resize(size_t(most) * 2); // and what is fetched ahead
+  pool.predicted.resize(most);
+  pool.scores.resize(most);
   return Status();
 }
 
@@ -235,6 +237,19 @@ Status ArenaLoader::WaitStep(const TierStep &step, const WaitLimits &limits) {
 // Waves
 //===----------------------------------------------------------------------===//
 
+/// Takes what a router run ahead says. It is acted upon in the next routed
+/// step, whose own experts go first.
+Status ArenaLoader::PredictStep(const TierStep &step, LaunchRunner *runner) {
+  Pool &pool = pools[step.pool];
+  HEADRACE_RETURN_IF_ERROR(
+      runner->ReadPrediction(plan->routings[step.routing], pool.scores.data(),
+                             pool.predicted.data(), &pool.predicted_count));
+  pool.prediction = &step;
+  tracer.Predicted(plan->pools[step.pool].name, step.group,
+                   pool.predicted.data(), pool.predicted_count);
+  return Status();
+}
+
 /// Runs the launches over the active experts in waves: each takes those that
 /// have arrived, in ascending order, while the next ones arrive.
 Status ArenaLoader::RoutedStep(const TierStep &step, LaunchRunner *runner,
@@ -248,10 +263,15 @@ Status ArenaLoader::RoutedStep(const TierStep &step, LaunchRunner *runner,
   tracer.Routed(planned.name, step.group, active, count);
   ExpertCache::Decision *decisions = pool.decisions.data();
   pool.cache.Plan(step.group, active, count, decisions);
-  const uint32_t ahead = pool.cache.PlanPrefetch(
-      decisions + count, static_cast<uint32_t>(pool.decisions.size()) - count);
+  uint32_t ahead = 0, next = 0;
+  if (const TierStep *prediction = pool.prediction) {
+    pool.prediction = nullptr;
+    next = prediction->group;
+    ahead = pool.cache.PlanPrefetch(next, pool.predicted.data(),
+                                    pool.predicted_count, prediction->most,
+                                    decisions + count);
+  }
 
-  const uint32_t next = (step.group + 1) % planned.group_count;
   auto fetch = [&](uint32_t index, uint32_t group, bool urgent) -> Status {
     const ExpertCache::Decision &decision = decisions[index];
     const uint32_t bundle = plan->groups[planned.first_group + group].bundle +
@@ -295,6 +315,13 @@ Status ArenaLoader::RoutedStep(const TierStep &step, LaunchRunner *runner,
 // Schedules
 //===----------------------------------------------------------------------===//
 
+void ArenaLoader::AwaitGuesses(const WaitLimits &limits) {
+  for (Pool &pool : pools)
+    for (uint32_t i = 0; i < pool.slots.Count(); ++i)
+      if (pool.decisions.size() && !pool.slots.AwaitEnd(i, limits).IsOk())
+        return;
+}
+
 Status ArenaLoader::RunEntry(uint32_t entry, LaunchRunner *runner,
                              const WaitLimits &limits) {
   Status status = RunSteps(entry, runner, limits);
@@ -313,6 +340,7 @@ Status ArenaLoader::RunSteps(uint32_t entry, LaunchRunner *runner,
     std::fill(pool.readers.begin(), pool.readers.end(), kNoIndex);
     std::fill(pool.ahead.begin(), pool.ahead.end(), uint8_t(0));
     pool.next_slot = pool.next_ahead = 0;
+    pool.prediction = nullptr;
   }
   ahead_step = plan->entry_steps[entry];
   uint32_t fetches = 0; // of this run that are still to come
@@ -326,18 +354,29 @@ Status ArenaLoader::RunSteps(uint32_t entry, LaunchRunner *runner,
     return from == to ? Status()
                       : runner->RunLaunches(from, to, 0, HEADRACE_ALL_ACTIVE);
   };
+  auto add = [&](uint32_t launch) -> Status {
+    if (begin == end)
+      begin = end = launch;
+    if (launch != end) {
+      HEADRACE_RETURN_IF_ERROR(flush());
+      begin = launch;
+    }
+    end = launch + 1;
+    return Status();
+  };
   for (uint32_t i = plan->entry_steps[entry]; i < plan->entry_steps[entry + 1];
        ++i) {
     const TierStep &step = plan->steps[i];
     switch (step.kind) {
     case Kind::kLaunch:
-      if (begin == end)
-        begin = end = step.launch;
-      if (step.launch != end) {
-        HEADRACE_RETURN_IF_ERROR(flush());
-        begin = step.launch;
-      }
-      end = step.launch + 1;
+      HEADRACE_RETURN_IF_ERROR(add(step.launch));
+      break;
+    case Kind::kPredict:
+      if (!pools[step.pool].cache.WantsPrediction(step.group))
+        break;
+      HEADRACE_RETURN_IF_ERROR(add(step.launch));
+      HEADRACE_RETURN_IF_ERROR(flush());
+      HEADRACE_RETURN_IF_ERROR(PredictStep(step, runner));
       break;
     case Kind::kFetch:
       HEADRACE_RETURN_IF_ERROR(FetchStep(step, limits));

@@ -20,6 +20,10 @@ public:
   /// The list a router left: how many and which experts, ascending.
   virtual Status ReadRouting(const TierRouting &routing, const int32_t **active,
                              uint32_t *count) = 0;
+  /// The same, largest sum of the weights of its picks first. `scores`, which
+  /// gets the sums, and `out` have a place for each expert.
+  virtual Status ReadPrediction(const TierRouting &routing, float *scores,
+                                int32_t *out, uint32_t *count) = 0;
 };
 
 /// Used by the session's thread, but for what the transfer queue's threads do.
@@ -54,6 +58,10 @@ public:
   Status RunEntry(uint32_t entry, LaunchRunner *runner,
                   const WaitLimits &limits);
 
+  /// Waits until what was fetched ahead for nothing has arrived, so that all
+  /// that the last run moved has been told to the tracer.
+  void AwaitGuesses(const WaitLimits &limits);
+
   /// Ends the transfers. False where one hangs; see TransferQueue.
   bool Stop(uint64_t grace_ns) { return queue.Stop(grace_ns); }
 
@@ -74,12 +82,18 @@ private:
          WaitCounters *waits)
         : slots(allocator, queue, tracer, waits), cache(allocator),
           decisions(StdAllocator<ExpertCache::Decision>(allocator)),
+          predicted(StdAllocator<int32_t>(allocator)),
+          scores(StdAllocator<float>(allocator)),
           readers(StdAllocator<uint32_t>(allocator)),
           ahead(StdAllocator<uint8_t>(allocator)) {}
     Mapping extension; // slots beyond the plan
     SlotPool slots;
     ExpertCache cache;
     Vector<ExpertCache::Decision> decisions; // of one routed step
+    Vector<int32_t> predicted;               // experts, the most likely first
+    Vector<float> scores;                    // of the prediction, by expert
+    const TierStep *prediction = nullptr;    // that `predicted` is of
+    uint32_t predicted_count = 0;
     Vector<uint32_t> readers; // rings: the bundle whose release frees the slot
     Vector<uint8_t> ahead;    // rings: slots that have what the next run needs
     uint32_t kept = 0;        // rings: first bundles that stay for good
@@ -100,6 +114,7 @@ private:
   bool HasArrived(uint32_t bundle);
   Status WaitStep(const TierStep &step, const WaitLimits &limits);
   void ReleaseStep(const TierStep &step);
+  Status PredictStep(const TierStep &step, LaunchRunner *runner);
   Status RoutedStep(const TierStep &step, LaunchRunner *runner,
                     const WaitLimits &limits);
 

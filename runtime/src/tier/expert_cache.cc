@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Expert cache: planning a step, choosing victims, learning what follows what.
+// Expert cache: planning a step, choosing victims, judging predictions.
 #include "runtime/src/tier/expert_cache.h"
 
 #include <algorithm>
@@ -24,10 +24,14 @@ constexpr uint64_t kPinningPeriod = 16;
 /// enough for a link to have work while one is computed. Each of them keeps a
 /// slot from one that may be asked for again.
 constexpr uint32_t kMostInWindow = 3;
-/// Share of past routings from which on an expert is fetched ahead. One that
-/// does not come costs its bytes twice, as another one has made way for it.
-constexpr float kLikely = 0.9f;
-constexpr uint16_t kMostTransitions = 1 << 14;
+/// Share of right ones from which on a rank of predictions is followed: a wrong
+/// one costs its bytes and takes the slot of another expert.
+constexpr float kLikely = 0.5f;
+/// Predictions that this share remembers, and what it begins with.
+constexpr float kTrustMemory = 33;
+constexpr float kFirstTrust = 0.75f;
+/// A position behind all of a list.
+constexpr uint32_t kPredicted = UINT32_MAX - 1;
 
 } // namespace
 
@@ -38,9 +42,8 @@ ExpertCache::ExpertCache(const Allocator &allocator)
       slots(StdAllocator<Slot>(allocator)), slow(allocator), fast(allocator),
       pinned(StdAllocator<uint8_t>(allocator)),
       ranking(StdAllocator<uint32_t>(allocator)),
-      transitions(StdAllocator<uint16_t>(allocator)),
-      chance(StdAllocator<float>(allocator)),
-      last(StdAllocator<int32_t>(allocator)) {}
+      guesses(StdAllocator<uint32_t>(allocator)),
+      trust(StdAllocator<float>(allocator)) {}
 
 void ExpertCache::Create(const Options &options) {
   policy = options.policy;
@@ -51,13 +54,10 @@ void ExpertCache::Create(const Options &options) {
                       kMostInWindow);
   unpinned = std::min(options.slots, std::max(options.min_slots, 1u));
   uint32_t bundles = 0, most = 0;
-  size_t pairs = 0;
   groups.reserve(options.group_count);
   for (uint32_t i = 0; i < options.group_count; ++i) {
     const uint32_t experts = options.group_experts[i];
-    const uint32_t after = options.group_experts[(i + 1) % options.group_count];
-    groups.push_back({bundles, experts, 0, 0, pairs});
-    pairs += size_t(experts) * after;
+    groups.push_back({bundles, experts, 0});
     group_of.insert(group_of.end(), experts, i);
     bundles += experts;
     most = std::max(most, experts);
@@ -70,9 +70,8 @@ void ExpertCache::Create(const Options &options) {
     ranking.resize(bundles);
   }
   if (policy == CachePolicy::kPredict) {
-    transitions.assign(pairs, 0);
-    chance.assign(most, 0);
-    last.assign(most, 0);
+    guesses.assign(most, kNone);
+    trust.assign(bundles, kFirstTrust);
   }
 }
 
@@ -116,9 +115,10 @@ bool ExpertCache::IsBetterVictim(uint32_t a, uint32_t b) const {
 }
 
 /// The slot that the expert at `index` of the list gets. Without `may_wait` it
-/// must be free of the list's experts. kNone: there is none.
+/// must be free of the list's experts and of what was fetched ahead. kNone:
+/// there is none.
 uint32_t ExpertCache::Victim(uint32_t index, bool may_wait) const {
-  uint32_t best = kNone, latest = kNone;
+  uint32_t best = kNone, arriving = kNone, latest = kNone;
   for (uint32_t i = 0; i < slots.size(); ++i) {
     const Slot &slot = slots[i];
     if (slot.bundle == kNone)
@@ -133,10 +133,17 @@ uint32_t ExpertCache::Victim(uint32_t index, bool may_wait) const {
       }
       if (index - slot.position < window)
         continue;
+    } else if (slot.ahead) {
+      // A wrong guess that may still be on its way: its end had to be awaited.
+      if (may_wait && arriving == kNone)
+        arriving = i;
+      continue;
     }
     if (best == kNone || IsBetterVictim(i, best))
       best = i;
   }
+  if (best == kNone)
+    best = arriving;
   return best != kNone ? best : latest;
 }
 
@@ -209,11 +216,9 @@ void ExpertCache::ChoosePinned() {
 void ExpertCache::Plan(uint32_t group, const int32_t *active, uint32_t count,
                        Decision *out) {
   const uint32_t first = groups[group].first;
-  if (policy == CachePolicy::kPredict)
-    Learn(group, active, count);
   last_group = group;
-  if (policy == CachePolicy::kPredict)
-    Predict((group + 1) % static_cast<uint32_t>(groups.size()), active, count);
+  last_count = count;
+  Judge(group, active, count);
   NoteUses(group, active, count);
   for (Slot &slot : slots)
     slot.position = kNone;
@@ -232,7 +237,7 @@ void ExpertCache::Plan(uint32_t group, const int32_t *active, uint32_t count,
     decision.hit = decision.slot != kNone;
     if (decision.hit) {
       ++counters.hits;
-      counters.prefetches_used += slots[decision.slot].unused;
+      counters.prefetches_used += slots[decision.slot].ahead;
     } else {
       ++counters.misses;
       decision.slot = Victim(i, /*may_wait=*/true);
@@ -242,93 +247,82 @@ void ExpertCache::Plan(uint32_t group, const int32_t *active, uint32_t count,
       Put(bundle, decision.slot);
     }
     Slot &slot = slots[decision.slot];
-    slot.unused = false;
+    slot.ahead = false;
     slot.position = i;
     slot.last_use = ++clock;
   }
-}
-
-uint32_t ExpertCache::PlanPrefetch(Decision *out, uint32_t most) {
-  uint32_t planned = 0;
-  const auto count = static_cast<uint32_t>(groups.size());
-  if (policy == CachePolicy::kPredict && last_group != kNone && count > 1) {
-    const Group &next = groups[(last_group + 1) % count];
-    most = std::min(most, next.last_active);
-    for (uint32_t expert = 0; expert < next.experts && planned < most;
-         ++expert) {
-      const uint32_t bundle = next.first + expert;
-      if (chance[expert] < kLikely || slot_of[bundle] != kNone)
-        continue;
-      const uint32_t slot = Victim(kNone, /*may_wait=*/false);
-      if (slot == kNone)
-        break;
-      if (slots[slot].bundle != kNone &&
-          Worth(slots[slot]) >= chance[expert] * chance[expert])
-        continue;
-      Put(bundle, slot);
-      slots[slot].unused = true;
-      slots[slot].position = last_count; // not for the next one either
-      slots[slot].last_use = clock;
-      out[planned].bundle = bundle;
-      out[planned].slot = slot;
-      out[planned].hit = false;
-      out[planned].after = kNone;
-      ++planned;
-      ++counters.prefetches;
-    }
-  }
-  return planned;
+  // What was fetched for this visit and is not active is an expert like others.
+  for (uint32_t i = 0; i < groups[group].experts; ++i)
+    if (const uint32_t slot = slot_of[first + i]; slot != kNone)
+      slots[slot].ahead = false;
 }
 
 //===----------------------------------------------------------------------===//
 // Prediction
 //===----------------------------------------------------------------------===//
 
-/// Adds that `active` of `group` came after what was active in the group
-/// before.
-void ExpertCache::Learn(uint32_t group, const int32_t *active, uint32_t count) {
-  const auto groups_count = static_cast<uint32_t>(groups.size());
-  if (last_group != kNone && (last_group + 1) % groups_count == group) {
-    const Group &before = groups[last_group];
-    uint16_t *table = transitions.data() + before.transitions;
-    for (uint32_t i = 0; i < last_count; ++i) {
-      uint16_t *line = table + size_t(last[i]) * groups[group].experts;
-      bool full = false;
-      for (uint32_t j = 0; j < count; ++j)
-        full |= ++line[active[j]] >= kMostTransitions;
-      if (full)
-        for (uint32_t j = 0; j < groups[group].experts; ++j)
-          line[j] /= 2;
-    }
-  }
-  last_count = count;
-  groups[group].last_active = count;
-  std::copy(active, active + count, last.begin());
+bool ExpertCache::WantsPrediction(uint32_t index) const {
+  const Group &group = groups[index];
+  // The planned group needs all slots, if the next one does as the last did.
+  if (policy != CachePolicy::kPredict || slots.size() <= last_count)
+    return false;
+  for (uint32_t i = 0; i < group.experts; ++i)
+    if (slot_of[group.first + i] == kNone)
+      return true;
+  return false;
 }
 
-/// How likely each expert of group `next` is, after these ones: the mean over
-/// them of the share of the times that it followed.
-void ExpertCache::Predict(uint32_t next, const int32_t *active,
-                          uint32_t count) {
-  const Group &group = groups[last_group];
-  const uint32_t experts = groups[next].experts;
-  std::fill(chance.begin(), chance.end(), 0.0f);
-  if (count == 0)
-    return;
-  const uint16_t *table = transitions.data() + group.transitions;
-  const float picked = static_cast<float>(groups[next].last_active);
-  for (uint32_t i = 0; i < count; ++i) {
-    const uint16_t *line = table + size_t(active[i]) * experts;
-    uint64_t sum = 0;
-    for (uint32_t j = 0; j < experts; ++j)
-      sum += line[j];
-    if (sum == 0)
+uint32_t ExpertCache::PlanPrefetch(uint32_t index, const int32_t *predicted,
+                                   uint32_t count, uint32_t most,
+                                   Decision *out) {
+  if (policy != CachePolicy::kPredict || index == last_group)
+    return 0;
+  const Group &group = groups[index];
+  guess_group = index;
+  guess_count = count;
+  uint32_t planned = 0;
+  bool full = false;
+  for (uint32_t rank = 0; rank < count; ++rank) {
+    const uint32_t bundle =
+        group.first + static_cast<uint32_t>(predicted[rank]);
+    const bool is_there = slot_of[bundle] != kNone;
+    guesses[rank] = is_there ? kNone : bundle;
+    // One that is there does not make way for a less likely one.
+    if (is_there && slots[slot_of[bundle]].position == kNone)
+      slots[slot_of[bundle]].position = kPredicted;
+    if (is_there || full || planned == most ||
+        trust[group.first + rank] < kLikely)
       continue;
-    // A line counts `picked` experts for each time.
-    const float scale =
-        picked / (static_cast<float>(sum) * static_cast<float>(count));
-    for (uint32_t j = 0; j < experts; ++j)
-      chance[j] += static_cast<float>(line[j]) * scale;
+    const uint32_t slot = Victim(kNone, /*may_wait=*/false);
+    full = slot == kNone;
+    if (full)
+      continue;
+    Put(bundle, slot);
+    slots[slot].ahead = true;
+    slots[slot].last_use = clock;
+    out[planned] = Decision();
+    out[planned].bundle = bundle;
+    out[planned].slot = slot;
+    ++planned;
+    ++counters.prefetches;
+  }
+  return planned;
+}
+
+/// Learns from the last prediction, if it was for this group, which ranks were
+/// right. Those of experts that were there say nothing about the others.
+void ExpertCache::Judge(uint32_t index, const int32_t *active, uint32_t count) {
+  if (guess_group != index)
+    return;
+  guess_group = kNone;
+  const uint32_t first = groups[index].first;
+  for (uint32_t rank = 0; rank < guess_count; ++rank) {
+    if (guesses[rank] == kNone)
+      continue;
+    const bool right = std::binary_search(
+        active, active + count, static_cast<int32_t>(guesses[rank] - first));
+    float &share = trust[first + rank];
+    share += (static_cast<float>(right) - share) / kTrustMemory;
   }
 }
 

@@ -12,12 +12,12 @@ enum class CachePolicy : uint8_t {
   kLru,    // the one not used for longest
   kLfu,    // the one that is worth least for as long as it would have to stay
   kPinned, // the most used ones stay, the rest share `min_slots` by LRU
-  kPredict // as kLfu; and what always follows is fetched ahead
+  kPredict // as kLfu; and what a router says is likely next is fetched ahead
 };
 
 /// Decides; moves nothing. What it decides follows from the sequence of active
-/// experts alone, never from time, so that a simulator that is given the same
-/// routing predicts every byte.
+/// and predicted experts alone, never from time, so that a simulator that is
+/// given the same routing knows every byte.
 ///
 /// Bundles are numbered by group (one routed layer each, in the order in which
 /// a run uses them) and expert. Used by one thread at a time.
@@ -49,7 +49,7 @@ public:
     uint64_t misses = 0;
     uint64_t evictions = 0;
     uint64_t prefetches = 0;
-    uint64_t prefetches_used = 0;
+    uint64_t prefetches_used = 0; // asked for by the group they were for
   };
 
   explicit ExpertCache(const Allocator &allocator);
@@ -66,11 +66,19 @@ public:
   void Plan(uint32_t group, const int32_t *active, uint32_t count,
             Decision *out);
 
-  /// kPredict: decides which experts of the group after the last planned one
-  /// to fetch ahead, no more than `most`: those that have almost always
-  /// followed the picks of the planned one. Their slots are free at once.
-  /// Returns how many. Other policies: 0.
-  uint32_t PlanPrefetch(Decision *out, uint32_t most);
+  /// Whether a prediction for `group` could be of use: with kPredict, while not
+  /// all of its experts are in slots and there are more slots than a group
+  /// uses.
+  bool WantsPrediction(uint32_t group) const;
+
+  /// kPredict, behind the Plan() of another group: decides which of the `count`
+  /// experts that `group` is likely to have active, the most likely first, to
+  /// fetch ahead, no more than `most`. Their slots are none of those that the
+  /// planned group uses, so they are free at once. A rank is trusted as far as
+  /// it was right lately. Returns how many; `out` has a place for each. Other
+  /// policies: 0.
+  uint32_t PlanPrefetch(uint32_t group, const int32_t *predicted,
+                        uint32_t count, uint32_t most, Decision *out);
 
   uint32_t Window() const { return window; }
   uint32_t SlotOf(uint32_t bundle) const { return slot_of[bundle]; }
@@ -84,14 +92,12 @@ private:
   struct Group {
     uint32_t first = 0;
     uint32_t experts = 0;
-    uint32_t last_active = 0; // how many, the last time
-    uint32_t visits = 0;      // that were planned, as far as they matter
-    size_t transitions = 0;   // where its counts to the next group begin
+    uint32_t visits = 0; // that were planned, as far as they matter
   };
   struct Slot {
     uint32_t bundle = kNone;
     uint64_t last_use = 0;
-    bool unused = false;       // fetched ahead and not yet asked for
+    bool ahead = false;        // fetched for a visit that is still to come
     uint32_t position = kNone; // in the list being planned
   };
 
@@ -115,8 +121,7 @@ private:
                       uint32_t experts, const int32_t *active, uint32_t count);
   void NoteUses(uint32_t group, const int32_t *active, uint32_t count);
   void ChoosePinned();
-  void Predict(uint32_t next, const int32_t *active, uint32_t count);
-  void Learn(uint32_t group, const int32_t *active, uint32_t count);
+  void Judge(uint32_t group, const int32_t *active, uint32_t count);
 
   CachePolicy policy = CachePolicy::kLru;
   uint32_t window = 1;
@@ -128,11 +133,16 @@ private:
   Estimate slow, fast;
   Vector<uint8_t> pinned;   // by bundle
   Vector<uint32_t> ranking; // of bundles, for ChoosePinned()
-  Vector<uint16_t> transitions;
-  Vector<float> chance; // by bundle of the group after the planned one
-  Vector<int32_t> last; // active experts of the last planned group
-  uint32_t last_count = 0;
-  uint32_t last_group = kNone;
+  // kPredict: of the last prediction, what was in no slot, by rank (kNone: what
+  // was in one), the group that it is for, and how often each rank of each
+  // group was right: a mean that forgets, by first bundle of the group and
+  // rank.
+  Vector<uint32_t> guesses;
+  uint32_t guess_count = 0;
+  uint32_t guess_group = kNone;
+  Vector<float> trust;
+  uint32_t last_group = kNone; // that was planned, and how many were active
+  uint32_t last_count = 1;
   uint64_t passes = 0; // of kPinned: visits of group 0
   uint64_t clock = 0;
   Counters counters;

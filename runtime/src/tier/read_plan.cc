@@ -19,7 +19,10 @@ public:
     ReadPieces();
     for (const abi::Routing *routing : *plan.routings())
       out.routings.push_back({routing->buffer(), routing->active_count_offset(),
-                              routing->active_offset(), routing->experts()});
+                              routing->active_offset(), routing->experts(),
+                              routing->picks_offset(),
+                              routing->weights_offset(),
+                              routing->most_picks()});
     ReadSteps();
     ReadMinimum();
     out.level = manifest.levels()->Get(plan.fast_level())->name()->c_str();
@@ -147,12 +150,17 @@ private:
       step.kind = TierStep::Kind::kRouted;
       step.pool = out.bundle_pools[from.bundle()];
       break;
+    case abi::StepKind::predict:
+      step.kind = TierStep::Kind::kPredict;
+      step.pool = out.bundle_pools[from.bundle()];
+      break;
     }
     step.launch = from.launch();
     step.end_launch = from.launch() + from.launch_count();
     step.bundle = from.bundle();
     step.slot = from.slot();
     step.routing = from.routing();
+    step.most = from.most();
     return step;
   }
 
@@ -181,6 +189,12 @@ private:
         step.group = cache.group_count++;
         out.groups.push_back({step.bundle, experts});
       }
+      // A prediction is for a routed part that comes later.
+      for (TierStep &step : out.steps)
+        if (step.kind == TierStep::Kind::kPredict && step.pool == pool)
+          for (uint32_t i = 0; i < cache.group_count; ++i)
+            if (out.groups[cache.first_group + i].bundle == step.bundle)
+              step.group = i;
     }
   }
 

@@ -33,12 +33,8 @@ Status SlotPool::Fetch(uint32_t index, const Bundle &bundle, bool urgent,
   if (slot.in_flight) {
     // Fetched ahead and no longer wanted, or left behind by a step that failed.
     // Its bytes may still be written, so the slot is not free before it ends.
-    slot.bundle = nullptr;
-    queue->Cancel(&slot.job);
-    Status ended = queue->Wait(&slot.job, limits.cancel, limits.deadline_ns);
-    if (queue->StateOf(slot.job) == TransferJob::State::kQueued)
-      return ended;
-    Settle(slot);
+    // It is not given up: bytes that move would depend on time.
+    HEADRACE_RETURN_IF_ERROR(AwaitEnd(index, limits));
   }
   if (!slot.occupied) {
     slot.occupied = true;
@@ -46,6 +42,18 @@ Status SlotPool::Fetch(uint32_t index, const Bundle &bundle, bool urgent,
   }
   slot.bundle = &bundle;
   Submit(slot, urgent);
+  return Status();
+}
+
+Status SlotPool::AwaitEnd(uint32_t index, const WaitLimits &limits) {
+  Slot &slot = slots[index];
+  if (!slot.in_flight)
+    return Status();
+  queue->Promote(&slot.job);
+  Status ended = queue->Wait(&slot.job, limits.cancel, limits.deadline_ns);
+  if (queue->StateOf(slot.job) == TransferJob::State::kQueued)
+    return ended;
+  Settle(slot);
   return Status();
 }
 

@@ -61,6 +61,10 @@ public:
   /// Codes: those of TransferQueue::Wait.
   Status Wait(uint32_t slot, const WaitLimits &limits);
 
+  /// Waits until nothing is under way to the slot, whatever became of it.
+  /// Codes: cancelled, deadline exceeded.
+  Status AwaitEnd(uint32_t slot, const WaitLimits &limits);
+
   /// Gives up what is under way, without waiting for its end.
   void Abandon();
 

@@ -40,19 +40,32 @@ struct TierRouting {
   uint64_t count_offset = 0;  // of an int32: how many experts are active
   uint64_t active_offset = 0; // of int32s: which, ascending
   uint32_t experts = 0;
+  // Of predictions: where each expert's picks begin, int32s, and the float32
+  // weights of all picks.
+  uint64_t picks_offset = 0;
+  uint64_t weights_offset = 0;
+  uint32_t most_picks = 0;
 };
 
 /// One step of an entry's schedule.
 struct TierStep {
-  enum class Kind : uint8_t { kLaunch, kFetch, kWait, kRelease, kRouted };
+  enum class Kind : uint8_t {
+    kLaunch,
+    kFetch,
+    kWait,
+    kRelease,
+    kRouted,
+    kPredict
+  };
   Kind kind = Kind::kLaunch;
-  uint32_t launch = 0; // kLaunch; kRouted: the first
+  uint32_t launch = 0; // kLaunch, kPredict; kRouted: the first
   uint32_t end_launch = 0;
-  uint32_t bundle = 0; // kRouted: of expert 0
+  uint32_t bundle = 0; // kRouted, kPredict: of expert 0
   uint32_t slot = 0;   // kFetch
-  uint32_t pool = 0;   // kRouted
-  uint32_t group = 0;  // kRouted: its number in the pool
+  uint32_t pool = 0;   // kRouted, kPredict
+  uint32_t group = 0;  // kRouted, kPredict: its number in the pool
   uint32_t routing = 0;
+  uint32_t most = 0; // kPredict: experts that are fetched ahead, at most
 };
 
 /// All of it. Bundles point into `pieces`.

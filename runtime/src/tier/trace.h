@@ -49,6 +49,15 @@ public:
     event.active_count = count;
     Tell(event);
   }
+  void Predicted(const char *pool, uint32_t group, const int32_t *experts,
+                 size_t count) const {
+    headrace_trace_event_t event = Event(HEADRACE_TRACE_PREDICTED, pool);
+    event.index = group;
+    event.begin_ns = event.end_ns = MonotonicNs();
+    event.active = experts;
+    event.active_count = count;
+    Tell(event);
+  }
   void Pass(const char *entry, uint64_t begin_ns, uint64_t end_ns) const {
     headrace_trace_event_t event = Event(HEADRACE_TRACE_PASS, entry);
     event.begin_ns = begin_ns;

@@ -125,7 +125,8 @@ struct Model {
     plan.min_bytes = 4096 + kDenseSlot + kExpertSlot;
     arena_bytes = cache.offset + cache.slots * cache.slot_bytes;
 
-    // A layer: two launches that read the dense weights, a routed one.
+    // A layer: two launches that read the dense weights, a routed one; and with
+    // predictions, one for the next layer.
     plan.routings.push_back(TierRouting());
     auto step = [&](TierStep::Kind kind, uint32_t layer) -> TierStep & {
       TierStep one;
@@ -145,6 +146,14 @@ struct Model {
       step(TierStep::Kind::kRelease, layer);
       if (layer + ring_slots < kLayers)
         step(TierStep::Kind::kFetch, layer + ring_slots);
+      if (policy == CachePolicy::kPredict && layer + 1 < kLayers) {
+        TierStep &predict = step(TierStep::Kind::kPredict, 0);
+        predict.launch = kLayers * 3 + layer + 1;
+        predict.pool = 1;
+        predict.group = layer + 1;
+        predict.bundle = kLayers + (layer + 1) * kExperts;
+        predict.most = 2;
+      }
       TierStep &routed = step(TierStep::Kind::kRouted, 0);
       routed.launch = layer * 3 + 2;
       routed.end_launch = layer * 3 + 3;
@@ -178,6 +187,10 @@ public:
     for (uint32_t launch = begin; launch < end; ++launch) {
       const uint32_t layer = launch / 3;
       Expect(0);
+      if (layer >= kLayers) { // a router ahead
+        ++predictions;
+        continue;
+      }
       if (launch % 3 != 2) {
         EXPECT_EQ(first, 0);
         Expect(Model::Dense(layer));
@@ -206,6 +219,12 @@ public:
     *count = uint32_t(active.size());
     return Status();
   }
+  Status ReadPrediction(const TierRouting &, float *, int32_t *out,
+                        uint32_t *count) override {
+    std::copy(guess.begin(), guess.end(), out);
+    *count = uint32_t(guess.size());
+    return Status();
+  }
   void Expect(uint32_t weight) {
     const auto *data = static_cast<const uint8_t *>(weights[weight]);
     ASSERT_NE(data, nullptr) << "weight " << weight;
@@ -216,7 +235,8 @@ public:
 
   runtime::Vector<const void *> weights{
       runtime::StdAllocator<const void *>(DefaultAllocator())};
-  std::vector<int32_t> active;
+  std::vector<int32_t> active, guess = {4, 0, 2};
+  uint32_t predictions = 0;
   size_t next_active = 0;
   std::vector<uint32_t> order;
   uint32_t waves = 0;
@@ -342,6 +362,51 @@ TEST(ArenaLoader, MoreBudgetMovesLess) {
     loaded.ExpectMoved(expected);
     EXPECT_LT(expected, before);
     before = expected;
+  }
+}
+
+TEST(ArenaLoader, GuessesMoveTheBytesThatTheyAreCountedFor) {
+  Loaded loaded(2, 5, 0, CachePolicy::kPredict);
+  ASSERT_TRUE(IsOk(loaded.Create().Release()));
+  std::mt19937 random(2);
+  for (int run = 0; run < 40; ++run) {
+    // Right every other time, or all wrong.
+    loaded.checker.guess =
+        run % 2 ? std::vector<int32_t>{1, 5} : std::vector<int32_t>{2, 3};
+    ASSERT_TRUE(IsOk(loaded.Run({1, 5}).Release()));
+    loaded.ExpectWholeRun();
+  }
+  loaded.loader.AwaitGuesses(WaitLimits());
+  const auto counters = loaded.loader.CacheCounters(1);
+  EXPECT_GT(counters.prefetches, counters.prefetches_used);
+  EXPECT_GT(counters.prefetches_used, 0u);
+  EXPECT_EQ(loaded.checker.predictions, 40u * (kLayers - 1));
+  // The ring has fetched for the next run, too.
+  loaded.ExpectMoved(kResidentBytes + (40 * kLayers + 2) * kDenseBytes +
+                     (counters.misses + counters.prefetches) * kExpertBytes);
+}
+
+TEST(ArenaLoader, RoutersAreNotRunAheadOnceEverythingIsThere) {
+  Loaded loaded(2, 4, uint64_t(1) << 20, CachePolicy::kPredict);
+  ASSERT_TRUE(IsOk(loaded.Create().Release()));
+  ASSERT_TRUE(IsOk(loaded.Run({0, 1, 2, 3, 4, 5}).Release()));
+  const uint32_t before = loaded.checker.predictions;
+  EXPECT_GT(before, 0u);
+  ASSERT_TRUE(IsOk(loaded.Run({0, 3}).Release()));
+  EXPECT_EQ(loaded.checker.predictions, before);
+}
+
+TEST(ArenaLoader, AGuessThatCannotBeReadIsNoFailure) {
+  Loaded loaded(2, 5, 0, CachePolicy::kPredict);
+  ASSERT_TRUE(IsOk(loaded.Create().Release()));
+  const auto &pieces = loaded.model.plan.pieces;
+  // Expert 2 of the second layer, which is guessed and never active.
+  loaded.checker.guess = {2};
+  loaded.source.FailAt(
+      int64_t(pieces[1 + kLayers + kExperts + 2].source + 4200), EIO);
+  for (int run = 0; run < 4; ++run) {
+    ASSERT_TRUE(IsOk(loaded.Run({0, 3}).Release()));
+    loaded.ExpectWholeRun();
   }
 }
 

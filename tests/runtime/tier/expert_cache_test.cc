@@ -39,9 +39,11 @@ struct Cache {
     cache.Plan(group, active.data(), uint32_t(active.size()), out.data());
     return out;
   }
-  Decisions Prefetch(uint32_t most) {
+  Decisions Prefetch(uint32_t group, std::vector<int32_t> predicted,
+                     uint32_t most) {
     Decisions out(most);
-    out.resize(cache.PlanPrefetch(out.data(), most));
+    out.resize(cache.PlanPrefetch(
+        group, predicted.data(), uint32_t(predicted.size()), most, out.data()));
     return out;
   }
   ExpertCache cache;
@@ -93,7 +95,9 @@ TEST(ExpertCache, DecisionsCanBeCarriedOut) {
         std::set<uint32_t> used;
         for (auto &decision : plan)
           used.insert(decision.slot);
-        for (auto &decision : c.Prefetch(4)) {
+        const uint32_t next = (group + 1) % 3;
+        for (auto &decision :
+             c.Prefetch(next, Routing(random, next == 2 ? 8 : 16, 5), 4)) {
           ASSERT_EQ(policy, CachePolicy::kPredict);
           ASSERT_EQ(used.count(decision.slot), 0u);
           in_slot[decision.slot] = decision.bundle;
@@ -181,27 +185,69 @@ TEST(ExpertCache, PinnedOnesStayThroughAnyScan) {
   EXPECT_NE(d.cache.SlotOf(1), ExpertCache::kNone);
 }
 
-TEST(ExpertCache, PredictionFetchesWhatFollows) {
-  // Expert e of the first layer is always followed by 7 - e.
+TEST(ExpertCache, RightPredictionsAreHits) {
   Cache c({8, 8}, 4, CachePolicy::kPredict);
   std::mt19937 random(1);
-  uint64_t misses_before = 0;
   for (int i = 0; i < 400; ++i) {
-    if (i == 200)
-      misses_before = c.cache.Count().misses;
     const int32_t e = int32_t(random() % 8);
     c.Plan(0, {e});
-    Decisions ahead = c.Prefetch(4);
+    EXPECT_LE(c.Prefetch(1, {7 - e}, 4).size(), 1u);
     Decisions next = c.Plan(1, {7 - e});
-    c.Prefetch(4);
-    if (i >= 200) {
-      EXPECT_TRUE(next[0].hit) << i;
-      EXPECT_LE(ahead.size(), 1u);
-    }
+    EXPECT_TRUE(next[0].hit) << i;
   }
-  // Only the first layer, which nothing tells in advance, misses.
-  EXPECT_LE(c.cache.Count().misses - misses_before, 200u);
-  EXPECT_GT(c.cache.Count().prefetches_used, 50u);
+  // Only the first layer, for which nobody predicted, misses.
+  const auto count = c.cache.Count();
+  EXPECT_LE(count.misses, 400u);
+  EXPECT_GT(count.prefetches, 100u);
+  EXPECT_EQ(count.prefetches_used, count.prefetches);
+}
+
+TEST(ExpertCache, WrongPredictionsAreNotFollowedForLong) {
+  Cache c({8, 8}, 4, CachePolicy::kPredict);
+  std::mt19937 random(1);
+  for (int i = 0; i < 400; ++i) {
+    const int32_t e = int32_t(random() % 8);
+    c.Plan(0, {e});
+    // The first rank is right, the second never is.
+    c.Prefetch(1, {e, (e + 3) % 8}, 4);
+    ASSERT_TRUE(c.Plan(1, {e})[0].hit) << i;
+  }
+  const auto count = c.cache.Count();
+  EXPECT_GT(count.prefetches_used, 100u);
+  EXPECT_LT(count.prefetches - count.prefetches_used, 40u);
+}
+
+TEST(ExpertCache, PredictionsAreBoundedAndLeaveWhatIsUsed) {
+  Cache c({8, 8}, 4, CachePolicy::kPredict);
+  EXPECT_TRUE(c.cache.WantsPrediction(1));
+  Decisions now = c.Plan(0, {1, 2});
+  EXPECT_EQ(c.Prefetch(1, {5, 6, 7}, 1).size(), 1u);
+  Cache d({8, 8}, 4, CachePolicy::kPredict);
+  now = d.Plan(0, {1, 2});
+  Decisions ahead = d.Prefetch(1, {5, 6, 7}, 3);
+  ASSERT_EQ(ahead.size(), 2u); // as many as there are other slots
+  EXPECT_EQ(ahead[0].bundle, 8u + 5);
+  EXPECT_EQ(ahead[1].bundle, 8u + 6);
+  for (auto &one : ahead)
+    for (auto &other : now)
+      EXPECT_NE(one.slot, other.slot);
+  // What was guessed wrongly may still be under way: its slot is the last to
+  // be given away, and is like any other afterwards.
+  Decisions next = d.Plan(1, {0, 1});
+  for (auto &one : next)
+    for (auto &other : ahead)
+      EXPECT_NE(one.slot, other.slot);
+  d.Plan(0, {3, 4, 5});
+  EXPECT_EQ(d.cache.SlotOf(8 + 5) == ExpertCache::kNone ||
+                d.cache.SlotOf(8 + 6) == ExpertCache::kNone,
+            true);
+  // Without predictions nothing asks for any.
+  Cache e({8, 8}, 4, CachePolicy::kLfu);
+  EXPECT_FALSE(e.cache.WantsPrediction(1));
+  Cache f({2, 2}, 4, CachePolicy::kPredict);
+  f.Plan(1, {0, 1});
+  EXPECT_FALSE(f.cache.WantsPrediction(1));
+  EXPECT_TRUE(f.cache.WantsPrediction(0));
 }
 
 TEST(ExpertCache, PredictionBeatsAgeOnACycle) {
@@ -243,7 +289,9 @@ TEST(ExpertCache, SameRoutingSameDecisions) {
       auto active = Routing(random, 32, 4);
       Decisions x = a.Plan(uint32_t(i % 2), active);
       Decisions y = b.Plan(uint32_t(i % 2), active);
-      Decisions p = a.Prefetch(4), q = b.Prefetch(4);
+      const auto guess = Routing(random, 32, 4);
+      Decisions p = a.Prefetch(uint32_t(i + 1) % 2, guess, 4);
+      Decisions q = b.Prefetch(uint32_t(i + 1) % 2, guess, 4);
       ASSERT_EQ(p.size(), q.size());
       for (size_t k = 0; k < x.size(); ++k)
         ASSERT_EQ(x[k].slot, y[k].slot);

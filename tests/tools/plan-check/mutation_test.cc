@@ -58,6 +58,11 @@ size_t stepFor(abi::ManifestT &m, abi::StepKind kind, uint32_t bundle) {
   ADD_FAILURE() << "no such step";
   return 0;
 }
+/// The routing of a step of that kind, drawn.
+abi::RoutingT &routingOf(abi::ManifestT &m, Random &random,
+                         abi::StepKind kind) {
+  return *m.plan->routings[stepsOf(m)[stepOf(m, random, kind)]->routing];
+}
 void erase(abi::ManifestT &m, size_t step) {
   stepsOf(m).erase(stepsOf(m).begin() + long(step));
 }
@@ -508,18 +513,18 @@ std::vector<Break> breaks(Rule rule) {
               return true;
             },
             [](M &m, R &r) {
-              auto &list = *m.plan->routings[any(r, m.plan->routings.size())];
+              auto &list = routingOf(m, r, K::routed);
               list.experts += draw(r, 0, 1) ? 1 : uint32_t(-1);
               return true;
             },
             [](M &m, R &r) {
-              auto &list = *m.plan->routings[any(r, m.plan->routings.size())];
+              auto &list = routingOf(m, r, K::routed);
               list.active_offset =
                   m.buffers[list.buffer]->bytes - draw(r, 0, 8);
               return true;
             },
             [](M &m, R &r) {
-              auto &list = *m.plan->routings[any(r, m.plan->routings.size())];
+              auto &list = routingOf(m, r, K::routed);
               list.active_count_offset =
                   m.buffers[list.buffer]->bytes - draw(r, 0, 3);
               return true;
@@ -701,6 +706,77 @@ std::vector<Break> breaks(Rule rule) {
               (void)r;
               return true;
             }};
+  case Rule::predictions:
+    return {
+        // Its own list, which the layer behind it reads.
+        [](M &m, R &r) {
+          auto &guess = routingOf(m, r, K::predict);
+          guess.buffer = routingOf(m, r, K::routed).buffer;
+          return true;
+        },
+        // A launch that reads a guess.
+        [](M &m, R &r) {
+          auto &launches = entryOf(m).launches;
+          const auto &routed = *stepsOf(m)[stepOf(m, r, K::routed)];
+          launches[routed.launch + draw(r, 0, 1)]->buffers.push_back(
+              routingOf(m, r, K::predict).buffer);
+          return true;
+        },
+        // One that nobody makes.
+        [](M &m, R &r) {
+          auto &step = *stepsOf(m)[stepOf(m, r, K::predict)];
+          entryOf(m).launches[step.launch]->buffers.pop_back();
+          return true;
+        },
+        [](M &m, R &r) {
+          stepsOf(m)[stepOf(m, r, K::predict)]->most = 0;
+          return true;
+        },
+        [](M &m, R &r) {
+          stepsOf(m)[stepOf(m, r, K::predict)]->launch_count = 2;
+          return true;
+        },
+        // For a layer that is over, or for other experts than a layer's.
+        [](M &m, R &r) {
+          const size_t at = stepOf(m, r, K::predict);
+          for (size_t i = 0; i < at; ++i)
+            if (stepsOf(m)[i]->kind == K::routed) {
+              stepsOf(m)[at]->bundle = stepsOf(m)[i]->bundle;
+              return true;
+            }
+          return false;
+        },
+        [](M &m, R &r) {
+          stepsOf(m)[stepOf(m, r, K::predict)]->bundle += 1;
+          return true;
+        },
+        [](M &m, R &r) {
+          routingOf(m, r, K::predict).experts +=
+              draw(r, 0, 1) ? 1 : uint32_t(-1);
+          return true;
+        },
+        // Lists that end beyond the buffer.
+        [](M &m, R &r) {
+          auto &guess = routingOf(m, r, K::predict);
+          guess.picks_offset = m.buffers[guess.buffer]->bytes - draw(r, 0, 8);
+          return true;
+        },
+        [](M &m, R &r) {
+          auto &guess = routingOf(m, r, K::predict);
+          guess.most_picks += uint32_t(draw(r, 1, 1 << 20));
+          return true;
+        },
+        [](M &m, R &r) {
+          auto &guess = routingOf(m, r, K::predict);
+          guess.active_offset = m.buffers[guess.buffer]->bytes - draw(r, 0, 8);
+          return true;
+        },
+        [](M &m, R &r) {
+          auto &guess = routingOf(m, r, K::predict);
+          guess.active_count_offset =
+              m.buffers[guess.buffer]->bytes - draw(r, 0, 3);
+          return true;
+        }};
   }
   return {};
 }

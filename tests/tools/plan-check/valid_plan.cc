@@ -139,18 +139,31 @@ private:
                                   64 + 4 * experts + 8 * rows));
       rowsOf.push_back(
           addBuffer("rows", abi::BufferKind::scratch, "", 32 * rows));
-      auto list = std::make_unique<abi::RoutingT>();
-      list->buffer = routing.back();
-      list->active_count_offset = 4;
-      list->active_offset = 64;
-      list->experts = experts;
-      m.plan->routings.push_back(std::move(list));
+      addRouting(routing.back());
+    }
+    for (uint32_t layer = 1; layer < layers; ++layer) {
+      guess.push_back(addBuffer("guess", abi::BufferKind::scratch, "",
+                                64 + 4 * (2 * experts + 1) + 8 * rows));
+      addRouting(guess.back());
+      abi::RoutingT &list = *m.plan->routings.back();
+      list.picks_offset = 64 + 4 * experts;
+      list.weights_offset = 64 + 4 * (2 * experts + 1);
+      list.most_picks = uint32_t(2 * rows);
     }
     m.kv = std::make_unique<abi::KvCacheT>();
     m.kv->layers = layers;
     m.kv->page_bytes = 4 * kPage;
     m.kv->max_pages = m.limits->max_context / HEADRACE_KV_PAGE_POSITIONS;
     m.plan->kv_pages = m.kv->max_pages * m.limits->max_sequences;
+  }
+
+  void addRouting(uint32_t buffer) {
+    auto list = std::make_unique<abi::RoutingT>();
+    list->buffer = buffer;
+    list->active_count_offset = 4;
+    list->active_offset = 64;
+    list->experts = experts;
+    m.plan->routings.push_back(std::move(list));
   }
 
   uint32_t addLaunch(uint32_t kernel, std::vector<uint32_t> buffers,
@@ -181,6 +194,16 @@ private:
     step.slot = layer % m.plan->pools[0]->min_slots;
   }
 
+  void predict(uint32_t layer) {
+    abi::StepT &step = addStep(abi::StepKind::predict);
+    step.launch =
+        addLaunch(kRouter, {hidden, guess[layer - 1]}, {routerOf[layer]});
+    step.launch_count = 1;
+    step.bundle = cacheOf[layer];
+    step.routing = layers + layer - 1;
+    step.most = uint32_t(draw(random, 1, 3));
+  }
+
   void addSchedule() {
     auto made = std::make_unique<abi::EntryT>();
     entry = made.get();
@@ -201,6 +224,8 @@ private:
       if (layer + ahead < layers)
         fetch(layer + ahead);
       run(addLaunch(kRouter, {hidden, routing[layer]}, {routerOf[layer]}));
+      if (layer + 1 < layers)
+        predict(layer + 1);
       abi::StepT &step = addStep(abi::StepKind::routed);
       step.launch = addLaunch(kRouted, {hidden, routing[layer], rowsOf[layer]},
                               {upOf[layer]});
@@ -232,6 +257,9 @@ private:
       end = shared;
       for (uint32_t which : {routing[layer], rowsOf[layer]})
         m.buffers[which]->offset = take(m.buffers[which]->bytes, 64);
+      if (layer + 1 < layers)
+        m.buffers[guess[layer]]->offset =
+            take(m.buffers[guess[layer]]->bytes, 64);
       most = std::max(most, end);
     }
     end = most;
@@ -272,7 +300,7 @@ private:
     for (uint32_t i = 0; i < steps; ++i) {
       const abi::StepT &step = *entry->steps[i];
       uint32_t count = step.kind == abi::StepKind::launch   ? 1
-                       : step.kind == abi::StepKind::routed ? step.launch_count
+                       : step.kind >= abi::StepKind::routed ? step.launch_count
                                                             : 0;
       for (uint32_t j = 0; j < count; ++j)
         for (uint32_t which : entry->launches[step.launch + j]->buffers)
@@ -318,6 +346,7 @@ private:
   std::vector<std::vector<uint32_t>> denseOf; ///< By layer, as all below.
   std::vector<uint32_t> ringOf, cacheOf, routerOf, upOf, downOf;
   std::vector<uint32_t> routing, rowsOf;
+  std::vector<uint32_t> guess; ///< For the layer behind each but the last.
 };
 
 } // namespace

@@ -28,6 +28,10 @@ struct Recorder {
       pass.routed.emplace_back(event->active,
                                event->active + event->active_count);
       break;
+    case HEADRACE_TRACE_PREDICTED:
+      pass.predicted[event->index].assign(event->active,
+                                          event->active + event->active_count);
+      break;
     case HEADRACE_TRACE_PASS:
       pass.seconds = double(event->end_ns - event->begin_ns) * 1e-9;
       recorder.passes.push_back(std::move(pass));

@@ -5,6 +5,7 @@
 
 #include "llvm/Support/Error.h"
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,8 @@ struct TimedPass {
   double bytes = 0; ///< That arrived over links by its end.
   /// Active experts of each routed layer; none where weights are mapped.
   std::vector<std::vector<uint32_t>> routed;
+  /// By routed layer: those that were predicted, the most likely first.
+  std::map<uint32_t, std::vector<uint32_t>> predicted;
 };
 
 /// A sequence of `context` random tokens and `steps` single ones behind them,

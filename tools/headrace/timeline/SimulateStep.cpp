@@ -104,6 +104,11 @@ tools::simulatePasses(const std::string &package, const Machine &machine,
         const auto &routed = passes[step].routed;
         return layer < routed.size() ? routed[layer]
                                      : drawn(step, layer, count);
+      },
+      [&](uint64_t step, uint32_t layer) {
+        auto found = passes[step].predicted.find(layer);
+        return found == passes[step].predicted.end() ? std::vector<uint32_t>()
+                                                     : found->second;
       });
   std::vector<Simulation> steps;
   for (const RecordedPass &pass : passes) {

@@ -5,6 +5,7 @@
 
 #include "tools/simulate/PackageSimulator.h"
 #include "llvm/Support/Error.h"
+#include <map>
 
 namespace headrace::tools {
 
@@ -21,6 +22,8 @@ struct StepRequest {
 struct RecordedPass {
   simulate::StepShape shape;
   std::vector<std::vector<uint32_t>> routed; ///< By routed layer: the experts.
+  /// By routed layer: those that were predicted, the most likely first.
+  std::map<uint32_t, std::vector<uint32_t>> predicted;
 };
 
 /// Simulates passes one after another as they were routed; where nothing was

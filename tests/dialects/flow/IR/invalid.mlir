@@ -106,7 +106,7 @@ flow.kernel @kernel "linear" : () -> () {
   flow.yield
 }
 func.func @launch_parent() {
-  // expected-error @+1 {{'flow.launch' op expects parent op to be one of 'flow.schedule, flow.routed'}}
+  // expected-error @+1 {{'flow.launch' op expects parent op to be one of 'flow.schedule, flow.routed, flow.predict'}}
   flow.launch @kernel operands [] results []
   return
 }
@@ -440,5 +440,106 @@ tier.bundle @bundle in @ring weights [@w] offsets [0] bytes 4096
 flow.schedule @routed_c2 inputs [] outputs [] {
   // expected-error @+1 {{'flow.routed' op expected '@bundle' to name the bundles of experts in a cache}}
   flow.routed routing @routing bundles @bundle {
+  }
+}
+
+// -----
+
+tier.buffer @tokens : tensor<?xi32> level "dram" bytes 64 role "tokens"
+tier.buffer @guess : tensor<?xi32> level "dram" bytes 64 offset 0
+tier.pool @ring ring level "dram" offset 0 slots 1 of 4096 least 1
+tier.pool @cache cache policy predict level "dram" offset 4096 slots 1 of 4096 least 1
+tier.weight @w : tensor<4x4xf32> from [#tier.range<"f" at 0 bytes 64>]
+tier.weight @up : tensor<2x4x4xf32> from [#tier.range<"f" at 0 bytes 128>]
+tier.bundle @bundle in @ring weights [@w] offsets [0] bytes 4096
+tier.bundle @experts in @cache weights [@up] offsets [0] bytes 4096 experts 2
+flow.kernel @router "router" : () -> () {
+  flow.yield
+}
+flow.schedule @predict_c1 inputs [@tokens] outputs [] {
+  // expected-error @+1 {{'flow.predict' op expected '@tokens' to name the buffer of a routing}}
+  flow.predict routing @tokens bundles @experts most 1 {
+    flow.launch @router operands [@tokens] results [@guess]
+  }
+}
+
+// -----
+
+tier.buffer @tokens : tensor<?xi32> level "dram" bytes 64 role "tokens"
+tier.buffer @guess : tensor<?xi32> level "dram" bytes 64 offset 0
+tier.pool @ring ring level "dram" offset 0 slots 1 of 4096 least 1
+tier.pool @cache cache policy predict level "dram" offset 4096 slots 1 of 4096 least 1
+tier.weight @w : tensor<4x4xf32> from [#tier.range<"f" at 0 bytes 64>]
+tier.weight @up : tensor<2x4x4xf32> from [#tier.range<"f" at 0 bytes 128>]
+tier.bundle @bundle in @ring weights [@w] offsets [0] bytes 4096
+tier.bundle @experts in @cache weights [@up] offsets [0] bytes 4096 experts 2
+flow.kernel @router "router" : () -> () {
+  flow.yield
+}
+flow.schedule @predict_c2 inputs [@tokens] outputs [] {
+  // expected-error @+1 {{'flow.predict' op expected '@bundle' to name the bundles of experts in a cache}}
+  flow.predict routing @guess bundles @bundle most 1 {
+    flow.launch @router operands [@tokens] results [@guess]
+  }
+}
+
+// -----
+
+tier.buffer @tokens : tensor<?xi32> level "dram" bytes 64 role "tokens"
+tier.buffer @guess : tensor<?xi32> level "dram" bytes 64 offset 0
+tier.pool @ring ring level "dram" offset 0 slots 1 of 4096 least 1
+tier.pool @cache cache policy predict level "dram" offset 4096 slots 1 of 4096 least 1
+tier.weight @w : tensor<4x4xf32> from [#tier.range<"f" at 0 bytes 64>]
+tier.weight @up : tensor<2x4x4xf32> from [#tier.range<"f" at 0 bytes 128>]
+tier.bundle @bundle in @ring weights [@w] offsets [0] bytes 4096
+tier.bundle @experts in @cache weights [@up] offsets [0] bytes 4096 experts 2
+flow.kernel @router "router" : () -> () {
+  flow.yield
+}
+flow.schedule @predict_c3 inputs [@tokens] outputs [] {
+  // expected-error @+1 {{'flow.predict' op expected 'most' to be positive, but got 0}}
+  flow.predict routing @guess bundles @experts most 0 {
+    flow.launch @router operands [@tokens] results [@guess]
+  }
+}
+
+// -----
+
+tier.buffer @tokens : tensor<?xi32> level "dram" bytes 64 role "tokens"
+tier.buffer @guess : tensor<?xi32> level "dram" bytes 64 offset 0
+tier.pool @ring ring level "dram" offset 0 slots 1 of 4096 least 1
+tier.pool @cache cache policy predict level "dram" offset 4096 slots 1 of 4096 least 1
+tier.weight @w : tensor<4x4xf32> from [#tier.range<"f" at 0 bytes 64>]
+tier.weight @up : tensor<2x4x4xf32> from [#tier.range<"f" at 0 bytes 128>]
+tier.bundle @bundle in @ring weights [@w] offsets [0] bytes 4096
+tier.bundle @experts in @cache weights [@up] offsets [0] bytes 4096 experts 2
+flow.kernel @router "router" : () -> () {
+  flow.yield
+}
+flow.schedule @predict_c4_two inputs [@tokens] outputs [] {
+  // expected-error @+1 {{'flow.predict' op expected one launch with the result '@guess'}}
+  flow.predict routing @guess bundles @experts most 1 {
+    flow.launch @router operands [@tokens] results [@guess]
+    flow.launch @router operands [@tokens] results [@guess]
+  }
+}
+
+// -----
+
+tier.buffer @tokens : tensor<?xi32> level "dram" bytes 64 role "tokens"
+tier.buffer @guess : tensor<?xi32> level "dram" bytes 64 offset 0
+tier.pool @ring ring level "dram" offset 0 slots 1 of 4096 least 1
+tier.pool @cache cache policy predict level "dram" offset 4096 slots 1 of 4096 least 1
+tier.weight @w : tensor<4x4xf32> from [#tier.range<"f" at 0 bytes 64>]
+tier.weight @up : tensor<2x4x4xf32> from [#tier.range<"f" at 0 bytes 128>]
+tier.bundle @bundle in @ring weights [@w] offsets [0] bytes 4096
+tier.bundle @experts in @cache weights [@up] offsets [0] bytes 4096 experts 2
+flow.kernel @router "router" : () -> () {
+  flow.yield
+}
+flow.schedule @predict_c4_result inputs [@tokens] outputs [] {
+  // expected-error @+1 {{'flow.predict' op expected one launch with the result '@guess'}}
+  flow.predict routing @guess bundles @experts most 1 {
+    flow.launch @router operands [@guess] results [@tokens]
   }
 }

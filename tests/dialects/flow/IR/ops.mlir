@@ -79,10 +79,22 @@ flow.kernel @routed_up_0 "routed_up" : () -> () {
 flow.kernel @routed_down_0 "routed_down" : () -> () {
   flow.yield
 }
+flow.kernel @router_0 "router" : () -> () {
+  flow.yield
+}
+tier.buffer @guess1 : tensor<?xi32> level "dram" bytes 64 offset 4160
+tier.weight @gate1 : tensor<8x64xbf16> from [#tier.range<"f" at 0 bytes 1024>]
+tier.weight @up1 : tensor<8x32x64xbf16> from [#tier.range<"f" at 0 bytes 32768>]
+tier.bundle @layer1.experts in @cache weights [@up1] offsets [0] bytes 4096 experts 8
 
 // CHECK-LABEL: flow.schedule @planned
 flow.schedule @planned inputs [@tokens] outputs [@logits] {
-  // CHECK-NEXT: flow.routed routing @routing0 bundles @layer0.experts {
+  // CHECK-NEXT: flow.predict routing @guess1 bundles @layer1.experts most 2 {
+  flow.predict routing @guess1 bundles @layer1.experts most 2 {
+    // CHECK-NEXT: flow.launch @router_0 operands [@x, @gate1] results [@guess1]
+    flow.launch @router_0 operands [@x, @gate1] results [@guess1]
+  }
+  // CHECK: flow.routed routing @routing0 bundles @layer0.experts {
   flow.routed routing @routing0 bundles @layer0.experts {
     // CHECK-NEXT: flow.launch @routed_up_0 operands [@x, @routing0, @up] results [@h]
     flow.launch @routed_up_0 operands [@x, @routing0, @up] results [@h]
