@@ -47,6 +47,26 @@ void MakeRouted(abi::ManifestT &m) {
   }
 }
 
+/// The same with the launch before the waves of `forward` as a router that runs
+/// ahead, into a buffer of its own.
+void MakePredicted(abi::ManifestT &m) {
+  MakeRouted(m);
+  m.buffers.push_back(std::make_unique<abi::BufferT>(*m.buffers[0]));
+  m.plan->routings.push_back(
+      std::make_unique<abi::RoutingT>(*m.plan->routings[0]));
+  abi::RoutingT &guess = *m.plan->routings[1];
+  guess.buffer = uint32_t(m.buffers.size()) - 1;
+  guess.picks_offset = 12;
+  guess.weights_offset = 24;
+  guess.most_picks = 2;
+  abi::StepT &step = *m.entries[kForward]->steps[1];
+  step.kind = Kind::predict;
+  step.launch_count = 1;
+  step.bundle = 0;
+  step.routing = 1;
+  step.most = 1;
+}
+
 headrace_status_t OpenChanged(const Change &change, bool seal = true) {
   std::unique_ptr<abi::ManifestT> manifest = PlannedToyManifest();
   change(*manifest);
@@ -68,6 +88,7 @@ headrace_status_t OpenChanged(const Change &change, bool seal = true) {
 TEST(ManifestPlan, TheToysAreFine) {
   EXPECT_TRUE(IsOk(OpenChanged([](abi::ManifestT &) {})));
   EXPECT_TRUE(IsOk(OpenChanged(MakeRouted)));
+  EXPECT_TRUE(IsOk(OpenChanged(MakePredicted)));
 }
 
 /// A plan may place inputs and outputs; without one they have no place.
@@ -118,6 +139,11 @@ constexpr uint64_t kHuge = ~uint64_t(0) - 4095;
 #define ROUTED(Statement)                                                      \
   [](abi::ManifestT &m) {                                                      \
     MakeRouted(m);                                                             \
+    Statement;                                                                 \
+  }
+#define PREDICTED(Statement)                                                   \
+  [](abi::ManifestT &m) {                                                      \
+    MakePredicted(m);                                                          \
     Statement;                                                                 \
   }
 #define STEPS m.entries[0]->steps
@@ -241,6 +267,34 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"routed_swapped",
              ROUTED(std::swap(m.plan->bundles[0], m.plan->bundles[1])),
              "before it has arrived"}));
+
+INSTANTIATE_TEST_SUITE_P(
+    Predicted, ManifestPlanDamage,
+    ::testing::Values(
+        Case{"predicted_launch", PREDICTED(STEPS[1]->launch = 0),
+             "expected one"},
+        Case{"predicted_launches", PREDICTED(STEPS[1]->launch_count = 2),
+             "expected one"},
+        Case{"predicted_bundle", PREDICTED(STEPS[1]->bundle = 1),
+             "no later step"},
+        Case{"predicted_late", PREDICTED(std::swap(STEPS[1], STEPS[2])),
+             "expected some"},
+        Case{"predicted_routing", PREDICTED(STEPS[1]->routing = 2),
+             "no later step"},
+        Case{"predicted_itself", PREDICTED(STEPS[1]->routing = 0),
+             "predicts at most"},
+        Case{"predicted_none", PREDICTED(STEPS[1]->most = 0),
+             "predicts at most"},
+        Case{"predicted_experts", PREDICTED(m.plan->routings[1]->experts = 1),
+             "predicts at most"},
+        Case{"predicted_picks",
+             PREDICTED(m.plan->routings[1]->picks_offset = kHuge),
+             "end beyond buffer"},
+        Case{"predicted_odd", PREDICTED(m.plan->routings[1]->picks_offset = 2),
+             "end beyond buffer"},
+        Case{"predicted_weights",
+             PREDICTED(m.plan->routings[1]->most_picks = ~0u),
+             "end beyond buffer"}));
 
 INSTANTIATE_TEST_SUITE_P(
     Certificate, ManifestPlanDamage,

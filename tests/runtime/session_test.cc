@@ -288,10 +288,17 @@ TEST(SessionStop, AKernelThatNeverEndsLosesTheDevice) {
       InvokeToy(toy.session.get(), kStuck, 1, x, state, nullptr, 20000000),
       HEADRACE_STATUS_DEVICE_LOST, "kernel 'stuck'"));
   EXPECT_TRUE(FailsWith(InvokeToy(toy.session.get(), kScale, 1, x, state),
-                        HEADRACE_STATUS_DEVICE_LOST));
-  // Lets the thread end; what it used has been kept on purpose.
+                        HEADRACE_STATUS_DEVICE_LOST, "has not ended"));
+  // Lets the thread end; what it used has been kept on purpose, until the
+  // device says that nobody is inside any more.
   __atomic_store_n(&state[1], 1, __ATOMIC_RELEASE);
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  for (;;) {
+    Outcome outcome(InvokeToy(toy.session.get(), kScale, 1, x, state));
+    ASSERT_EQ(outcome.code, HEADRACE_STATUS_DEVICE_LOST);
+    if (outcome.message.find("had been given up") != std::string::npos)
+      break;
+    std::this_thread::yield();
+  }
   headrace_session_release(toy.session.get()); // the reference kept by it
 }
 

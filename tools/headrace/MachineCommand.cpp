@@ -97,7 +97,8 @@ record(unsigned threads, const std::string &directory, uint64_t diskBytes) {
       << ", family " << info.family << ", model " << info.model << ".\n"
       << "// Sizes come from hwloc and the kernel; rates were measured with "
       << threads << (threads == 1 ? " thread" : " threads")
-      << ", the disk's in\n// " << kDiskReaders << " requests at a time.\n"
+      << ", the disk's in\n// " << kDiskReaders << " requests at a time, of "
+      << disk->probedBytes << " bytes.\n"
       << "#tier.machine<\"host\",\n  levels = [\n"
       << "    <\"sram\", bytes = " << caches->worker.bytes
       << ", count = " << caches->worker.count << ">,\n";
@@ -140,7 +141,8 @@ int headrace::tools::machineCommand(int argc, char **argv) {
        {"--list", nullptr, "print the names of the shipped machines and exit"},
        {"--disk", "DIR", "on the disk that packages lie on (default: .)"},
        {"--disk-bytes", "N",
-        "of the file that is written there to measure it (default: 1 GiB)"},
+        "of the file that is written there to measure it (default: 4 GiB, or "
+        "what room and time allow)"},
        {"--threads", "N", "that measure (default: one for each core)"}});
   if (int code = line.parse(argc, argv); code >= 0)
     return code;
@@ -153,8 +155,10 @@ int headrace::tools::machineCommand(int argc, char **argv) {
   }
   auto threads = unsigned(
       line.number("--threads", int64_t(MachineInfo::ofHost().cores), 1, 1024));
-  auto bytes = uint64_t(line.number("--disk-bytes", int64_t(1) << 30,
-                                    int64_t(1) << 20, int64_t(1) << 40));
+  uint64_t bytes = 0; // as many as it takes
+  if (line.has("--disk-bytes"))
+    bytes = uint64_t(
+        line.number("--disk-bytes", 0, int64_t(1) << 20, int64_t(1) << 40));
   if (line.failed)
     return kUsage;
 

@@ -286,8 +286,13 @@ Status ThreadPool::Execute(const Run &wanted) {
   HEADRACE_RETURN_IF_ERROR(AwaitTurn(wanted));
   Status status;
   if (lost.load())
+    // Once it has ended, no thread is inside what that step used.
     status = MakeStatus(instance->allocator, HEADRACE_STATUS_DEVICE_LOST,
-                        "device: a kernel of an earlier step never ended");
+                        finished.load()
+                            ? "device: a kernel of an earlier step ended after "
+                              "the step had been given up"
+                            : "device: a kernel of an earlier step has not "
+                              "ended");
   else
     status = RunLaunches(wanted);
   {

@@ -24,6 +24,14 @@ namespace {
 constexpr size_t kBlock = size_t(4) << 20;
 constexpr size_t kPage = 4096;
 constexpr int kPasses = 5;
+/// A host keeps a smaller file in memory of its own and gives it back faster
+/// than any disk.
+constexpr uint64_t kAutomaticBytes = uint64_t(4) << 30;
+/// Of the free space, at most, when nobody says how much.
+constexpr uint64_t kFreeShare = 4;
+/// Seconds of writing, and of reading, after which a slow disk has shown
+/// enough.
+constexpr double kLongest = 15;
 constexpr int kLatencyReads = 200;
 
 llvm::Error failed(const std::string &directory, const char *what, int error) {
@@ -68,13 +76,16 @@ int readAll(int file, uint64_t blocks, uint8_t *memory) {
 llvm::Expected<DiskReading>
 headrace::tools::bench::probeDisk(const std::string &directory,
                                   uint64_t bytes) {
-  const uint64_t blocks = std::max<uint64_t>(bytes / kBlock, kDiskReaders);
   DiskReading reading;
   struct statvfs space;
   if (statvfs(directory.c_str(), &space) != 0)
     return failed(directory, "cannot be asked for its space", errno);
   reading.capacity = uint64_t(space.f_blocks) * space.f_frsize;
   uint64_t room = uint64_t(space.f_bavail) * space.f_frsize;
+  const bool automatic = bytes == 0;
+  if (automatic)
+    bytes = std::min(kAutomaticBytes, room / kFreeShare);
+  uint64_t blocks = std::max<uint64_t>(bytes / kBlock, kDiskReaders);
   if (room < blocks * kBlock)
     return llvm::createStringError(
         "%s: measuring the disk needs %llu bytes, but %llu are free",
@@ -94,7 +105,12 @@ headrace::tools::bench::probeDisk(const std::string &directory,
 
   // Numbers that no disk can shorten, other ones in each block.
   uint64_t random = 0x9e3779b97f4a7c15;
+  const double writing = now();
   for (uint64_t block = 0; block < blocks; ++block) {
+    if (automatic && block >= kDiskReaders && now() - writing > kLongest) {
+      blocks = block;
+      break;
+    }
     for (size_t at = 0; at < kBlock; at += 8) {
       random ^= random << 13;
       random ^= random >> 7;
@@ -109,8 +125,12 @@ headrace::tools::bench::probeDisk(const std::string &directory,
   if (fsync(file) != 0)
     return failed(directory, "cannot be written", errno);
 
+  reading.probedBytes = blocks * kBlock;
   std::vector<double> rates, latencies;
+  const double readingSince = now();
   for (int pass = 0; pass < kPasses; ++pass) {
+    if (automatic && pass > 0 && now() - readingSince > kLongest)
+      break;
     double begin = now();
     if (int error = readAll(file, blocks, memory))
       return failed(directory, "cannot be read", error);

@@ -16,11 +16,13 @@ struct DiskReading {
   double readBytesPerSecond = 0; ///< Large blocks, several at a time.
   double latencyNs = 0;          ///< One page at a time, at random.
   uint64_t capacity = 0;         ///< Bytes of the file system.
+  uint64_t probedBytes = 0;      ///< Of the file that was read.
 };
 
 /// Writes `bytes` to a file without a name in `directory` and reads them back
-/// several times. Fails where the file system keeps everything in memory or has
-/// no room.
+/// several times; 0: 4 GiB, or a quarter of what is free, or what can be
+/// written in 15 seconds, if that is less. Fails where the file system keeps
+/// everything in memory or has no room.
 llvm::Expected<DiskReading> probeDisk(const std::string &directory,
                                       uint64_t bytes);
 
