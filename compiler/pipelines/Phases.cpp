@@ -129,8 +129,8 @@ static FailureOr<MemoryPlanSummary> placeAndPlan(ModuleOp module,
 }
 
 /// Plans without routers that run ahead, which every program has a plan for if
-/// any; then, where experts move and there are slots for those of two layers,
-/// with them.
+/// any; then, where experts move, there are slots for those of two layers, and
+/// guesses pay, with them.
 static LogicalResult plan(ModuleOp module, const PhaseOptions &options) {
   MemoryPlanOptions memory = *options.plan;
   OwningOpRef<ModuleOp> ahead = module.clone();
@@ -141,7 +141,8 @@ static LogicalResult plan(ModuleOp module, const PhaseOptions &options) {
   const bool wanted = memory.predict == Predict::on;
   auto isEnough = [&](const MemoryPlanSummary &plan) {
     return plan.cacheSlots > 0 &&
-           (wanted || int64_t(plan.cacheSlots) >= 2 * plan.picks);
+           (wanted ||
+            (plan.guessesPay && int64_t(plan.cacheSlots) >= 2 * plan.picks));
   };
   if (!isEnough(*without))
     return success();

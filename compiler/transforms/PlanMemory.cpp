@@ -15,6 +15,7 @@
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Support/MathExtras.h"
+#include <climits>
 
 using namespace mlir;
 using namespace headrace;
@@ -70,9 +71,12 @@ struct Prediction {
 constexpr int kNear = 4;
 /// A weight that is read in more spans of a run than this one stays.
 constexpr uint32_t kMostFetches = 2;
-/// What a disk carries in its latency, where the machine does not say: 100 us
-/// of 2.5 GB/s.
-constexpr double kUnderWay = 250e3;
+/// How often the first choice of a router that runs ahead is right: what was
+/// measured, see docs/rationale/memory.md.
+constexpr double kRight = 0.9;
+/// Where the machine does not say: bytes a second that kernels read, and what a
+/// solid-state disk gives, with seconds of latency.
+constexpr double kMemoryRate = 25e9, kLinkRate = 2.5e9, kLinkLatency = 1e-4;
 
 class Planner {
 public:
@@ -110,6 +114,7 @@ public:
     summary.cacheSlots = isCached() ? placement.cacheSlots : 0;
     for (const Group &group : groups)
       summary.picks = std::max(summary.picks, picksOf(group));
+    summary.guessesPay = guessesPay();
     return summary;
   }
 
@@ -590,27 +595,62 @@ private:
     return predict;
   }
 
-  /// Experts that are fetched ahead for a layer: one, which may arrive while
-  /// other kernels run, and beside it what the link carries in its own latency,
-  /// as that costs no time. No more than a row uses.
-  int64_t mostAhead() {
-    uint64_t bytes = 0;
-    int64_t picks = 1;
-    for (const Group &group : groups) {
-      bytes = std::max(bytes, group.bytes);
-      picks = std::max(picks, picksOf(group));
-    }
-    double carried = kUnderWay;
+  /// What a step of one token does between two routings: seconds in which
+  /// kernels read the last expert of one layer and the dense weights of the
+  /// next, and that an expert takes to come.
+  struct Beside {
+    double kernels = 0, transfer = 0;
+  };
+  Beside beside() {
+    uint64_t expert = 0, dense = 0;
+    int first = INT_MAX, last = -1, layers = 0;
+    for (const Group &group : groups)
+      if (group.entry == int(main)) {
+        expert = std::max(expert, group.bytes);
+        first = std::min(first, group.unit);
+        last = std::max(last, group.unit);
+        ++layers;
+      }
+    for (auto &use : uses)
+      if (!use->routed && llvm::any_of(use->units[main], [&](int unit) {
+            return first < unit && unit < last;
+          }))
+        dense += use->bytes;
+    double memory = kMemoryRate, link = kLinkRate, latency = kLinkLatency;
     bool slower = false; // Levels come from fast to slow.
     for (tier::LevelAttr level : machine.getLevels()) {
-      for (tier::LinkAttr link : machine.getLinks())
-        if (slower && link.getSource() == level.getName() &&
-            link.getTarget() == "dram")
-          carried = double(link.getLatency()) * 1e-9 *
-                    double(link.getBandwidth()) * double(link.getCount());
+      for (tier::LinkAttr one : machine.getLinks()) {
+        double rate = double(one.getBandwidth()) * double(one.getCount());
+        if (one.getSource() == "dram" &&
+            one.getTarget() == machine.getLevels()[0].getName())
+          memory = rate;
+        if (slower && one.getSource() == level.getName() &&
+            one.getTarget() == "dram") {
+          link = rate;
+          latency = double(one.getLatency()) * 1e-9;
+        }
+      }
       slower |= level.getName() == "dram";
     }
-    return std::min<int64_t>(picks, 1 + int64_t(carried / double(bytes)));
+    Beside out;
+    out.kernels =
+        (double(expert) + double(dense) / std::max(layers - 1, 1)) / memory;
+    out.transfer = latency + double(expert) / link;
+    return out;
+  }
+
+  /// Whether what right guesses move while kernels run outweighs what wrong
+  /// ones move in vain.
+  bool guessesPay() {
+    const Beside time = beside();
+    return kRight * time.kernels > (1 - kRight) * time.transfer;
+  }
+
+  /// Experts that are fetched ahead for a layer: as many as come while kernels
+  /// run, but one at least.
+  int64_t mostAhead() {
+    const Beside time = beside();
+    return std::max<int64_t>(1, int64_t(time.kernels / time.transfer));
   }
 
   ModuleOp module;

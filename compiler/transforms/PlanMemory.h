@@ -10,7 +10,7 @@ namespace headrace {
 
 /// Whether routers run ahead, to fetch what they say.
 enum class Predict {
-  automatic, ///< Where there are slots for the experts of two layers.
+  automatic, ///< Where it pays, with slots for the experts of two layers.
   on,        ///< Wherever experts have slots.
   off
 };
@@ -27,6 +27,8 @@ struct MemoryPlanSummary {
   uint64_t minimum = 0;    ///< Bytes with which a plan exists.
   uint64_t cacheSlots = 0; ///< Of experts; 0: none moves.
   int64_t picks = 0;       ///< Experts that a row uses in one layer, at most.
+  /// Whether routers that run ahead gain more time than wrong guesses cost.
+  bool guessesPay = false;
 };
 
 /// Adds the plan to a module whose buffers are placed: `tier.plan`, pins,

@@ -95,7 +95,7 @@ int tools::compileCommand(int argc, char **argv) {
         "what stays in it: joint, smallest-traffic (default: joint)"},
        {"--predict", "HOW",
         "run routers ahead to fetch experts early: auto, on, off (default: "
-        "auto, where there is room for those of two layers)"}});
+        "auto, where it pays)"}});
   if (int code = line.parse(argc, argv); code >= 0)
     return code;
   if (line.positional().size() != 1 || !line.has("-o"))
