@@ -121,7 +121,20 @@ MemRefType headrace::memoryType(Type type, const StepLimits &limits) {
     return shape.size() == 2 ? rowsType(shape[1], element)
                              : MemRefType::get(shape, element);
   }
-  if (auto panels = dyn_cast_or_null<flow::PanelsAttr>(tensor.getEncoding())) {
+  Attribute packing = tier::packingOf(tensor);
+  if (tier::scaledOf(tensor) && packing) {
+    // Elements and scales in one: bytes.
+    ArrayRef<int64_t> shape = tensor.getShape();
+    int64_t out = shape[shape.size() - 2];
+    SmallVector<int64_t> memory(shape.drop_back(2));
+    if (auto panels = dyn_cast<flow::PanelsAttr>(packing))
+      memory.append({panels.getPanelCount(out), panels.getPanelBytes(tensor)});
+    else if (auto blocks = dyn_cast<flow::FragmentsAttr>(packing))
+      memory.append(
+          {blocks.getRowBlocks(out), blocks.getRowBlockBytes(tensor)});
+    return MemRefType::get(memory, i8);
+  }
+  if (auto panels = dyn_cast_or_null<flow::PanelsAttr>(packing)) {
     ArrayRef<int64_t> shape = tensor.getShape();
     int64_t out = shape[shape.size() - 2], in = shape.back();
     int64_t pack = panels.getPack();
@@ -130,8 +143,7 @@ MemRefType headrace::memoryType(Type type, const StepLimits &limits) {
                    panels.getColumns(), pack});
     return MemRefType::get(memory, tensor.getElementType());
   }
-  if (auto blocks =
-          dyn_cast_or_null<flow::FragmentsAttr>(tensor.getEncoding())) {
+  if (auto blocks = dyn_cast_or_null<flow::FragmentsAttr>(packing)) {
     ArrayRef<int64_t> shape = tensor.getShape();
     SmallVector<int64_t> memory(shape.drop_back(2));
     memory.append({blocks.getRowBlocks(shape[shape.size() - 2]),

@@ -320,9 +320,9 @@ LogicalResult headrace::emitAttention(flow::KernelOp kernel,
           // next.
           Value following = p.min(p.add(page, 1), p.sub(pageEnd, p.index(1)));
           auto [nextKeys, nextValues] = pageAt(headBlock(following));
-          Value scores = flow::MmaOp::create(p.b, wide, queryTile, row, keyPage,
-                                             p.index(0), Value(), nextKeys,
-                                             p.index(0), /*prefetch=*/false);
+          Value scores = flow::MmaOp::create(
+              p.b, wide, queryTile, row, keyPage, p.index(0), Value(), nextKeys,
+              p.index(0), UnitAttr(), TypeAttr());
           Value columns = flow::IotaOp::create(p.b, p.accI32(kPositions),
                                                flow::IotaKind::columns,
                                                p.mul(page, kPositions));
@@ -383,7 +383,7 @@ LogicalResult headrace::emitAttention(flow::KernelOp kernel,
                       });
             next.push_back(flow::MmaOp::create(
                 p.b, wide, weightTile, p.index(0), valuePage, p.index(c), faded,
-                nextValues, p.index(c), /*prefetch=*/false));
+                nextValues, p.index(c), UnitAttr(), TypeAttr()));
           }
           return next;
         });

@@ -45,7 +45,7 @@ public:
 
   LogicalResult prepare() {
     auto type = cast<RankedTensorType>(linear.getWeight().getType());
-    panels = dyn_cast_or_null<flow::PanelsAttr>(type.getEncoding());
+    panels = dyn_cast_or_null<flow::PanelsAttr>(tier::packingOf(type));
     if (!panels)
       return linear.emitOpError("has a weight that is not packed");
     out = type.getDimSize(type.getRank() - 2);
@@ -120,9 +120,12 @@ public:
   }
 
   Value product(Value tile, Value first, Value panel) {
-    return flow::MmaOp::create(p.b, p.acc(columns), tile, first, weightMemory,
-                               panel, Value(), Value(), Value(),
-                               /*prefetch=*/true);
+    // Panels of encoded weights are bytes; their type says what they mean.
+    auto type = cast<RankedTensorType>(linear.getWeight().getType());
+    return flow::MmaOp::create(
+        p.b, p.acc(columns), tile, first, weightMemory, panel, Value(), Value(),
+        Value(), p.b.getUnitAttr(),
+        tier::scaledOf(type) ? TypeAttr::get(type) : TypeAttr());
   }
 
   /// The value of `value` (a tensor of the region) at the columns of panel

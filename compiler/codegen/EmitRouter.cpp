@@ -250,9 +250,11 @@ void storeRows(ProgramBuilder &p, Value stage, Value result, Value first,
 Value emitScores(ProgramBuilder &p, RouterMatch &m, const EmitOptions &options,
                  Value first, Value count) {
   auto type = cast<RankedTensorType>(m.linear.getWeight().getType());
-  auto panels = dyn_cast_or_null<flow::PanelsAttr>(type.getEncoding());
-  if (!panels) {
-    m.linear.emitOpError("has a weight that is not packed");
+  auto panels = dyn_cast_or_null<flow::PanelsAttr>(tier::packingOf(type));
+  if (!panels || tier::scaledOf(type)) {
+    m.linear.emitOpError(panels ? "has an encoded weight, which the emitter of "
+                                  "routers does not know"
+                                : "has a weight that is not packed");
     return {};
   }
   int64_t experts = type.getDimSize(0);
@@ -286,10 +288,9 @@ Value emitScores(ProgramBuilder &p, RouterMatch &m, const EmitOptions &options,
       p.b.getF64FloatAttr(eps), /*in_place=*/UnitAttr());
   p.loop(p.index(panels.getPanelCount(experts)), [&](Value panel) {
     p.rows(count, options.rowLimit, [&](Value row) {
-      Value acc = flow::MmaOp::create(p.b, p.acc(columns), tile, row,
-                                      p.memory(m.linear.getWeight()), panel,
-                                      Value(), Value(), Value(),
-                                      /*prefetch=*/false);
+      Value acc = flow::MmaOp::create(
+          p.b, p.acc(columns), tile, row, p.memory(m.linear.getWeight()), panel,
+          Value(), Value(), Value(), UnitAttr(), TypeAttr());
       if (Value add = m.linear.getBias()) {
         Value read =
             flow::ReadOp::create(p.b, p.acc(columns), p.memory(add), Value(),

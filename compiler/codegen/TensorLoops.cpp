@@ -498,6 +498,9 @@ LogicalResult TensorLoops::emitNorm(Operation *op, Value out) {
 
 LogicalResult TensorLoops::emitLinear(Operation *op, Value out) {
   auto linear = cast<nn::LinearOp>(op);
+  if (tier::scaledOf(linear.getWeight().getType()))
+    return op->emitOpError("has an encoded weight, which the fallback lowering "
+                           "does not know");
   int64_t in = linear.getWeight().getType().getDimSize(1);
   bool done = true;
   auto value = [&](Value tensor, ArrayRef<Value> at) {

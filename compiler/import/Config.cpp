@@ -252,6 +252,13 @@ StringRef nameOf(Family family) {
       ->modelType;
 }
 
+bool QuantizationConfig::keeps(StringRef module) const {
+  std::string name = ("." + module + ".").str();
+  return any_of(plainModules, [&](const std::string &plain) {
+    return StringRef(name).contains("." + plain + ".");
+  });
+}
+
 /// The table of a rope dictionary: `rope_scaling` (classic) or
 /// `rope_parameters` (transformers 5, with the theta inside).
 static Expected<RopeConfig> parseRope(const json::Object &object,
@@ -355,6 +362,64 @@ static std::optional<DType> readDType(Reader &reader) {
   reader.fail("dtype " + quote(*name) +
               " is not supported; float32, float16 and bfloat16 are");
   return std::nullopt;
+}
+
+/// The keys of weights in 8-bit floats.
+static void readFp8(Reader &reader, QuantizationConfig &config) {
+  reader.allowOnly("fmt", "e4m3");
+  // Published kernels quantize the rows of products, too; ours take them as
+  // they are, so that nothing depends on it.
+  reader.allowOnly("activation_scheme", "dynamic");
+  const json::Array *block = reader.array("weight_block_size");
+  auto size = [&](size_t i) {
+    std::optional<int64_t> value =
+        block && block->size() == 2 ? (*block)[i].getAsInteger() : std::nullopt;
+    if (!value || *value < 1 || *value > maxInteger)
+      reader.fail("expected 'weight_block_size' to be two positive integers");
+    return value.value_or(1);
+  };
+  config.blockRows = size(0);
+  config.blockColumns = size(1);
+}
+
+/// How weights are quantized.
+static Expected<QuantizationConfig>
+parseQuantization(const json::Object &object, StringRef where, Family family) {
+  Reader reader(object, where);
+  QuantizationConfig config;
+  std::optional<StringRef> method = reader.string("quant_method");
+  // Of gpt-oss, whose experts alone are quantized.
+  StringRef known = family == Family::GptOss ? "mxfp4" : "fp8";
+  // Other methods have other keys, so theirs comes first.
+  if (!reader.failed() && method != known)
+    return makeError(where + ": " +
+                     (method ? "'quant_method' is " + Reader::print(*method) +
+                                   ", but only " + Reader::print(known) +
+                                   " is supported in this family"
+                             : Twine("lacks 'quant_method'").str()));
+  if (known == "mxfp4") {
+    config.method = QuantizationConfig::Method::Mxfp4;
+    reader.allowOnly("dequantize", false);
+  } else {
+    readFp8(reader, config);
+  }
+  for (StringRef key : {"modules_to_not_convert", "ignored_layers"})
+    if (const json::Array *names = reader.array(key))
+      for (const json::Value &name : *names) {
+        if (std::optional<StringRef> text = name.getAsString())
+          config.plainModules.push_back(text->str());
+        else
+          reader.fail("expected '" + key + "' to hold strings, but got " +
+                      Reader::print(name));
+      }
+  if (config.method == QuantizationConfig::Method::Mxfp4)
+    for (const std::string &name : config.plainModules)
+      if (StringRef(name).contains("experts"))
+        reader.fail("'modules_to_not_convert' has " + quote(name) +
+                    ", but experts are what mxfp4 quantizes");
+  if (Error error = reader.finish())
+    return std::move(error);
+  return config;
 }
 
 static void readAttention(Reader &reader, ModelConfig &config) {
@@ -598,10 +663,8 @@ Expected<ModelConfig> parseModelConfig(StringRef json, StringRef file) {
                      " is not supported; supported are " + known);
   }
 
-  // What stands for a different model altogether comes first: a quantized one
-  // has other keys and tensors, too.
-  for (StringRef key :
-       {"quantization_config", "compression_config", "auto_map"})
+  // What stands for a different model altogether comes first.
+  for (StringRef key : {"compression_config", "auto_map"})
     if (reader.has(key))
       return makeError(file + ": '" + key + "' is not supported");
   if (const json::Array *names = reader.array("architectures"))
@@ -614,6 +677,13 @@ Expected<ModelConfig> parseModelConfig(StringRef json, StringRef file) {
   config.family = traits->family;
   config.qkNorm = traits->qkNorm;
   config.dtype = readDType(reader);
+  if (const json::Object *object = reader.dictionary("quantization_config")) {
+    Expected<QuantizationConfig> quantization = parseQuantization(
+        *object, (file + ": 'quantization_config'").str(), config.family);
+    if (!quantization)
+      return quantization.takeError();
+    config.quantization = std::move(*quantization);
+  }
   config.vocabulary = reader.requiredInteger("vocab_size");
   config.hidden = reader.requiredInteger("hidden_size");
   config.layers.resize(reader.requiredInteger("num_hidden_layers", 1, 4096));

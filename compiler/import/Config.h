@@ -52,10 +52,30 @@ struct LayerConfig {
 
 enum class QkNorm { None, PerHead, FullWidth };
 
+/// Weights of products in few bits with a scale for each block.
+struct QuantizationConfig {
+  enum class Method { Fp8, Mxfp4 };
+  Method method = Method::Fp8;
+  /// Of fp8.
+  int64_t blockRows = 0, blockColumns = 0;
+  /// Modules whose weights stay in the checkpoint's own type.
+  std::vector<std::string> plainModules;
+
+  /// Whether the weight of `module` stays: it, or what it is part of, stands in
+  /// the list, in full or without the names ahead of it.
+  bool keeps(llvm::StringRef module) const;
+};
+
 struct ModelConfig {
   Family family = Family::Llama;
   /// Absent where config.json does not say.
   std::optional<DType> dtype;
+  /// Absent where no weight is quantized.
+  std::optional<QuantizationConfig> quantization;
+
+  bool has(QuantizationConfig::Method method) const {
+    return quantization && quantization->method == method;
+  }
 
   int64_t vocabulary = 0;
   int64_t hidden = 0;

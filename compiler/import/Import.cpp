@@ -48,6 +48,18 @@ private:
     return RankedTensorType::get({ShapedType::kDynamic, width},
                                  builder.getF32Type());
   }
+  /// Whether the weight of `module`, a product's, is quantized in 8 bits.
+  bool isFp8(StringRef module) const {
+    return config.has(QuantizationConfig::Method::Fp8) &&
+           !config.quantization->keeps(module);
+  }
+  /// Of a quantized weight; `scaled` is null after an error.
+  RankedTensorType encoded(ArrayRef<int64_t> shape, tier::ScaledAttr scaled) {
+    return scaled
+               ? RankedTensorType::get(
+                     shape, Float8E4M3FNType::get(builder.getContext()), scaled)
+               : RankedTensorType::get(shape, element);
+  }
   static int64_t widthOf(Value rows) {
     return cast<RankedTensorType>(rows.getType()).getDimSize(1);
   }
@@ -56,15 +68,22 @@ private:
   tier::RangeAttr bind(const Twine &name, ArrayRef<int64_t> shape);
   tier::RangeAttr view(tier::RangeAttr range, uint64_t first,
                        ArrayRef<int64_t> shape, ArrayRef<uint64_t> strides);
-  Value use(StringRef symbol, ArrayRef<int64_t> shape,
+  tier::RangeAttr bind(const Twine &name, ArrayRef<int64_t> shape, DType want,
+                       StringRef who);
+  tier::ScaledAttr bindScaled(const Twine &name, ArrayRef<int64_t> shape,
+                              SmallVectorImpl<Attribute> &source);
+  Value use(StringRef symbol, RankedTensorType type,
             ArrayRef<Attribute> source);
   Value weight(const Twine &name, ArrayRef<int64_t> shape);
+  Value matrix(const Twine &name, ArrayRef<int64_t> shape);
   Value bias(bool present, const Twine &name, int64_t width);
   Value stack(const Twine &prefix, StringRef projection,
               ArrayRef<int64_t> shape);
 
   Value transposed(const Twine &name, StringRef tensor, int64_t in, int64_t out,
                    int64_t part = 0, int64_t parts = 1);
+  Value microscaled(const Twine &name, StringRef tensor, int64_t in,
+                    int64_t out, int64_t part, int64_t parts);
   Value biases(const Twine &name, StringRef tensor, int64_t out,
                int64_t part = 0, int64_t parts = 1);
 
@@ -102,8 +121,8 @@ private:
 
 } // namespace
 
-/// All tensors have the type that config.json names, or else that of the
-/// embedding.
+/// All tensors that are not quantized have the type that config.json names, or
+/// else that of the embedding.
 void ModelBuilder::chooseElementType() {
   const TensorInfo *embedding = checkpoint.find("model.embed_tokens.weight");
   if (config.dtype)
@@ -126,9 +145,16 @@ void ModelBuilder::chooseElementType() {
   }
 }
 
-/// The bytes of one tensor, checked against what the model needs.
+/// The bytes of one tensor of the checkpoint's own type.
+tier::RangeAttr ModelBuilder::bind(const Twine &name, ArrayRef<int64_t> shape) {
+  return bind(name, shape, dtype, "that of the checkpoint is");
+}
+
+/// The bytes of one tensor, checked against what the model needs; `who` says
+/// where the type `want` comes from.
 tier::RangeAttr ModelBuilder::bind(const Twine &nameTwine,
-                                   ArrayRef<int64_t> shape) {
+                                   ArrayRef<int64_t> shape, DType want,
+                                   StringRef who) {
   std::string name = nameTwine.str();
   const TensorInfo *info = checkpoint.find(name);
   if (!info) {
@@ -136,12 +162,12 @@ tier::RangeAttr ModelBuilder::bind(const Twine &nameTwine,
     return {};
   }
   bound.insert(name);
-  if (info->dtype != dtype) {
-    bool supported = info->dtype == DType::F32 || info->dtype == DType::F16 ||
-                     info->dtype == DType::BF16;
+  if (info->dtype != want) {
+    bool supported = config.quantization || info->dtype == DType::F32 ||
+                     info->dtype == DType::F16 || info->dtype == DType::BF16;
     fail(info->file + ": tensor " + quote(name) + " has dtype " +
          nameOf(info->dtype) +
-         (supported ? ", but that of the checkpoint is " + nameOf(dtype).str()
+         (supported ? ", but " + who.str() + " " + nameOf(want).str()
                     : ", which is not supported; F32, F16 and BF16 are"));
     return {};
   }
@@ -174,10 +200,9 @@ tier::RangeAttr ModelBuilder::view(tier::RangeAttr range, uint64_t first,
 }
 
 /// Declares a weight before the function and names it at the function's head.
-Value ModelBuilder::use(StringRef symbol, ArrayRef<int64_t> shape,
+Value ModelBuilder::use(StringRef symbol, RankedTensorType type,
                         ArrayRef<Attribute> source) {
   OpBuilder::InsertionGuard guard(builder);
-  auto type = RankedTensorType::get(shape, element);
   // A failed import may lack ranges; its module is never verified.
   if (message.empty()) {
     builder.setInsertionPoint(function);
@@ -195,7 +220,44 @@ Value ModelBuilder::use(StringRef symbol, ArrayRef<int64_t> shape,
 
 Value ModelBuilder::weight(const Twine &name, ArrayRef<int64_t> shape) {
   tier::RangeAttr range = bind(name + ".weight", shape);
-  return use(name.str(), shape, {range});
+  return use(name.str(), RankedTensorType::get(shape, element), {range});
+}
+
+/// Appends the elements and the scales of a quantized matrix to `source`; null
+/// after an error.
+tier::ScaledAttr ModelBuilder::bindScaled(const Twine &nameTwine,
+                                          ArrayRef<int64_t> shape,
+                                          SmallVectorImpl<Attribute> &source) {
+  std::string name = nameTwine.str(), scales = name + ".weight_scale_inv";
+  tier::RangeAttr elements =
+      bind(name + ".weight", shape, DType::F8E4M3,
+           "a module that is not in 'modules_to_not_convert' has");
+  // Published files have scales of either type.
+  const TensorInfo *info = checkpoint.find(scales);
+  bool narrow = info && info->dtype == DType::BF16;
+  int64_t rows = config.quantization->blockRows;
+  int64_t columns = config.quantization->blockColumns;
+  tier::RangeAttr factors =
+      bind(scales,
+           {(shape[0] + rows - 1) / rows, (shape[1] + columns - 1) / columns},
+           narrow ? DType::BF16 : DType::F32, "scales are BF16 or");
+  if (!elements || !factors)
+    return {};
+  source.append({elements, factors});
+  return tier::ScaledAttr::get(builder.getContext(), rows, columns,
+                               narrow ? Type(builder.getBF16Type())
+                                      : Type(builder.getF32Type()),
+                               Attribute());
+}
+
+/// The weight of a product, which may be quantized.
+Value ModelBuilder::matrix(const Twine &nameTwine, ArrayRef<int64_t> shape) {
+  std::string name = nameTwine.str();
+  if (!isFp8(name))
+    return weight(name, shape);
+  SmallVector<Attribute> source;
+  tier::ScaledAttr scaled = bindScaled(name, shape, source);
+  return use(name, encoded(shape, scaled), source);
 }
 
 Value ModelBuilder::bias(bool present, const Twine &name, int64_t width) {
@@ -203,19 +265,32 @@ Value ModelBuilder::bias(bool present, const Twine &name, int64_t width) {
     return {};
   std::string full = (name + ".bias").str();
   tier::RangeAttr range = bind(full, {width});
-  return use(full, {width}, {range});
+  return use(full, RankedTensorType::get({width}, element), {range});
 }
 
 /// One weight [experts, shape...] of the experts' tensors, in order.
 Value ModelBuilder::stack(const Twine &prefix, StringRef projection,
                           ArrayRef<int64_t> shape) {
   SmallVector<Attribute> ranges;
-  for (int64_t expert = 0; expert < config.experts && message.empty(); ++expert)
-    ranges.push_back(bind(
-        prefix + "." + Twine(expert) + "." + projection + ".weight", shape));
   SmallVector<int64_t> stacked = {config.experts};
   stacked.append(shape.begin(), shape.end());
-  return use((prefix + "." + projection).str(), stacked, ranges);
+  RankedTensorType type = RankedTensorType::get(stacked, element);
+  for (int64_t expert = 0; expert < config.experts && message.empty();
+       ++expert) {
+    std::string name = (prefix + "." + Twine(expert) + "." + projection).str();
+    bool plain = !isFp8(name);
+    RankedTensorType one = RankedTensorType::get(stacked, element);
+    if (plain)
+      ranges.push_back(bind(name + ".weight", shape));
+    else
+      one = encoded(stacked, bindScaled(name, shape, ranges));
+    if (expert == 0)
+      type = one;
+    else if (type != one)
+      fail("the experts of '" + prefix + "' differ in how " +
+           quote(projection) + " is quantized; expected one encoding for all");
+  }
+  return use((prefix + "." + projection).str(), type, ranges);
 }
 
 /// The weight `name` [experts, out, in] from `tensor` [experts, in, parts *
@@ -224,10 +299,48 @@ Value ModelBuilder::transposed(const Twine &name, StringRef tensor, int64_t in,
                                int64_t out, int64_t part, int64_t parts) {
   int64_t columns = parts * out;
   tier::RangeAttr range = bind(tensor, {config.experts, in, columns});
-  return use(name.str(), {config.experts, out, in},
+  return use(name.str(),
+             RankedTensorType::get({config.experts, out, in}, element),
              {view(range, uint64_t(part), {config.experts, out, in},
                    {uint64_t(in) * uint64_t(columns), uint64_t(parts),
                     uint64_t(columns)})});
+}
+
+/// The weight `name` [experts, out, in] in mxfp4: from the tensor's `_blocks`
+/// [experts, parts * out, in / 32, 16], two elements a byte, and its `_scales`
+/// [experts, parts * out, in / 32], of the rows of number `part`, part +
+/// parts...
+Value ModelBuilder::microscaled(const Twine &name, StringRef tensor, int64_t in,
+                                int64_t out, int64_t part, int64_t parts) {
+  constexpr int64_t kBlock = 32;
+  MLIRContext *context = builder.getContext();
+  int64_t experts = config.experts;
+  auto type = RankedTensorType::get(
+      {experts, out, in}, Float4E2M1FNType::get(context),
+      tier::ScaledAttr::get(context, 1, kBlock, Float8E8M0FNUType::get(context),
+                            Attribute()));
+  if (in % kBlock) {
+    fail("config.json: experts of mxfp4 have input channels by the " +
+         Twine(kBlock) + ", but " + quote(tensor) + " has " + Twine(in));
+    return use(name.str(), type, {});
+  }
+  StringRef who = "blocks and scales of mxfp4 are";
+  tier::RangeAttr tensors[] = {
+      bind(tensor + "_blocks", {experts, parts * out, in / kBlock, kBlock / 2},
+           DType::U8, who),
+      bind(tensor + "_scales", {experts, parts * out, in / kBlock}, DType::U8,
+           who)};
+  SmallVector<Attribute> source;
+  for (int64_t expert = 0; expert < experts && message.empty(); ++expert)
+    for (tier::RangeAttr range : tensors) {
+      // One of every `parts` rows.
+      uint64_t row = range.getBytes() / uint64_t(experts * parts * out);
+      uint64_t first = (uint64_t(expert * parts * out) + uint64_t(part)) * row;
+      source.push_back(tier::RangeAttr::get(
+          context, range.getFile(), range.getOffset() + first,
+          uint64_t(out) * row, {uint64_t(out)}, {uint64_t(parts) * row}));
+    }
+  return use(name.str(), type, source);
 }
 
 /// The same for the biases `name` [experts, out] from [experts, parts * out].
@@ -235,7 +348,7 @@ Value ModelBuilder::biases(const Twine &name, StringRef tensor, int64_t out,
                            int64_t part, int64_t parts) {
   int64_t columns = parts * out;
   tier::RangeAttr range = bind(tensor, {config.experts, columns});
-  return use(name.str(), {config.experts, out},
+  return use(name.str(), RankedTensorType::get({config.experts, out}, element),
              {view(range, uint64_t(part), {config.experts, out},
                    {uint64_t(columns), uint64_t(parts)})});
 }
@@ -249,7 +362,7 @@ Value ModelBuilder::product(Value x, Value weight, Value bias) {
 
 Value ModelBuilder::linear(Value x, const Twine &name, int64_t width,
                            bool hasBias) {
-  Value w = weight(name, {width, widthOf(x)});
+  Value w = matrix(name, {width, widthOf(x)});
   return product(x, w, bias(hasBias, name, width));
 }
 
@@ -291,7 +404,8 @@ Value ModelBuilder::attention(Value x, const Twine &prefixTwine, int64_t index,
   Value sinks;
   if (config.sinks) {
     std::string name = prefix + ".sinks";
-    sinks = use(name, {heads}, {bind(name, {heads})});
+    sinks = use(name, RankedTensorType::get({heads}, element),
+                {bind(name, {heads})});
   }
   auto op = nn::AttentionOp::create(
       builder, location, q, k, v, cache, index, positions, sequences, heads,
@@ -347,9 +461,15 @@ SmallVector<Value> ModelBuilder::expertWeights(const Twine &prefixTwine) {
   if (config.family == Family::GptOss) {
     // Stored [in, out], with gate and up in turn.
     std::string both = prefix + ".gate_up_proj", down = prefix + ".down_proj";
-    return {transposed(prefix + ".gate_proj", both, hidden, width, 0, 2),
-            transposed(prefix + ".up_proj", both, hidden, width, 1, 2),
-            transposed(down, down, width, hidden),
+    auto weight = [&](const Twine &name, StringRef tensor, int64_t in,
+                      int64_t out, int64_t part, int64_t parts) {
+      return config.has(QuantizationConfig::Method::Mxfp4)
+                 ? microscaled(name, tensor, in, out, part, parts)
+                 : transposed(name, tensor, in, out, part, parts);
+    };
+    return {weight(prefix + ".gate_proj", both, hidden, width, 0, 2),
+            weight(prefix + ".up_proj", both, hidden, width, 1, 2),
+            weight(down, down, width, hidden, 0, 1),
             biases(prefix + ".gate_proj_bias", both + "_bias", width, 0, 2),
             biases(prefix + ".up_proj_bias", both + "_bias", width, 1, 2),
             biases(down + "_bias", down + "_bias", hidden)};
@@ -393,10 +513,12 @@ Value ModelBuilder::mixture(Value x, Value residual, const Twine &prefixTwine) {
   {
     OpBuilder::InsertionGuard guard(builder);
     SmallVector<Type> types{rows(hidden)};
-    for (Value stacked : weights)
-      types.push_back(RankedTensorType::get(
-          cast<RankedTensorType>(stacked.getType()).getShape().drop_front(),
-          element));
+    for (Value stacked : weights) {
+      auto type = cast<RankedTensorType>(stacked.getType());
+      types.push_back(RankedTensorType::get(type.getShape().drop_front(),
+                                            type.getElementType(),
+                                            type.getEncoding()));
+    }
     Block *body =
         builder.createBlock(&op.getBody(), {}, types,
                             SmallVector<Location>(types.size(), location));
@@ -513,9 +635,10 @@ llvm::Expected<OwningOpRef<ModuleOp>> ModelBuilder::build(StringRef directory,
   x = nn::EmbedOp::create(builder, location, rows(config.hidden), outputRows,
                           x);
   x = norm(x, "model.norm");
-  Value logits = config.tiedEmbeddings
-                     ? product(x, table)
-                     : linear(x, "lm_head", config.vocabulary);
+  Value logits =
+      config.tiedEmbeddings
+          ? product(x, table)
+          : product(x, weight("lm_head", {config.vocabulary, config.hidden}));
   func::ReturnOp::create(builder, location, ValueRange{logits, cache});
 
   if (!message.empty())

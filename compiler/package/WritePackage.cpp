@@ -6,7 +6,7 @@
 #include "compiler/codegen/gpu/GpuEmitters.h"
 #include "compiler/package/BlockWriter.h"
 #include "compiler/package/CompiledCode.h"
-#include "compiler/package/PackWeight.h"
+#include "compiler/package/WeightPieces.h"
 #include "compiler/package/WritePlan.h"
 #include "compiler/support/OutputFile.h"
 #include "dialects/flow/IR/Flow.h"
@@ -347,8 +347,8 @@ llvm::Error PackageWriter::packWeights(OutputFile &file, uint64_t &end) {
   uint64_t done = 0;
   for (Slot &slot : slots) {
     auto type = cast<RankedTensorType>(slot.weight.getType());
-    uint64_t sourceBytes = uint64_t(type.getNumElements() / weightSlots(type)) *
-                           (type.getElementTypeBitWidth() / 8);
+    uint64_t sourceBytes =
+        tier::storedBytes(type).value_or(0) / uint64_t(weightSlots(type));
     auto source = checkpoint.read(
         slot.weight, uint64_t(std::max<int64_t>(slot.expert, 0)) * sourceBytes,
         sourceBytes, gathered);
@@ -383,31 +383,11 @@ llvm::Error PackageWriter::packWeights(OutputFile &file, uint64_t &end) {
       return llvm::Error::success();
     };
     constexpr uint64_t kBatch = uint64_t(16) << 20;
-    if (auto panels = dyn_cast_or_null<flow::PanelsAttr>(type.getEncoding())) {
-      ArrayRef<int64_t> shape = type.getShape();
-      PanelShape layout{shape[shape.size() - 2],
-                        shape.back(),
-                        type.getElementTypeBitWidth() / 8,
-                        panels.getColumns(),
-                        panels.getPack(),
-                        panels.getHalves()};
-      for (int64_t p = 0; p < layout.panels(); ++p) {
+    if (WeightPieces pieces = piecesOf(type)) {
+      for (int64_t i = 0; i < pieces.count; ++i) {
         size_t from = packed.size();
-        packed.resize(from + size_t(layout.panelBytes()));
-        packPanel(layout, *source, p, packed.data() + from);
-        if (packed.size() >= kBatch)
-          if (llvm::Error error = flush(false))
-            return error;
-      }
-    } else if (auto fragments =
-                   dyn_cast_or_null<flow::FragmentsAttr>(type.getEncoding())) {
-      ArrayRef<int64_t> shape = type.getShape();
-      FragmentShape layout{shape[shape.size() - 2], shape.back(),
-                           fragments.getHalves()};
-      for (int64_t i = 0; i < layout.rowBlocks(); ++i) {
-        size_t from = packed.size();
-        packed.resize(from + size_t(layout.rowBlockBytes()));
-        packFragments(layout, *source, i, packed.data() + from);
+        packed.resize(from + size_t(pieces.bytes));
+        pieces.pack(*source, i, packed.data() + from);
         if (packed.size() >= kBatch)
           if (llvm::Error error = flush(false))
             return error;

@@ -7,6 +7,7 @@
 #include "compiler/reference/Frame.h"
 #include "compiler/reference/ops/Attention.h"
 #include "compiler/reference/ops/Dense.h"
+#include "compiler/reference/ops/Encoded.h"
 #include "compiler/reference/ops/Rope.h"
 #include "compiler/reference/ops/Routing.h"
 #include "dialects/flow/IR/Flow.h"
@@ -84,6 +85,14 @@ static Error evaluate(Frame &frame, nn::LinearOp op) {
       return element.takeError();
     inputs = *element;
   }
+  const FloatTensor &weight = frame.get<FloatTensor>(op.getWeight());
+  if (weight.scales)
+    return frame.set(
+        op.getResult(),
+        reference::scaledLinear(frame.matrix(op.getInput()), weight.matrix(),
+                                {weight.scales->values.get(),
+                                 weight.scales->rows, weight.scales->columns},
+                                frame.optional(op.getBias()), inputs));
   return frame.set(op.getResult(),
                    reference::linear(frame.matrix(op.getInput()),
                                      frame.matrix(op.getWeight()),

@@ -3,6 +3,7 @@
 #include "compiler/reference/Interpreter.h"
 
 #include "compiler/reference/Frame.h"
+#include "compiler/reference/ops/Encoded.h"
 #include "compiler/support/Diagnostics.h"
 #include "dialects/flow/IR/Flow.h"
 #include "dialects/moe/IR/Moe.h"
@@ -55,6 +56,12 @@ FloatTensor FloatTensor::slice(int64_t index) const {
   result.shape.assign(shape.begin() + 1, shape.end());
   result.values = std::shared_ptr<const float>(
       values, values.get() + index * result.size());
+  if (scales) {
+    assert(result.shape.size() == 2 && "scales belong to whole matrices");
+    result.scales = *scales;
+    result.scales->values = std::shared_ptr<const float>(
+        scales->values, scales->values.get() + index * scales->perMatrix);
+  }
   return result;
 }
 
@@ -107,7 +114,8 @@ static bool fits(const RuntimeValue &value, Type type) {
   if (auto tensor = dyn_cast<RankedTensorType>(type)) {
     if (auto *floats = std::get_if<FloatTensor>(&value))
       return (elementOfType(tensor.getElementType()) ||
-              tensor.getElementType().isInteger(1)) &&
+              tensor.getElementType().isInteger(1) ||
+              (tier::scaledOf(tensor) && floats->scales)) &&
              shapeFits(floats->shape, tensor);
     if (auto *ids = std::get_if<IdTensor>(&value))
       return tensor.getElementType().isInteger(32) &&
@@ -208,10 +216,46 @@ static llvm::Error readRange(StringRef directory, tier::RangeAttr range,
   return llvm::Error::success();
 }
 
+/// The elements and scales of a weight's bytes.
+static FloatTensor decodeScaled(RankedTensorType type, tier::ScaledAttr scaled,
+                                ArrayRef<uint8_t> bytes) {
+  auto encoding = type.getElementTypeBitWidth() == 8
+                      ? reference::Encoding::E4M3
+                      : reference::Encoding::E2M1;
+  auto scaleType = isa<Float8E8M0FNUType>(scaled.getScale())
+                       ? reference::ScaleType::E8M0
+                   : scaled.getScale().isBF16() ? reference::ScaleType::BF16
+                                                : reference::ScaleType::F32;
+  ArrayRef<int64_t> shape = type.getShape();
+  int64_t out = shape[shape.size() - 2], in = shape.back();
+  int64_t scaleBytes = scaled.getAllScaleBytes(out, in);
+  FloatTensor::Scales scales;
+  scales.rows = scaled.getRows();
+  scales.columns = scaled.getColumns();
+  scales.perMatrix = scaleBytes / scaled.getScaleBytes();
+  std::vector<float> elements, factors;
+  while (!bytes.empty()) {
+    size_t elementBytes = size_t(reference::elementBytes(encoding, out * in));
+    llvm::append_range(
+        elements, reference::decode(encoding, bytes.data(), size_t(out * in)));
+    bytes = bytes.drop_front(elementBytes);
+    llvm::append_range(factors, reference::decode(scaleType, bytes.data(),
+                                                  size_t(scales.perMatrix)));
+    bytes = bytes.drop_front(size_t(scaleBytes));
+  }
+  FloatTensor result(shape.vec(), std::move(elements));
+  auto owner = std::make_shared<std::vector<float>>(std::move(factors));
+  scales.values = std::shared_ptr<const float>(owner, owner->data());
+  result.scales = std::move(scales);
+  return result;
+}
+
 llvm::Expected<FloatTensor>
 Interpreter::State::readWeight(tier::WeightOp weight) {
   auto type = cast<RankedTensorType>(weight.getType());
-  llvm::Expected<Element> element = elementOf(weight, type.getElementType());
+  tier::ScaledAttr scaled = tier::scaledOf(type);
+  llvm::Expected<Element> element =
+      scaled ? Element::F32 : elementOf(weight, type.getElementType());
   if (!element)
     return element.takeError();
   if (directory.empty())
@@ -222,6 +266,8 @@ Interpreter::State::readWeight(tier::WeightOp weight) {
     if (llvm::Error failed = readRange(directory, range, bytes))
       return errorAt(weight, "@" + weight.getSymName() + ": " +
                                  llvm::toString(std::move(failed)));
+  if (scaled)
+    return decodeScaled(type, scaled, bytes);
   return FloatTensor(
       type.getShape().vec(),
       reference::decode(*element, bytes.data(), size_t(type.getNumElements())));

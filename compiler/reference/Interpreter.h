@@ -15,6 +15,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -25,8 +26,17 @@ namespace headrace {
 /// and f16 are held as the float each equals, those of i1 as 0 and 1. Copies
 /// and slices share the values.
 struct FloatTensor {
+  /// The scales of an encoded weight, matrix by matrix; see #tier.scaled.
+  struct Scales {
+    std::shared_ptr<const float> values;
+    int64_t rows = 0, columns = 0; ///< Of a block.
+    int64_t perMatrix = 0;
+  };
+
   std::vector<int64_t> shape;
   std::shared_ptr<const float> values;
+  /// Absent where `values` are the tensor's values and not its elements.
+  std::optional<Scales> scales;
 
   FloatTensor() = default;
   FloatTensor(std::vector<int64_t> shape, std::vector<float> values);

@@ -70,14 +70,13 @@ private:
     kernel.getBody().walk([&](nn::LinearOp op) { linear = op; });
     kernel.getBody().walk([&](moe::ExpertsOp op) { experts = op; });
     auto type = linear ? linear.getWeight().getType() : RankedTensorType();
-    auto panels = type ? dyn_cast_or_null<flow::PanelsAttr>(type.getEncoding())
-                       : flow::PanelsAttr();
+    auto panels =
+        type ? dyn_cast_or_null<flow::PanelsAttr>(tier::packingOf(type))
+             : flow::PanelsAttr();
     if (!panels)
       return grid(GridKind::fixed, 1);
-    int64_t out = type.getDimSize(0), in = type.getDimSize(1);
-    int64_t count = panels.getPanelCount(out);
-    int64_t panelBytes = panels.getPackedElements(out, in) / count *
-                         (type.getElementTypeBitWidth() / 8);
+    int64_t count = panels.getPanelCount(type.getDimSize(0));
+    int64_t panelBytes = panels.getPanelBytes(type);
     if (!experts)
       return grid(GridKind::fixed, groupsFor(count, panelBytes, 1, workers));
     moe::BucketsType buckets = experts.getBuckets().getType();

@@ -51,6 +51,8 @@ bool isProduct(nn::LinearOp linear) {
   if (!linear->getParentOfType<ModuleOp>()->hasAttr("headrace.target"))
     return true;
   auto type = cast<RankedTensorType>(linear.getWeight().getType());
+  if (tier::scaledOf(type)) // Elements are exact in bf16.
+    return linear.getInputs() && linear.getInputs()->isBF16();
   bool lines = type.getShape().back() % 64 == 0;
   bool rounds = linear.getInputs() == type.getElementType();
   return (type.getElementType().isF16() ||

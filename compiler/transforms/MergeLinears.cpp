@@ -31,6 +31,8 @@ bool mayMerge(ArrayRef<nn::LinearOp> linears) {
         linear.getInputs() != first.getInputs() ||
         linear.getWeight().getType().getElementType() !=
             first.getWeight().getType().getElementType() ||
+        linear.getWeight().getType().getEncoding() !=
+            first.getWeight().getType().getEncoding() ||
         bool(linear.getBias()) != bool(first.getBias()) ||
         !weightOf(linear.getWeight()) ||
         (linear.getBias() && !weightOf(linear.getBias())))
@@ -56,18 +58,10 @@ void merge(ArrayRef<nn::LinearOp> linears) {
       biases.push_back(linear.getBias());
     out += linear.getWeight().getType().getDimSize(0);
   }
-  auto one = cast<RankedTensorType>(last.getWeight().getType());
-  Value weight = concatenateWeights(
-      b, weights,
-      RankedTensorType::get({out, one.getDimSize(1)}, one.getElementType()), 1);
+  Value weight = concatenateWeights(b, weights, /*dim=*/0);
   Value bias;
   if (!biases.empty())
-    bias = concatenateWeights(
-        b, biases,
-        RankedTensorType::get(
-            {out},
-            cast<RankedTensorType>(biases[0].getType()).getElementType()),
-        1);
+    bias = concatenateWeights(b, biases, /*dim=*/0);
   auto rows =
       RankedTensorType::get({ShapedType::kDynamic, out}, b.getF32Type());
   Value merged = nn::LinearOp::create(b, loc, rows, last.getInput(), weight,

@@ -29,12 +29,20 @@ struct PackWeightsPass : public ModulePass<PackWeightsPass> {
     module.walk([&](nn::LinearOp op) { linears.push_back(op); });
     for (nn::LinearOp linear : linears) {
       auto type = cast<RankedTensorType>(linear.getWeight().getType());
-      if (type.getEncoding())
+      if (tier::packingOf(type))
         continue;
+      if (auto scaled = tier::scaledOf(type);
+          scaled && (flow::PanelsAttr::kRun % scaled.getColumns() ||
+                     scaled.getColumns() % 32)) {
+        linear.emitOpError("has a weight with blocks of ")
+            << scaled.getColumns() << " input channels; targets know blocks of "
+            << "32, 64 and 128";
+        return signalPassFailure();
+      }
       tier::WeightOp symbol = panelWeightOf(linear);
       Attribute packing = gpu ? fragmentsOf(linear) : panelsOf(linear);
       if (symbol && packing)
-        encode(module, symbol, packing);
+        pack(module, symbol, packing);
     }
     // What merging left without a use is not part of the program any more.
     for (tier::UseOp use : useOps(module))
@@ -50,18 +58,19 @@ private:
   Attribute panelsOf(nn::LinearOp linear) {
     Type element =
         cast<RankedTensorType>(linear.getWeight().getType()).getElementType();
-    return flow::PanelsAttr::get(&getContext(), kColumns,
-                                 element.isBF16() ? 2 : 1,
+    bool pairs = element.isBF16() || element.getIntOrFloatBitWidth() < 16;
+    return flow::PanelsAttr::get(&getContext(), kColumns, pairs ? 2 : 1,
                                  hasGluHalves(linear) ? 2 : 1);
   }
   /// For a GPU: experts are packed for matrix instructions. Dense weights stay
   /// row-major, which a library reads too, where their rows are whole lines; a
-  /// router's are read row by row, in float32.
+  /// router's are read row by row, in float32. No library reads encoded ones.
   Attribute fragmentsOf(nn::LinearOp linear) {
     auto type = cast<RankedTensorType>(linear.getWeight().getType());
-    bool narrow =
-        type.getElementType().isBF16() || type.getElementType().isF16();
-    bool dense = !isa<moe::ExpertsOp>(linear->getParentOp());
+    bool encoded = bool(tier::scaledOf(type));
+    bool narrow = encoded || type.getElementType().isBF16() ||
+                  type.getElementType().isF16();
+    bool dense = !encoded && !isa<moe::ExpertsOp>(linear->getParentOp());
     if (!narrow || isRouter(linear) ||
         (dense && type.getShape().back() % kLine == 0))
       return {};
@@ -82,12 +91,10 @@ private:
   }
 
   /// Gives the weight and every value that stands for it or for one expert's
-  /// slice of it the encoding.
-  void encode(ModuleOp module, tier::WeightOp symbol, Attribute encoding) {
+  /// slice of it the packing.
+  void pack(ModuleOp module, tier::WeightOp symbol, Attribute packing) {
     auto with = [&](Type type) {
-      auto tensor = cast<RankedTensorType>(type);
-      return RankedTensorType::get(tensor.getShape(), tensor.getElementType(),
-                                   encoding);
+      return tier::withPacking(cast<RankedTensorType>(type), packing);
     };
     symbol.setTypeAttr(TypeAttr::get(with(symbol.getType())));
     for (tier::UseOp use : useOps(module)) {

@@ -58,16 +58,10 @@ void split(moe::ExpertsOp experts, GatedBody &m) {
   OpBuilder b(experts);
   Location loc = experts.getLoc();
   auto in = experts.getBuckets().getType(), out = experts.getResult().getType();
-  auto gateType = cast<RankedTensorType>(m.gateWeight.getType());
-  int64_t count = gateType.getDimSize(0), width = gateType.getDimSize(1);
+  int64_t width = cast<RankedTensorType>(m.gateWeight.getType()).getDimSize(1);
   // Gate's rows of an expert, then up's: [experts, 2 * width, ...].
   auto merge = [&](Value gate, Value up) {
-    auto type = cast<RankedTensorType>(gate.getType());
-    SmallVector<int64_t> shape(type.getShape());
-    shape[1] *= 2;
-    return concatenateWeights(
-        b, {gate, up}, RankedTensorType::get(shape, type.getElementType()),
-        count);
+    return concatenateWeights(b, {gate, up}, /*dim=*/1);
   };
   SmallVector<Value> merged{merge(m.gateWeight, m.upWeight)};
   if (m.gateBias)
@@ -80,10 +74,10 @@ void split(moe::ExpertsOp experts, GatedBody &m) {
     SmallVector<Value> out;
     for (Value weight : weights) {
       auto type = cast<RankedTensorType>(weight.getType());
-      out.push_back(
-          block.addArgument(RankedTensorType::get(type.getShape().drop_front(),
-                                                  type.getElementType()),
-                            loc));
+      out.push_back(block.addArgument(
+          RankedTensorType::get(type.getShape().drop_front(),
+                                type.getElementType(), type.getEncoding()),
+          loc));
     }
     out.resize(2); // A bias that is not there is null.
     return out;

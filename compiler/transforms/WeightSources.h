@@ -17,12 +17,14 @@ mlir::SmallVector<mlir::Attribute> sliceRanges(tier::WeightOp weight,
 /// The weight behind `value`, or null when it is no direct use of one.
 tier::WeightOp weightOf(mlir::Value value);
 
-/// Creates a weight of `type` from the rows of `parts`: block by block (a block
-/// is an expert, or the whole of a matrix), all rows of the first part's block,
-/// then of the second's, ... `blocks` is the number of blocks of every part.
-/// Returns a use of it at `b`; an equal weight made before is used again.
+/// Creates a weight from `parts`, of equal elements and encoding, strung
+/// together along dimension `dim` (the output channels): for each entry of the
+/// dimensions ahead of it all rows of the first part, then of the second, ...
+/// Where a part ends within a block of scales, the blocks become as low as they
+/// must and their scales are named more than once. Returns a use of it at `b`;
+/// an equal weight made before is used again.
 mlir::Value concatenateWeights(mlir::OpBuilder &b, mlir::ValueRange parts,
-                               mlir::RankedTensorType type, int64_t blocks);
+                               unsigned dim);
 
 } // namespace headrace
 

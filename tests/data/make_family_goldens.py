@@ -7,6 +7,8 @@ Every tensor is drawn here, under the name and with the shape that published che
 use, and written with safetensors. transformers then loads the directory as it would load any other
 (no key may be missing, unexpected or mismatched; each fused expert tensor is compared with the stored
 parts), upcast to float32, eager attention, eager experts. The goldens are what that model says.
+The fp8 and mxfp4 checkpoints are quantised here, by the formula; transformers loads what the quantised
+values stand for, as float32 tensors of a plain checkpoint.
 
 One prompt of many is kept: the one whose routing decisions and greedy choices are farthest from a tie.
 """
@@ -14,6 +16,7 @@ import argparse
 import json
 import os
 import shutil
+import tempfile
 import zlib
 
 import numpy as np
@@ -24,9 +27,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
 
 PROMPT, CONTINUATION = 40, 32
-TORCH_DTYPE = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
-DTYPE_NAME = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
-ROUTER_BOUND = {"f32": 1e-4, "bf16": 0.05, "f16": 0.05}
+TORCH_DTYPE = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16, "fp8": torch.bfloat16,
+               "mxfp4": torch.bfloat16}
+DTYPE_NAME = {"f32": "float32", "bf16": "bfloat16", "f16": "float16", "fp8": "bfloat16", "mxfp4": "bfloat16"}
+ROUTER_BOUND = {"f32": 1e-4, "bf16": 0.05, "f16": 0.05, "fp8": 0.05, "mxfp4": 0.05}
 # Prompts are chosen by this bound for every dtype, so that a float32 checkpoint run with a narrower
 # cache or narrower products still has few doubtful positions.
 SEARCH_BOUND = 0.05
@@ -115,6 +119,27 @@ CASES = {
             rope_theta=150000.0, rope_type="yarn", truncate=False),
         tie_word_embeddings=False, router_aux_loss_coef=0.9, pad_token_id=262, bos_token_id=263,
         eos_token_id=261)),
+    "gpt_oss-mxfp4": dict(form="classic", cfg=dict(
+        vocab_size=256, hidden_size=96, head_dim=16, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=6, num_key_value_heads=2, num_local_experts=5, num_experts_per_tok=2,
+        attention_bias=True, layer_types=["sliding_attention", "full_attention"], sliding_window=11,
+        swiglu_limit=1.5, max_position_embeddings=256, rms_norm_eps=1e-5, rope_theta=150000.0,
+        rope_scaling=dict(beta_fast=32.0, beta_slow=1.0, factor=4.0, original_max_position_embeddings=64,
+                          rope_type="yarn", truncate=False),
+        tie_word_embeddings=False, output_router_logits=False, router_aux_loss_coef=0.9,
+        pad_token_id=253, eos_token_id=252, quantization_config=dict(
+            quant_method="mxfp4", modules_to_not_convert=[
+                "model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"]))),
+    "qwen3_moe-fp8": dict(form="classic", scale_dtype=torch.float32, cfg=dict(
+        vocab_size=256, hidden_size=192, head_dim=24, intermediate_size=136, moe_intermediate_size=144,
+        num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=2, num_experts=5,
+        num_experts_per_tok=2, norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[1],
+        attention_bias=False, max_position_embeddings=256, max_window_layers=2, sliding_window=None,
+        use_sliding_window=False, rms_norm_eps=1e-6, rope_theta=1000000.0, rope_scaling=None,
+        tie_word_embeddings=False, output_router_logits=False, router_aux_loss_coef=0.001,
+        bos_token_id=251, eos_token_id=253, quantization_config=dict(
+            activation_scheme="dynamic", fmt="e4m3", quant_method="fp8", weight_block_size=[128, 128],
+            modules_to_not_convert=["lm_head", "model.layers.0.mlp.gate", "model.layers.1.self_attn.o_proj"]))),
     "llama-f32": dict(form="classic", eos_list=[252, 254], cfg=dict(
         vocab_size=256, hidden_size=48, head_dim=16, intermediate_size=40, num_hidden_layers=2,
         num_attention_heads=4, num_key_value_heads=2, attention_bias=False, mlp_bias=False,
@@ -126,6 +151,11 @@ CASES = {
         vocab_size=300, hidden_size=80, intermediate_size=72, num_hidden_layers=2, num_attention_heads=5,
         num_key_value_heads=1, max_position_embeddings=256, rms_norm_eps=1e-6, rope_theta=10000.0,
         rope_scaling=None, pretraining_tp=1, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2)),
+    "llama-fp8": dict(form="classic", scale_dtype=torch.bfloat16, cfg=dict(
+        vocab_size=256, hidden_size=160, intermediate_size=264, num_hidden_layers=2, num_attention_heads=5,
+        num_key_value_heads=1, max_position_embeddings=256, rms_norm_eps=1e-6, rope_theta=10000.0,
+        rope_scaling=None, pretraining_tp=1, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2,
+        quantization_config=dict(activation_scheme="dynamic", quant_method="fp8", weight_block_size=[128, 128]))),
     "llama-f16": dict(form="v5", cfg=dict(
         vocab_size=260, hidden_size=72, intermediate_size=72, num_hidden_layers=2, num_attention_heads=6,
         num_key_value_heads=3, attention_bias=False, mlp_bias=False, max_position_embeddings=256,
@@ -246,6 +276,77 @@ def draw_tensors(family, cfg, dtype, seed):
     if not tied:
         linear("lm_head", V, H, gain=head)
     return out
+
+
+def e4m3(x):
+    """The values of OCP E4M3 nearest to x (ties to even), and their bytes."""
+    magnitude = x.abs().double()
+    # Three bits of fraction; below 2^-6 the exponent stays.
+    exponent = torch.frexp(magnitude)[1].clamp(min=-5) - 1
+    units = torch.round(torch.ldexp(magnitude, 3 - exponent)).long()  # torch.round: ties to even
+    exponent, units = torch.where(units == 16, exponent + 1, exponent), torch.where(units == 16, 8, units)
+    code = torch.where(units >= 8, (exponent.long() + 7) * 8 + units - 8, units)
+    assert int(code.max()) < 0x7f, "beyond 448"
+    value = torch.ldexp(units.double(), exponent - 3)
+    negative = torch.signbit(x)
+    return torch.where(negative, -value, value), torch.where(negative, code + 128, code).to(torch.uint8)
+
+
+def quantise(tensors, config, scale_dtype):
+    """The tensors of an fp8 checkpoint, and those that they stand for, as float32."""
+    rows, columns = config["weight_block_size"]
+    plain = config.get("modules_to_not_convert", []) + ["lm_head", "embed_tokens"]
+    stored, meant = {}, {}
+    for name, t in tensors.items():
+        module = name.removesuffix(".weight")
+        if t.dim() != 2 or any(f".{p}." in f".{module}." for p in plain):
+            stored[name], meant[name] = t, t.float()
+            continue
+        out, width = t.shape
+        scales = torch.zeros(-(-out // rows), -(-width // columns))
+        for i in range(scales.shape[0]):
+            for j in range(scales.shape[1]):
+                block = t[i * rows:(i + 1) * rows, j * columns:(j + 1) * columns]
+                scales[i, j] = block.float().abs().max() / 448
+        scales = scales.to(scale_dtype)
+        each = scales.double().repeat_interleave(rows, 0)[:out].repeat_interleave(columns, 1)[:, :width]
+        # A scale that was rounded down would take its block's largest value beyond 448.
+        values, codes = e4m3((t.double() / each).clamp(-448, 448))
+        stored[name] = codes.view(torch.float8_e4m3fn)
+        stored[f"{module}.weight_scale_inv"] = scales
+        assert torch.equal(stored[name].double(), values)
+        meant[name] = (values * each).float()
+    return stored, meant
+
+
+def e2m1(x):
+    """The 4-bit values nearest to x (ties to even), and their codes."""
+    magnitude = x.abs()
+    exponent = (torch.frexp(magnitude)[1] - 1).clamp(min=0)
+    units = torch.round(torch.ldexp(magnitude, 1 - exponent)).long()
+    exponent, units = torch.where(units == 4, exponent + 1, exponent), torch.where(units == 4, 2, units)
+    code = torch.where(units >= 2, (exponent.long() + 1) * 2 + units - 2, units)
+    assert int(code.max()) < 8, "beyond 6"
+    value = torch.ldexp(units.to(x.dtype), exponent - 1)
+    negative = torch.signbit(x)
+    return torch.where(negative, -value, value), torch.where(negative, code + 8, code).to(torch.uint8)
+
+
+def quantise_mxfp4(tensors):
+    """The same of an mxfp4 checkpoint: its experts are [experts, out, in / 32, 16], input channels last."""
+    stored, meant = {}, {}
+    for name, t in tensors.items():
+        if not name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            stored[name], meant[name] = t, t.float()
+            continue
+        blocks = t.transpose(1, 2).double().unflatten(2, (-1, 32))
+        # The largest value of a block gets the exponent of 4; what is beyond 6 becomes 6.
+        exponent = torch.frexp(blocks.abs().amax(-1, keepdim=True))[1] - 1 - 2
+        values, codes = e2m1(torch.ldexp(blocks, -exponent).clamp(-6, 6))
+        stored[f"{name}_blocks"] = (codes[..., 0::2] | codes[..., 1::2] << 4).contiguous()
+        stored[f"{name}_scales"] = (exponent.squeeze(-1) + 127).to(torch.uint8)
+        meant[name] = torch.ldexp(values, exponent).flatten(2).transpose(1, 2).float().contiguous()
+    return stored, meant
 
 
 def write_json(path, value):
@@ -489,6 +590,12 @@ def dump_golden(path, golden):
         f.write("{\n" + ",\n".join(lines) + "\n}\n")
 
 
+def write_meant(directory, family, case, tensors):
+    """The checkpoint without its encoding, for transformers."""
+    plain = dict(case, cfg={k: v for k, v in case["cfg"].items() if k != "quantization_config"})
+    write_checkpoint(directory, family, plain, "f32", tensors)
+
+
 def make(root, name):
     case = CASES[name]
     family, dtype_key = name.rsplit("-", 1)
@@ -496,16 +603,24 @@ def make(root, name):
     shutil.rmtree(directory, ignore_errors=True)
     seed = zlib.crc32(name.encode())
     tensors = draw_tensors(family, case["cfg"], TORCH_DTYPE[dtype_key], seed)
+    loaded = directory
+    if "quantization_config" in case["cfg"]:
+        tensors, meant = (quantise_mxfp4(tensors) if dtype_key == "mxfp4" else
+                          quantise(tensors, case["cfg"]["quantization_config"], case["scale_dtype"]))
+        loaded = f"{tempfile.mkdtemp()}/{name}"
+        write_meant(loaded, family, case, meant)
     generation = write_checkpoint(directory, family, case, dtype_key, tensors)
-    model = load_model(directory)
-    check_loaded(model, directory)
+    model = load_model(loaded)
+    check_loaded(model, loaded)
     prompt = choose_prompt(model, Routers(model), case["cfg"]["vocab_size"], special_ids(generation), seed + 1)
-    model = load_model(directory)  # without the search's hooks
+    model = load_model(loaded)  # without the search's hooks
     golden, logits, margin = write_goldens(directory, model, prompt, ROUTER_BOUND[dtype_key], {"seed": seed})
-    if dtype_key != "f32":
+    if dtype_key in ("bf16", "f16"):
         golden["native_dtype_logit_error"] = native_error(
             directory, TORCH_DTYPE[dtype_key], golden["prompt"] + golden["continuation"], logits)
     dump_golden(f"{directory}/golden.json", golden)
+    if loaded != directory:
+        shutil.rmtree(os.path.dirname(loaded))
     size = sum(os.path.getsize(f"{directory}/{f}") for f in os.listdir(directory) if f.endswith(".safetensors"))
     choice = top2_margin(logits)[PROMPT - 1:-1].min().item()
     print(f"{name:16s} {size:7d} B  std {golden['logits_std']:.3f}  below bound "

@@ -3,7 +3,6 @@
 #include "tests/integration/EmulatedCpu.h"
 
 #include "compiler/codegen/Emitters.h"
-#include "compiler/package/PackWeight.h"
 #include "compiler/pipelines/Phases.h"
 #include "compiler/reference/tiles/Tiles.h"
 #include "mlir/IR/SymbolTable.h"
@@ -26,24 +25,6 @@ llvm::Error EmulatedCpu::complete() {
   if (failed(emitTilePrograms(*module, emitOptionsFor(*target))))
     return llvm::createStringError("the tile programs cannot be written");
   return llvm::Error::success();
-}
-
-std::vector<char> EmulatedCpu::pack(RankedTensorType type,
-                                    std::vector<char> bytes) const {
-  auto packing = dyn_cast_or_null<flow::PanelsAttr>(type.getEncoding());
-  if (!packing)
-    return bytes;
-  ArrayRef<int64_t> shape = type.getShape();
-  PanelShape layout{shape[shape.size() - 2],
-                    shape.back(),
-                    type.getElementTypeBitWidth() / 8,
-                    packing.getColumns(),
-                    packing.getPack(),
-                    packing.getHalves()};
-  std::vector<char> packed(size_t(layout.panels() * layout.panelBytes()));
-  for (int64_t p = 0; p < layout.panels(); ++p)
-    packPanel(layout, bytes.data(), p, packed.data() + p * layout.panelBytes());
-  return packed;
 }
 
 flow::ScheduleOp EmulatedCpu::choose(llvm::StringRef entry,

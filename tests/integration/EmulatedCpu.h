@@ -16,8 +16,6 @@ private:
   void prepare(tools::CompileRequest &request) const override;
   llvm::Error complete() override;
   bool isGpu() const override { return false; }
-  std::vector<char> pack(mlir::RankedTensorType type,
-                         std::vector<char> bytes) const override;
   flow::ScheduleOp choose(llvm::StringRef entry, const Counts &counts) override;
   llvm::Error launch(flow::ScheduleOp schedule, flow::LaunchOp op,
                      const Counts &counts) override;

@@ -2,7 +2,6 @@
 // Runs a model compiled for a GPU without one.
 #include "tests/integration/EmulatedGpu.h"
 
-#include "compiler/package/PackWeight.h"
 #include "mlir/IR/SymbolTable.h"
 
 using namespace headrace;
@@ -12,21 +11,6 @@ using namespace mlir;
 void EmulatedGpu::prepare(tools::CompileRequest &request) const {
   request.target = chip;
   request.to = "kernels";
-}
-
-std::vector<char> EmulatedGpu::pack(RankedTensorType type,
-                                    std::vector<char> bytes) const {
-  auto packing = dyn_cast_or_null<flow::FragmentsAttr>(type.getEncoding());
-  if (!packing)
-    return bytes;
-  ArrayRef<int64_t> shape = type.getShape();
-  FragmentShape layout{shape[shape.size() - 2], shape.back(),
-                       packing.getHalves()};
-  std::vector<char> packed(size_t(layout.rowBlocks() * layout.rowBlockBytes()));
-  for (int64_t b = 0; b < layout.rowBlocks(); ++b)
-    packFragments(layout, bytes.data(), b,
-                  packed.data() + b * layout.rowBlockBytes());
-  return packed;
 }
 
 static EmulatedGpu::Counts boundsOf(flow::ScheduleOp schedule) {

@@ -21,8 +21,6 @@ public:
 private:
   void prepare(tools::CompileRequest &request) const override;
   bool isGpu() const override { return true; }
-  std::vector<char> pack(mlir::RankedTensorType type,
-                         std::vector<char> bytes) const override;
   flow::ScheduleOp choose(llvm::StringRef entry, const Counts &counts) override;
   llvm::Error launch(flow::ScheduleOp schedule, flow::LaunchOp op,
                      const Counts &counts) override;

@@ -2,6 +2,7 @@
 // Runs a compiled model launch by launch.
 #include "tests/integration/EmulatedModel.h"
 
+#include "compiler/package/WeightPieces.h"
 #include "dialects/RegisterAll.h"
 #include "dialects/moe/IR/Moe.h"
 #include "dialects/nn/IR/Nn.h"
@@ -67,6 +68,17 @@ llvm::Error EmulatedModel::compile(tools::CompileRequest &request,
   if (llvm::Error error = bindWeights(weights))
     return error;
   return placeBuffers();
+}
+
+/// A matrix of a weight of `type` as its kernels read it.
+static std::vector<char> pack(RankedTensorType type, std::vector<char> bytes) {
+  WeightPieces pieces = piecesOf(type);
+  if (!pieces)
+    return bytes;
+  std::vector<char> packed(size_t(pieces.count * pieces.bytes));
+  for (int64_t i = 0; i < pieces.count; ++i)
+    pieces.pack(bytes.data(), i, packed.data() + i * pieces.bytes);
+  return packed;
 }
 
 llvm::Error EmulatedModel::bindWeights(const std::string &checkpoint) {

@@ -71,9 +71,6 @@ protected:
   virtual llvm::Error complete() { return llvm::Error::success(); }
   /// Whether caches lie as kernels for GPUs have them.
   virtual bool isGpu() const = 0;
-  /// The bytes of one matrix of a weight of `type` as kernels read them.
-  virtual std::vector<char> pack(mlir::RankedTensorType type,
-                                 std::vector<char> bytes) const = 0;
   /// The launches of a step, or null where nothing admits it.
   virtual flow::ScheduleOp choose(llvm::StringRef entry,
                                   const Counts &counts) = 0;

@@ -168,7 +168,7 @@ INSTANTIATE_TEST_SUITE_P(Families, PackageGolden,
                          });
 
 TEST(PackageGoldens, AreThere) {
-  EXPECT_GE(listGoldens(kFamilies).size(), 17u);
+  EXPECT_GE(listGoldens(kFamilies).size(), 22u);
 }
 
 } // namespace

@@ -8,6 +8,7 @@
 // independent of how rows are grouped.
 #include "compiler/codegen/cpu/LowerTiles.h"
 
+#include "compiler/codegen/cpu/DecodeWeights.h"
 #include "dialects/flow/IR/Flow.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -233,12 +234,21 @@ private:
   }
   LogicalResult lowerLoad(flow::LoadOp op);
   LogicalResult lowerMma(flow::MmaOp op);
+  LogicalResult lowerEncodedMma(flow::MmaOp op);
   LogicalResult lowerMap(flow::MapOp op);
   LogicalResult lowerReduce(flow::ReduceOp op);
   LogicalResult lowerRead(flow::ReadOp op);
   LogicalResult lowerStore(flow::StoreOp op);
   LogicalResult lowerIota(flow::IotaOp op);
   Value reduceVector(Value vector, bool sum);
+  /// `sums` plus the products of pairs of bfloat16.
+  Value dotProduct(Value sums, Value x, Value y) {
+    return LLVM::CallIntrinsicOp::create(
+               b, loc, sums.getType(),
+               b.getStringAttr("llvm.x86.avx512bf16.dpbf16ps.512"),
+               ValueRange{sums, x, y})
+        .getResult(0);
+  }
   /// Clones an elementwise op of a map region onto `operands`, vectors or
   /// scalars.
   Value cloneElementwise(Operation *op, ValueRange operands, bool scalar);
@@ -690,6 +700,8 @@ LogicalResult ProgramLowering::lowerMma(flow::MmaOp op) {
   Tile tile = staged.lookup(op.getRows());
   if (!tile.base)
     return op.emitOpError("reads a tile that no flow.load made");
+  if (op.getWeight())
+    return lowerEncodedMma(op);
   int64_t depth = panel.getDimSize(1), columns = panel.getDimSize(2),
           pack = panel.getDimSize(3);
   Type weight = panel.getElementType();
@@ -741,11 +753,7 @@ LogicalResult ProgramLowering::lowerMma(flow::MmaOp op) {
         Value xs = LLVM::BitcastOp::create(b, loc, pairs, splat(pair));
         for (int64_t v = 0; v < width; ++v) {
           Value &a = out[size_t(r * width + v)];
-          a = LLVM::CallIntrinsicOp::create(
-                  b, loc, a.getType(),
-                  b.getStringAttr("llvm.x86.avx512bf16.dpbf16ps.512"),
-                  ValueRange{a, ws[size_t(v)], xs})
-                  .getResult(0);
+          a = dotProduct(a, ws[size_t(v)], xs);
         }
       }
       return out;
@@ -788,6 +796,156 @@ LogicalResult ProgramLowering::lowerMma(flow::MmaOp op) {
   auto op2 = loop(index(0), index(depth), 1, init,
                   [&](Value k, ValueRange acc) { return step(k, acc); });
   tiles[op.getResult()] = SmallVector<Value>(op2.getResults());
+  return success();
+}
+
+LogicalResult ProgramLowering::lowerEncodedMma(flow::MmaOp op) {
+  auto type = cast<RankedTensorType>(*op.getWeight());
+  tier::ScaledAttr scaled = tier::scaledOf(type);
+  auto panels = cast<flow::PanelsAttr>(scaled.getPacking());
+  Tile tile = staged.lookup(op.getRows());
+  Type element = type.getElementType(), f32 = b.getF32Type();
+  int64_t in = type.getShape().back(), columns = panels.getColumns();
+  int64_t width = columns / lanes, block = scaled.getColumns();
+  int64_t xBytes = bytesOf(tile.element);
+  int64_t groupBytes = pairBytes(element, columns);
+  int64_t scaleBytes = panels.getRunScaleBytes(scaled);
+  constexpr int64_t kRun = flow::PanelsAttr::kRun;
+  int64_t runBytes = scaleBytes + kRun / 2 * groupBytes;
+  if (in % 2 && xBytes != 2) // Nothing pads such rows to pairs.
+    return op.emitOpError("has an encoded weight of ")
+           << in << " input channels for rows of " << tile.element
+           << "; expected an even number";
+  bool dot = target.bf16Dot && tile.element.isBF16();
+  Value panelBase = address(op.getPanel(), map.lookup(op.getIndex()));
+  Value rowBase = offset(
+      tile.base, toI64(arith::MulIOp::create(b, loc, map.lookup(op.getFirst()),
+                                             index(tile.stride))));
+  auto at = [&](Value base, Value number, int64_t bytes) {
+    return offset(base,
+                  toI64(arith::MulIOp::create(b, loc, number, index(bytes))));
+  };
+  bool prefetch = op.getPrefetch() && rows >= target.prefetchRows;
+
+  // Two input channels: the panel's pairs against one of each row.
+  auto pair = [&](Value weights, Value x, ArrayRef<Value> sums) {
+    SmallVector<Value> out(sums);
+    SmallVector<std::pair<Value, Value>> decoded;
+    for (int64_t v = 0; v < width; ++v)
+      decoded.push_back(
+          loadPairs(b, loc, element, lanes,
+                    offset(weights, v * pairBytes(element, lanes))));
+    if (dot) {
+      SmallVector<Value> joined;
+      for (auto one : decoded)
+        joined.push_back(joinPairs(b, loc, one));
+      for (int64_t r = 0; r < rows; ++r) {
+        Value both = load(b.getI32Type(), offset(x, r * tile.stride), 4);
+        Value xs =
+            LLVM::BitcastOp::create(b, loc, joined[0].getType(), splat(both));
+        for (int64_t v = 0; v < width; ++v) {
+          Value &sum = out[size_t(r * width + v)];
+          sum = dotProduct(sum, joined[size_t(v)], xs);
+        }
+      }
+      return out;
+    }
+    for (int64_t p = 0; p < 2; ++p)
+      for (int64_t r = 0; r < rows; ++r) {
+        Value scalar =
+            load(tile.element, offset(x, r * tile.stride + p * xBytes),
+                 unsigned(xBytes));
+        Value xs = splat(widen(scalar));
+        for (int64_t v = 0; v < width; ++v) {
+          Value &sum = out[size_t(r * width + v)];
+          auto [first, second] = decoded[size_t(v)];
+          sum = math::FmaOp::create(b, loc, p ? second : first, xs, sum);
+        }
+      }
+    return out;
+  };
+
+  // One block: `channels` of it from `weights` and `x` on.
+  auto sumBlock = [&](Value weights, Value x, Value scales, int64_t channels,
+                      ValueRange totals) {
+    int64_t groups = (channels + 1) / 2;
+    // A cache line at a time, where a block has whole ones.
+    int64_t step = std::max<int64_t>(64 / groupBytes, 1);
+    if (groups % step)
+      step = 1;
+    SmallVector<Value> zero(totals.size(), zeros(vec(f32)));
+    auto sums = loop(
+        index(0), index(groups), step, zero, [&](Value group, ValueRange now) {
+          Value from = at(weights, group, groupBytes);
+          Value rowsFrom = at(x, group, 2 * xBytes);
+          if (prefetch)
+            for (CpuTarget::Prefetch ahead : target.prefetches)
+              for (int64_t line = 0; line < step * groupBytes; line += 64)
+                LLVM::Prefetch::create(b, loc, offset(from, ahead.bytes + line),
+                                       /*rw=*/0, ahead.hint, /*cache=*/1);
+          SmallVector<Value> out(now);
+          for (int64_t i = 0; i < step; ++i)
+            out = pair(offset(from, i * groupBytes),
+                       offset(rowsFrom, i * 2 * xBytes), out);
+          return out;
+        });
+    SmallVector<Value> out;
+    for (int64_t v = 0; v < width; ++v) {
+      Value scale =
+          loadScales(b, loc, element, scaled.getScale(), lanes,
+                     offset(scales, v * lanes * scaled.getPackedScaleBytes()));
+      for (int64_t r = 0; r < rows; ++r) {
+        size_t i = size_t(r * width + v);
+        out.resize(totals.size());
+        out[i] = math::FmaOp::create(b, loc, sums.getResult(unsigned(i)), scale,
+                                     totals[i]);
+      }
+    }
+    return out;
+  };
+
+  // `channels` of one run: whole blocks, and what is left of one.
+  auto sumRun = [&](Value run, Value x, int64_t channels, ValueRange totals) {
+    Value weights = offset(run, scaleBytes);
+    SmallVector<Value> out(totals);
+    int64_t whole = channels / block;
+    auto scalesOf = [&](Value number) {
+      return at(run, number, columns * scaled.getPackedScaleBytes());
+    };
+    auto one = [&](Value number, int64_t channels, ValueRange now) {
+      return sumBlock(at(weights, number, block / 2 * groupBytes),
+                      at(x, number, block * xBytes), scalesOf(number), channels,
+                      now);
+    };
+    if (whole == 1)
+      out = one(index(0), block, out);
+    else if (whole)
+      out = SmallVector<Value>(loop(index(0), index(whole), 1, out,
+                                    [&](Value number, ValueRange now) {
+                                      return one(number, block, now);
+                                    })
+                                   .getResults());
+    if (channels % block)
+      out = one(index(whole), channels % block, out);
+    return out;
+  };
+
+  SmallVector<Value> totals;
+  if (Value from = op.getInit())
+    totals = tiles[from];
+  else
+    totals.assign(size_t(rows * width), zeros(vec(f32)));
+  int64_t runs = in / kRun;
+  if (runs)
+    totals = SmallVector<Value>(
+        loop(index(0), index(runs), 1, totals, [&](Value run, ValueRange now) {
+          return sumRun(at(panelBase, run, runBytes),
+                        at(rowBase, run, kRun * xBytes), kRun, now);
+        }).getResults());
+  if (in % kRun)
+    totals = sumRun(offset(panelBase, runs * runBytes),
+                    offset(rowBase, runs * kRun * xBytes), in % kRun, totals);
+  tiles[op.getResult()] = totals;
   return success();
 }
 

@@ -121,44 +121,41 @@ SmallVector<Value> FewTokens::multiply(ValueRange words, Value step,
         product.fragments ? k.loadMatrices(address) : k.load16(address, false);
   }
   SmallVector<Value> out;
-  for (int64_t i = 0; i < blocks; ++i) {
-    SmallVector<Value> sum(
-        sums.slice(size_t(i * kAccumulators), kAccumulators));
-    for (int64_t j = 0; j < 2; ++j)
-      sum = k.mma(words.slice(size_t(i * 8 + j * 4), 4),
-                  ValueRange(right).slice(size_t(j * 2), 2), sum,
-                  product.element);
-    out.append(sum);
-  }
+  size_t held = size_t(product.heldWords());
+  for (size_t i = 0; i < size_t(blocks); ++i)
+    out.append(
+        product.multiply(k, product.operandsOf(k, words.slice(i * held, held)),
+                         right, sums.slice(i * kAccumulators, kAccumulators)));
   return out;
 }
 
 void FewTokens::run(Value count, ResultSink sink) {
-  int64_t sums = blocks * kAccumulators, words = blocks * 8 * depth;
+  int64_t sums = blocks * kAccumulators;
+  int64_t stepWords = blocks * product.heldWords(), words = stepWords * depth;
   Value warp = k.warp();
   SmallVector<Value> acc(size_t(sums), k.f32(0));
   int64_t rounds = product.steps() / (warps * depth);
   if (rounds) {
     SmallVector<Value> carried(acc);
     carried.append(first);
-    carried = k.fold(k.i32(0), k.i32(rounds), k.i32(1), carried,
-                     [&](Value round, ValueRange now) {
-                       // The next weights are on their way while these are
-                       // multiplied.
-                       ValueRange held = now.drop_front(size_t(sums));
-                       Value next = k.add(round, 1);
-                       SmallVector<Value> coming = k.choose(
-                           k.less(next, k.i32(rounds)), held.getTypes(),
-                           [&] { return loadRound(next); },
-                           [&] { return SmallVector<Value>(held); });
-                       SmallVector<Value> out(now.take_front(size_t(sums)));
-                       for (int64_t i = 0; i < depth; ++i)
-                         out = multiply(held.slice(size_t(i * blocks * 8),
-                                                   size_t(blocks * 8)),
-                                        stepOf(round, i), out);
-                       out.append(coming);
-                       return out;
-                     });
+    carried = k.fold(
+        k.i32(0), k.i32(rounds), k.i32(1), carried,
+        [&](Value round, ValueRange now) {
+          // The next weights are on their way while these are
+          // multiplied.
+          ValueRange held = now.drop_front(size_t(sums));
+          Value next = k.add(round, 1);
+          SmallVector<Value> coming = k.choose(
+              k.less(next, k.i32(rounds)), held.getTypes(),
+              [&] { return loadRound(next); },
+              [&] { return SmallVector<Value>(held); });
+          SmallVector<Value> out(now.take_front(size_t(sums)));
+          for (int64_t i = 0; i < depth; ++i)
+            out = multiply(held.slice(size_t(i * stepWords), size_t(stepWords)),
+                           stepOf(round, i), out);
+          out.append(coming);
+          return out;
+        });
     acc.assign(carried.begin(), carried.end() - words);
   }
   if (product.steps() % (warps * depth))

@@ -22,40 +22,53 @@ Value ManyTokens::place(Value row, Value unit) {
 SmallVector<Value> ManyTokens::load(Value weights, Value group, Value chunk) {
   SmallVector<Value> out;
   for (int64_t s = 0; s < kStepsPerSlot; ++s)
-    for (int64_t i = 0; i < kBlocksPerWarp; ++i) {
-      Value mine = k.add(k.mul(k.warp(), kBlocksPerWarp), i);
-      Value block = k.min(k.add(k.mul(group, kBlocks), mine),
-                          k.i32(product.rowBlocks - 1));
-      out.append(product.loadWeights(k, weights, block,
-                                     k.add(k.mul(chunk, kStepsPerSlot), s)));
-    }
+    out.append(loadStep(weights, group, k.add(k.mul(chunk, kStepsPerSlot), s)));
+  return out;
+}
+
+SmallVector<Value> ManyTokens::loadStep(Value weights, Value group,
+                                        Value step) {
+  SmallVector<Value> out;
+  for (int64_t i = 0; i < kBlocksPerWarp; ++i) {
+    Value mine = k.add(k.mul(k.warp(), kBlocksPerWarp), i);
+    Value block =
+        k.min(k.add(k.mul(group, kBlocks), mine), k.i32(product.rowBlocks - 1));
+    out.append(product.loadWeights(k, weights, block, step));
+  }
   return out;
 }
 
 SmallVector<Value> ManyTokens::multiply(ValueRange words, Value slot,
-                                        ValueRange sums) {
+                                        int64_t step, ValueRange sums) {
   constexpr int64_t kTokenBlocks = kTile / kBlockTokens;
   SmallVector<Value> out(sums);
   Value lane = k.lane();
   int64_t units = product.fragments ? 8 : 4;
   Value token = product.fragments ? k.rem(lane, units) : k.div(lane, units);
   Value unit = product.fragments ? k.div(lane, units) : k.rem(lane, units);
-  for (int64_t s = 0; s < kStepsPerSlot; ++s)
+  // Decoded weights take registers, so they serve one row block at a time.
+  constexpr size_t kAll = size_t(kBlocksPerWarp);
+  size_t held = size_t(product.heldWords());
+  size_t atOnce = product.encoded ? 1 : kAll;
+  for (size_t first = 0; first < kAll; first += atOnce) {
+    SmallVector<Product::Operands> weights;
+    for (size_t i = first; i < first + atOnce; ++i)
+      weights.push_back(product.operandsOf(k, words.slice(i * held, held)));
     for (int64_t t = 0; t < kTokenBlocks; ++t) {
-      Value bytes = place(k.add(token, t * kBlockTokens), k.add(unit, s * 4));
+      Value bytes =
+          place(k.add(token, t * kBlockTokens), k.add(unit, step * 4));
       Value address = k.at(slot, bytes, k.b.getI8Type());
       SmallVector<Value> right = product.fragments ? k.loadMatrices(address)
                                                    : k.load16(address, false);
-      for (int64_t i = 0; i < kBlocksPerWarp; ++i) {
-        size_t at = size_t((i * kTokenBlocks + t) * kAccumulators);
-        SmallVector<Value> sum(ValueRange(out).slice(at, kAccumulators));
-        for (int64_t j = 0; j < 2; ++j)
-          sum = k.mma(
-              words.slice(size_t((s * kBlocksPerWarp + i) * 8 + j * 4), 4),
-              ValueRange(right).slice(size_t(j * 2), 2), sum, product.element);
+      for (size_t i = first; i < first + atOnce; ++i) {
+        size_t at = (i * size_t(kTokenBlocks) + size_t(t)) * kAccumulators;
+        SmallVector<Value> sum =
+            product.multiply(k, weights[i - first], right,
+                             ValueRange(out).slice(at, kAccumulators));
         llvm::copy(sum, out.begin() + int64_t(at));
       }
     }
+  }
   return out;
 }
 
@@ -116,27 +129,43 @@ void ManyTokens::run(const RowsInMemory &source, Value weights, Value group,
     copy(k.i32(0));
     copy(k.i32(1));
     SmallVector<Value> carried(size_t(kSums), k.f32(0));
-    carried.append(load(weights, group, k.i32(0)));
-    carried = k.fold(k.i32(0), k.i32(chunks), k.i32(1), carried,
-                     [&](Value chunk, ValueRange now) {
-                       k.awaitCopies(1);
-                       if (warpgroups)
-                         k.fenceProxy();
-                       k.barrier();
-                       copy(k.add(chunk, 2));
-                       ValueRange held = now.drop_front(size_t(kSums));
-                       Value next = k.add(chunk, 1);
-                       SmallVector<Value> coming = k.choose(
-                           k.less(next, k.i32(chunks)), held.getTypes(),
-                           [&] { return load(weights, group, next); },
-                           [&] { return SmallVector<Value>(held); });
-                       ValueRange sums = now.take_front(size_t(kSums));
-                       SmallVector<Value> out =
-                           warpgroups ? multiplyAsOne(held, slotOf(chunk), sums)
-                                      : multiply(held, slotOf(chunk), sums);
-                       out.append(coming);
-                       return out;
-                     });
+    // Weights are loaded a chunk ahead, but for encoded ones, whose decoding
+    // takes the registers.
+    bool ahead = !product.encoded;
+    if (ahead)
+      carried.append(load(weights, group, k.i32(0)));
+    carried =
+        k.fold(k.i32(0), k.i32(chunks), k.i32(1), carried,
+               [&](Value chunk, ValueRange now) {
+                 SmallVector<Value> held(now.drop_front(size_t(kSums)));
+                 if (!ahead)
+                   held = load(weights, group, chunk);
+                 k.awaitCopies(1);
+                 if (warpgroups)
+                   k.fenceProxy();
+                 k.barrier();
+                 copy(k.add(chunk, 2));
+                 SmallVector<Value> coming;
+                 if (ahead) {
+                   Value next = k.add(chunk, 1);
+                   coming = k.choose(
+                       k.less(next, k.i32(chunks)), TypeRange(ValueRange(held)),
+                       [&] { return load(weights, group, next); },
+                       [&] { return held; });
+                 }
+                 ValueRange sums = now.take_front(size_t(kSums));
+                 SmallVector<Value> out(sums);
+                 Value slot = slotOf(chunk);
+                 if (warpgroups)
+                   out = multiplyAsOne(held, slot, sums);
+                 size_t each = held.size() / size_t(kStepsPerSlot);
+                 for (int64_t s = 0; s < kStepsPerSlot && !warpgroups; ++s)
+                   out =
+                       multiply(ValueRange(held).slice(size_t(s) * each, each),
+                                slot, s, out);
+                 out.append(coming);
+                 return out;
+               });
     k.awaitCopies(0);
 
     // Through shared memory, so that neighbouring threads store neighbours.

@@ -3,6 +3,7 @@
 #include "compiler/codegen/gpu/Product.h"
 
 #include "compiler/codegen/Elementwise.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 
 using namespace mlir;
@@ -15,6 +16,13 @@ FailureOr<Product> Product::match(nn::LinearOp linear) {
   product.out = type.getDimSize(type.getRank() - 2);
   product.in = type.getDimSize(type.getRank() - 1);
   product.element = type.getElementType();
+  if (tier::scaledOf(type)) {
+    product.encoded = type;
+    if (!linear.getInputs() || !linear.getInputs()->isBF16())
+      return linear.emitOpError("has encoded weights for rows that are not "
+                                "rounded to bf16, which a GPU's products need");
+    product.element = *linear.getInputs();
+  }
   if (!product.element.isBF16() && !product.element.isF16())
     return linear.emitOpError("has weights of ")
            << product.element << "; a GPU's products take bf16 and f16";
@@ -22,11 +30,11 @@ FailureOr<Product> Product::match(nn::LinearOp linear) {
     if (isa<tensor::ExtractSliceOp>(user))
       product.halves = 2;
   if (auto packing =
-          dyn_cast_or_null<flow::FragmentsAttr>(type.getEncoding())) {
+          dyn_cast_or_null<flow::FragmentsAttr>(tier::packingOf(type))) {
     product.fragments = true;
     if (packing.getHalves() != product.halves)
       return linear.emitOpError("has weights packed for another epilogue");
-  } else if (type.getEncoding()) {
+  } else if (type.getEncoding()) { // Panels, or what nothing has packed.
     return linear.emitOpError("has weights packed for another target");
   } else if (product.in % 64) {
     return linear.emitOpError("has row-major weights of ")
@@ -37,8 +45,114 @@ FailureOr<Product> Product::match(nn::LinearOp linear) {
   return product;
 }
 
+int64_t Product::heldWords() const {
+  return encoded ? int64_t(encoded.getElementTypeBitWidth()) / 2 + 2 : 8;
+}
+
+SmallVector<Value> Product::loadEncoded(KernelBuilder &k, Value base,
+                                        Value block, Value step) const {
+  tier::ScaledAttr scaled = tier::scaledOf(encoded);
+  int64_t bits = encoded.getElementTypeBitWidth();
+  Value start = arith::MulIOp::create(
+      k.b, k.toI64(block),
+      k.i64(flow::FragmentsAttr::getRowBlockBytes(encoded)));
+  Value here = k.at(base, start, k.b.getI8Type());
+  // The lane's 16 elements of a step are neighbours: 16 bytes, or 8.
+  Value number = k.add(k.mul(step, kWarp), k.lane());
+  SmallVector<Value> held;
+  if (bits == 8) {
+    held = k.load16(k.at(here, number, k.words()), true);
+  } else {
+    Type pair = VectorType::get({2}, k.i32Type());
+    Value both = k.loadConstant(pair, k.at(here, number, pair), 8);
+    for (int64_t i = 0; i < 2; ++i)
+      held.push_back(LLVM::ExtractElementOp::create(k.b, both, k.i32(i)));
+  }
+  // Channels of padding have no scale: theirs is any.
+  int64_t stepsPerBlock = scaled.getColumns() / kStep;
+  int64_t blocks = (in + scaled.getColumns() - 1) / scaled.getColumns();
+  Value column = k.div(step, stepsPerBlock);
+  if ((steps() - 1) / stepsPerBlock >= blocks)
+    column = k.min(column, k.i32(blocks - 1));
+  Value row = k.add(k.mul(column, kBlockRows), k.div(k.lane(), 4));
+  Value scales = k.at(here, flow::FragmentsAttr::getElementBytes(encoded));
+  bool exponents = scaled.getPackedScaleBytes() == 1;
+  Type stored = exponents ? k.b.getI8Type() : k.i32Type();
+  for (int64_t i = 0; i < 2; ++i) {
+    Value scale =
+        k.loadConstant(stored, k.at(scales, k.add(row, i * 8), stored));
+    if (exponents)
+      scale = arith::ExtUIOp::create(k.b, k.i32Type(), scale);
+    held.push_back(scale);
+  }
+  return held;
+}
+
+Product::Operands Product::operandsOf(KernelBuilder &k, ValueRange held) const {
+  if (!encoded)
+    return {SmallVector<Value>(held), Value(), Value()};
+  Operands out;
+  // Shifted into place, an element's bits are a bf16 of the smallest exponents;
+  // a multiplication by a power of two makes it the element, also where it is
+  // subnormal.
+  bool eight = encoded.getElementTypeBitWidth() == 8;
+  int64_t bits = eight ? 8 : 4;
+  int64_t magnitude = eight ? 0x07f007f0 : 0x01c001c0;
+  int64_t factor = eight ? 0x7b807b80 : 0x7e807e80; // 2^120, 2^126.
+  Type pair = VectorType::get({2}, element);
+  auto asPair = [&](Value word) -> Value {
+    return LLVM::BitcastOp::create(k.b, pair, word);
+  };
+  auto shifted = [&](Value word, int64_t by) -> Value {
+    if (by >= 0)
+      return by ? arith::ShLIOp::create(k.b, word, k.i32(by)).getResult()
+                : word;
+    return arith::ShRUIOp::create(k.b, word, k.i32(-by));
+  };
+  Value scale = asPair(k.i32(factor)),
+        zero = asPair(k.i32(int32_t(0x80008000)));
+  for (Value word : held.drop_back(2))
+    for (int64_t i = 0; i < 16 / bits; ++i) {
+      Value sign = k.both(shifted(word, 16 - bits - i * bits),
+                          k.i32(int32_t(0x80008000)));
+      Value rest =
+          k.both(shifted(word, (eight ? 4 : 6) - i * bits), k.i32(magnitude));
+      Value small = arith::OrIOp::create(k.b, sign, rest);
+      Value exact = math::FmaOp::create(k.b, asPair(small), scale, zero);
+      out.words.push_back(LLVM::BitcastOp::create(k.b, k.i32Type(), exact));
+    }
+  auto scaleOf = [&](Value word) -> Value {
+    if (tier::scaledOf(encoded).getPackedScaleBytes() == 1) {
+      // An exponent alone: 0 is the subnormal 2^-127, 255 a NaN.
+      Value nan = k.equal(word, k.i32(255));
+      word = k.max(shifted(word, 23), k.i32(0x00400000));
+      word = k.select(nan, k.i32(0x7fc00000), word);
+    }
+    return arith::BitcastOp::create(k.b, k.f32Type(), word);
+  };
+  out.low = scaleOf(held[held.size() - 2]);
+  out.high = scaleOf(held.back());
+  return out;
+}
+
+SmallVector<Value> Product::multiply(KernelBuilder &k, const Operands &weights,
+                                     ValueRange tokens, ValueRange sums) const {
+  SmallVector<Value> sum(sums);
+  if (weights.low)
+    sum.assign(size_t(kAccumulators), k.f32(0));
+  for (size_t j = 0; j < 2; ++j)
+    sum = k.mma(ValueRange(weights.words).slice(j * 4, 4),
+                tokens.slice(j * 2, 2), sum, element);
+  if (weights.low)
+    for (auto [i, part] : llvm::enumerate(sum))
+      part = k.fma(part, i < 2 ? weights.low : weights.high, sums[i]);
+  return sum;
+}
+
 SmallVector<Value> Product::loadWeights(KernelBuilder &k, Value base,
                                         Value block, Value step) const {
+  if (encoded)
+    return loadEncoded(k, base, block, step);
   if (fragments) {
     // Two blocks of 16 by 16, 512 contiguous bytes each.
     Value number = k.add(k.mul(block, paddedIn() / 16), k.mul(step, 2));

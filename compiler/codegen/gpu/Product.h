@@ -29,19 +29,34 @@ public:
   int64_t in = 0, out = 0;
   int64_t halves = 1; ///< 2: a block has 8 gate rows and the 8 up rows to them.
   bool fragments = false; ///< Else row-major.
-  mlir::Type element;
+  mlir::Type element;     ///< Of the operands of matrix instructions.
+  /// Set where the weights are of fewer bits, with scales.
+  mlir::RankedTensorType encoded;
   int64_t rowBlocks = 0; ///< Blocks of 16 rows.
 
   int64_t paddedIn() const { return (in + 63) / 64 * 64; }
   int64_t steps() const { return paddedIn() / kStep; }
-  /// Bytes of the weights that one row block reads in one step.
-  static constexpr int64_t kStepBytes = kBlockRows * kStep * 2;
-
-  /// The operands of both instructions of step `step` for row block `block`: 8
-  /// words. `base` is the weight's address.
+  /// Words of weights, and scales, that a lane holds of a row block in a step.
+  int64_t heldWords() const;
+  /// Loads what a lane holds of step `step` for row block `block`. `base` is
+  /// the weight's address.
   llvm::SmallVector<mlir::Value> loadWeights(KernelBuilder &k, mlir::Value base,
                                              mlir::Value block,
                                              mlir::Value step) const;
+
+  /// The operands of both instructions of a step, 8 words, and the scales of
+  /// the lane's two rows; those are null where the weights have none.
+  struct Operands {
+    llvm::SmallVector<mlir::Value> words;
+    mlir::Value low, high;
+  };
+  Operands operandsOf(KernelBuilder &k, mlir::ValueRange held) const;
+  /// `sums` plus a step's product of weights and tokens (4 words). Where there
+  /// are scales they apply to the sum of the step, which is part of a block.
+  llvm::SmallVector<mlir::Value> multiply(KernelBuilder &k,
+                                          const Operands &weights,
+                                          mlir::ValueRange tokens,
+                                          mlir::ValueRange sums) const;
 
   /// Where one lane's results are: the row of the epilogue's operands, and the
   /// number of the result's column; and the bias's address, where there is one.
@@ -52,6 +67,11 @@ public:
   /// gate and `up` the products of both halves. Null after a diagnostic.
   mlir::Value evaluate(KernelBuilder &k, mlir::Value value, mlir::Value sum,
                        mlir::Value up, const Place &place) const;
+
+private:
+  llvm::SmallVector<mlir::Value> loadEncoded(KernelBuilder &k, mlir::Value base,
+                                             mlir::Value block,
+                                             mlir::Value step) const;
 };
 
 } // namespace headrace

@@ -93,8 +93,12 @@ private:
   mlir::Value place(mlir::Value row, mlir::Value unit);
   llvm::SmallVector<mlir::Value> load(mlir::Value weights, mlir::Value group,
                                       mlir::Value chunk);
-  llvm::SmallVector<mlir::Value>
-  multiply(mlir::ValueRange words, mlir::Value slot, mlir::ValueRange sums);
+  llvm::SmallVector<mlir::Value> loadStep(mlir::Value weights,
+                                          mlir::Value group, mlir::Value step);
+  /// `sums` plus the products of step `step` of a slot.
+  llvm::SmallVector<mlir::Value> multiply(mlir::ValueRange words,
+                                          mlir::Value slot, int64_t step,
+                                          mlir::ValueRange sums);
 
   llvm::SmallVector<mlir::Value> multiplyAsOne(mlir::ValueRange words,
                                                mlir::Value slot,

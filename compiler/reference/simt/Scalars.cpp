@@ -150,7 +150,21 @@ std::string simt::evaluateScalar(Operation *op, ArrayRef<uint64_t> v,
       .Case([&](arith::NegFOp) { single(-real(0)); })
       .Case([&](arith::MaximumFOp) { single(std::fmax(real(0), real(1))); })
       .Case([&](arith::MinimumFOp) { single(std::fmin(real(0), real(1))); })
-      .Case([&](math::FmaOp) { single(std::fma(real(0), real(1), real(2))); })
+      .Case([&](math::FmaOp) {
+        auto pair = dyn_cast<VectorType>(type);
+        if (!pair)
+          return single(std::fma(real(0), real(1), real(2)));
+        // Two 16-bit floats of a word.
+        result = 0;
+        for (unsigned shift : {0u, 16u}) {
+          auto part = [&](size_t i) {
+            return realOf(pair.getElementType(), v[i] >> shift & 0xffff);
+          };
+          result |=
+              bitsOf(pair.getElementType(), std::fma(part(0), part(1), part(2)))
+              << shift;
+        }
+      })
       .Case([&](math::SqrtOp) { single(std::sqrt(real(0))); })
       .Case([&](math::ExpOp) { single(std::exp(real(0))); })
       .Case([&](math::LogOp) { single(std::log(real(0))); })

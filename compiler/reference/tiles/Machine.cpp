@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Executes the ops of a tile program.
 #include "compiler/reference/simt/Scalars.h"
+#include "compiler/reference/tiles/Panel.h"
 #include "compiler/reference/tiles/TaskMemory.h"
 #include "compiler/reference/tiles/Tiles.h"
 #include "dialects/flow/IR/Flow.h"
@@ -425,36 +426,27 @@ private:
   }
 
   void runMma(flow::MmaOp op) {
-    auto panel = cast<MemRefType>(op.getPanel().getType());
+    Panel panel(op);
     auto load = op.getRows().getDefiningOp<flow::LoadOp>();
     if (!load)
       return fail(op, "reads a tile that no flow.load made");
     const TaskMemory::Rows &tile = memory.staged(load);
-    uint64_t depth = uint64_t(panel.getDimSize(1)),
-             columns = uint64_t(panel.getDimSize(2)),
-             pack = uint64_t(panel.getDimSize(3)), channels = depth * pack;
-    Type weight = panel.getElementType(),
-         element = op.getRows().getType().getElement();
-    uint64_t panelBytes = channels * columns * bytesOf(weight);
+    uint64_t columns = panel.columns;
+    Type element = op.getRows().getType().getElement();
     const uint8_t *at = bytesAt(
         op,
-        this->element(op, op.getPanel(), {scalars[op.getIndex()]}, panelBytes),
-        panelBytes);
+        this->element(op, op.getPanel(), {scalars[op.getIndex()]}, panel.bytes),
+        panel.bytes);
     if (!at)
       return;
-    std::vector<float> weights(channels * columns);
-    for (uint64_t k = 0; k < channels; ++k)
-      for (uint64_t c = 0; c < columns; ++c)
-        weights[k * columns + c] = float(
-            realOf(weight, bitsAt(at, weight,
-                                  (k / pack * columns + c) * pack + k % pack)));
+    panel.decode(at);
     if (op.getAhead()) // Asks for something that is there.
       this->element(op, op.getAhead(), {scalars[op.getAheadIndex()]}, 1);
     uint64_t first = scalars[op.getFirst()];
     Tile out;
     out.width = columns;
     out.bits.resize(rows * columns);
-    std::vector<float> sums(columns);
+    std::vector<float> sums(columns), x(panel.channels);
     for (uint64_t r = 0; r < rows && ok(); ++r) {
       if (first + r >= tile.count)
         return fail(op, "reads row " + std::to_string(first + r) +
@@ -464,7 +456,7 @@ private:
                             " of a tile that was overwritten after it was "
                             "loaded");
       const uint8_t *row = bytesAt(op, tile.address + (first + r) * tile.stride,
-                                   channels * bytesOf(element));
+                                   panel.channels * bytesOf(element));
       if (!row)
         return;
       std::fill(sums.begin(), sums.end(), 0.0f);
@@ -473,11 +465,9 @@ private:
         for (uint64_t c = 0; c < columns; ++c)
           sums[c] = simt::floatOf(init.bits[r * columns + c]);
       }
-      for (uint64_t k = 0; k < channels; ++k) {
-        float x = float(realOf(element, bitsAt(row, element, k)));
-        for (uint64_t c = 0; c < columns; ++c)
-          sums[c] += x * weights[k * columns + c];
-      }
+      for (uint64_t k = 0; k < panel.channels; ++k)
+        x[k] = float(realOf(element, bitsAt(row, element, k)));
+      panel.multiply(x, sums);
       for (uint64_t c = 0; c < columns; ++c)
         out.bits[r * columns + c] = bitsOf(sums[c]);
     }

@@ -5,6 +5,7 @@
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
 #include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 using namespace headrace::flow;
@@ -98,7 +99,32 @@ int64_t PanelsAttr::getPanelCount(int64_t out) const {
   return (out / getHalves() + perPanel - 1) / perPanel;
 }
 
-int64_t PanelsAttr::getPackedElements(int64_t out, int64_t in) const {
+int64_t PanelsAttr::getRunScaleBytes(tier::ScaledAttr scaled) const {
+  return kRun / scaled.getColumns() * getColumns() *
+         scaled.getPackedScaleBytes();
+}
+
+int64_t PanelsAttr::getPanelBytes(RankedTensorType type) const {
+  int64_t in = type.getShape().back();
   int64_t groups = (in + getPack() - 1) / getPack();
-  return getPanelCount(out) * groups * getColumns() * getPack();
+  int64_t bytes =
+      groups * getColumns() * getPack() * type.getElementTypeBitWidth() / 8;
+  if (tier::ScaledAttr scaled = tier::scaledOf(type))
+    bytes += (in + kRun - 1) / kRun * getRunScaleBytes(scaled);
+  return bytes;
+}
+
+int64_t FragmentsAttr::getElementBytes(RankedTensorType type) {
+  return getColumnBlocks(type.getShape().back()) * 16 * 16 *
+         type.getElementTypeBitWidth() / 8;
+}
+
+int64_t FragmentsAttr::getRowBlockBytes(RankedTensorType type) {
+  tier::ScaledAttr scaled = tier::scaledOf(type);
+  int64_t blocks = llvm::divideCeil(uint64_t(type.getShape().back()),
+                                    uint64_t(scaled.getColumns()));
+  // The next 16 rows are read 16 bytes at a time, too.
+  return getElementBytes(type) +
+         int64_t(llvm::alignTo(
+             uint64_t(blocks * 16 * scaled.getPackedScaleBytes()), 16));
 }

@@ -64,10 +64,21 @@ def Flow_PanelsAttr : AttrDef<Flow_Dialect, "Panels"> {
     in one panel: columns/2 of each, so that gate and up of one channel meet in
     one accumulator. Leading dimensions (experts) are outermost.
 
+    A panel of a weight encoded by `#tier.scaled` is bytes: runs of 128 input
+    channels, the last one as short as it is, each of its scales
+    `[128 / block][columns]` and then its elements as above, two of 4 bits in a
+    byte. So one stream has both. The scales are f32 (or f8E8M0FNU, if stored so);
+    a NaN among the elements has become one of its block's scale.
+
     - (C1) `columns` is a positive multiple of 16; `pack` is 1 or 2.
     - (C2) `halves` is 1 or 2.
 
-    Example: `tensor<96x64xbf16, #flow.panels<columns = 32, pack = 2>>`
+    Example:
+    ```mlir
+    %w = tier.use @w : tensor<96x64xbf16, #flow.panels<columns = 32, pack = 2>>
+    %e = tier.use @e : tensor<96x256xf8E4M3FN, #tier.scaled<rows = 128, columns = 128, scale = f32,
+      packing = #flow.panels<columns = 32, pack = 2>>>
+    ```
   }];
   let parameters = (ins "int64_t":$columns, "int64_t":$pack,
       DefaultValuedParameter<"int64_t", "1">:$halves);
@@ -76,8 +87,13 @@ def Flow_PanelsAttr : AttrDef<Flow_Dialect, "Panels"> {
   let extraClassDeclaration = [{
     /// Panels that `out` output channels need.
     int64_t getPanelCount(int64_t out) const;
-    /// Elements of one packed matrix [out, in], padding included.
-    int64_t getPackedElements(int64_t out, int64_t in) const;
+    /// Input channels whose scales stand together in an encoded panel.
+    static constexpr int64_t kRun = 128;
+    /// Bytes of one panel of a weight [.., out, in] of `type`, padding and
+    /// scales included.
+    int64_t getPanelBytes(::mlir::RankedTensorType type) const;
+    /// Bytes of the scales of one run.
+    int64_t getRunScaleBytes(tier::ScaledAttr scaled) const;
   }];
 }
 
@@ -97,6 +113,13 @@ def Flow_FragmentsAttr : AttrDef<Flow_Dialect, "Fragments"> {
     the up channels of the same numbers, so that a lane has both. Leading
     dimensions (experts) are outermost.
 
+    Of a weight encoded by `#tier.scaled` 16 rows are bytes: `[in / 32][32]` runs
+    of a lane's 16 elements, those of two neighbouring blocks one behind the
+    other, and then the scales `[in / block][16]`, f32 (or f8E8M0FNU, if stored
+    so). Of the n elements of a 32-bit word the even ones fill its lower half and
+    the odd ones the upper, so that a shift and a mask give a pair. A NaN among
+    the elements has become one of its block's scale.
+
     - (C1) `halves` is 1 or 2.
 
     Example: `tensor<96x64xbf16, #flow.fragments<halves = 2>>`
@@ -109,6 +132,10 @@ def Flow_FragmentsAttr : AttrDef<Flow_Dialect, "Fragments"> {
     int64_t getRowBlocks(int64_t out) const;
     /// Blocks of 16 columns that `in` input channels need; a multiple of 4.
     static int64_t getColumnBlocks(int64_t in);
+    /// Bytes of 16 rows of an encoded weight [.., out, in] of `type`: of their
+    /// elements, and with their scales.
+    static int64_t getElementBytes(::mlir::RankedTensorType type);
+    static int64_t getRowBlockBytes(::mlir::RankedTensorType type);
   }];
 }
 

@@ -225,9 +225,41 @@ LogicalResult RowsOp::verifyRegions() {
   return success();
 }
 
+/// A product with panels that are bytes.
+static LogicalResult verifyEncodedProduct(MmaOp op) {
+  auto weight = cast<RankedTensorType>(*op.getWeight());
+  headrace::tier::ScaledAttr scaled = headrace::tier::scaledOf(weight);
+  auto panels =
+      scaled ? dyn_cast_or_null<PanelsAttr>(scaled.getPacking()) : PanelsAttr();
+  if (!panels || PanelsAttr::kRun % scaled.getColumns() ||
+      scaled.getColumns() % panels.getPack()) // flow.mma C5
+    return op.emitOpError("expected an encoded weight in panels with blocks "
+                          "of which 128 channels hold a whole number, but got ")
+           << weight;
+  auto panel = cast<MemRefType>(op.getPanel().getType());
+  int64_t bytes = panels.getPanelBytes(weight);
+  if (panel.getRank() != 2 || !panel.getElementType().isInteger(8) ||
+      panel.getDimSize(1) != bytes) // flow.mma C5
+    return op.emitOpError("expected panels of ")
+           << bytes << " bytes, but got " << panel;
+  if (op.getResult().getType().getWidth() != panels.getColumns())
+    return op.emitOpError("expected the result to be as wide as a panel, ")
+           << panels.getColumns() << ", but got "
+           << op.getResult().getType().getWidth(); // flow.mma C1
+  if (op.getRows().getType().getWidth() != weight.getShape().back())
+    return op.emitOpError("expected the weight's ")
+           << weight.getShape().back() << " input channels to match the tile's "
+           << "width " << op.getRows().getType().getWidth(); // flow.mma C2
+  if (op.getAhead())                                         // flow.mma C3
+    return op.emitOpError("expected no 'ahead' for an encoded weight");
+  return success();
+}
+
 LogicalResult MmaOp::verify() {
   auto panel = cast<MemRefType>(getPanel().getType());
   AccType acc = getResult().getType();
+  if (getWeight())
+    return verifyEncodedProduct(*this);
   if (panel.getRank() != 4 || panel.getDimSize(2) != acc.getWidth() ||
       panel.getDimSize(3) <= 0)
     return emitOpError("expected the result to be as wide as a panel of ")

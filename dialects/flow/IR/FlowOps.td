@@ -357,7 +357,10 @@ def Flow_MmaOp : Flow_Op<"mma", [Pure, AttrSizedOperandSegments]> {
     `result[r, c] = init[r, c] + sum_k rows[first + r, k] * panel[c, k]`, k
     ascending, in float32 (pairs of 16-bit products are added as the target's dot
     instruction does). `panel` is the base of packed weights
-    `[in / pack][columns][pack]` and `index` counts panels from it.
+    `[in / pack][columns][pack]` and `index` counts panels from it. Panels of an
+    encoded weight are bytes, and `of` is its type: then each block of input
+    channels is added up by itself, from zero, and `result` is `init` plus these
+    sums times their scales, blocks ascending.
 
     While the panel is read, bytes that come later are asked for: with `prefetch`
     those a little behind the read point; with `ahead` instead those of another
@@ -366,24 +369,30 @@ def Flow_MmaOp : Flow_Op<"mma", [Pure, AttrSizedOperandSegments]> {
     - (C1) the result is as wide as a panel.
     - (C2) the panel's rows match the tile's width.
     - (C3) `ahead` has the element type and, but for the number of panels, the
-      shape of `panel`.
+      shape of `panel`, which is of no encoded weight.
     - (C4) `prefetch` and `ahead` exclude each other.
+    - (C5) `of` is a weight encoded by `#tier.scaled` and packed in panels, with
+      blocks of which a run of 128 channels holds a whole number, each of whole
+      groups; a panel of `panel` has its bytes.
 
     Example:
     ```mlir
     %acc = flow.mma %tile at %row, %w[%n]
         ahead %w[%next] : memref<3x32x32x2xbf16>
         : !flow.tile<64 x bf16>, memref<3x32x32x2xbf16> -> !flow.acc<32 x f32>
+    %sum = flow.mma %tile at %row, %e[%n] of tensor<96x64xf8E4M3FN,
+        #tier.scaled<rows = 32, columns = 32, scale = f32, packing = #flow.panels<columns = 32, pack = 2>>>
+        : !flow.tile<64 x bf16>, memref<3x2560xi8> -> !flow.acc<32 x f32>
     ```
   }];
   let arguments = (ins Flow_TileType:$rows, Index:$first,
       AnyMemRef:$panel, Index:$index, Optional<Flow_AccType>:$init,
       Optional<AnyMemRef>:$ahead, Optional<Index>:$ahead_index,
-      UnitAttr:$prefetch);
+      UnitAttr:$prefetch, OptionalAttr<TypeAttrOf<AnyRankedTensor>>:$weight);
   let results = (outs Flow_AccType:$result);
   let assemblyFormat = [{
-    $rows `at` $first `,` $panel `[` $index `]` (`init` $init^ `:` qualified(type($init)))?
-    (`prefetch` $prefetch^)?
+    $rows `at` $first `,` $panel `[` $index `]` (`of` $weight^)?
+    (`init` $init^ `:` qualified(type($init)))? (`prefetch` $prefetch^)?
     (`ahead` $ahead^ `[` $ahead_index `]` `:` type($ahead))? attr-dict
     `:` qualified(type($rows)) `,` type($panel) `->` qualified(type($result))
   }];

@@ -16,6 +16,8 @@
 #include "mlir/Interfaces/InferTypeOpInterface.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 
+#include "dialects/tier/IR/Tier.h"
+
 #include "dialects/nn/IR/NnDialect.h.inc"
 
 #include "dialects/nn/IR/NnEnums.h.inc"

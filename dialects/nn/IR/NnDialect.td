@@ -18,6 +18,7 @@ def Nn_Dialect : Dialect {
   }];
   let useDefaultAttributePrinterParser = 1;
   let useDefaultTypePrinterParser = 1;
+  let dependentDialects = ["::headrace::tier::TierDialect"];
 }
 
 class Nn_I32Enum<string name, string summary, list<I32EnumAttrCase> cases>

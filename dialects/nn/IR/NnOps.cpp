@@ -72,6 +72,11 @@ LogicalResult LinearOp::verify() {
     if (!inputs->isBF16() && !inputs->isF16()) // nn.linear C4
       return emitOpError("expected 'inputs' to be bf16 or f16, but got ")
              << *inputs;
+  RankedTensorType weight = getWeight().getType();
+  if (weight.getElementTypeBitWidth() < 16 && !tier::scaledOf(weight))
+    return emitOpError("expected a weight of ")
+           << weight.getElementType() << " to be encoded by #tier.scaled, but "
+           << "got " << weight; // nn.linear C5
   return success();
 }
 

@@ -22,6 +22,8 @@ def Nn_Rows
            "rows of float32 of a static width", "::mlir::RankedTensorType">;
 def Nn_Weight : TensorRankOf<[F32, BF16, F16], [1, 2]>;
 def Nn_Matrix : 2DTensorOf<[F32, BF16, F16]>;
+// Of a product; encoded weights carry their scales, see #tier.scaled.
+def Nn_ProductWeight : 2DTensorOf<[F32, BF16, F16, F8E4M3FN, F4E2M1FN]>;
 def Nn_Vector : 1DTensorOf<[F32, BF16, F16]>;
 def Nn_Ids : 1DTensorOf<[I32]>;
 // Positions and sequence starts are always tensor<?xi32>, so ops that take
@@ -98,17 +100,24 @@ def Nn_LinearOp : Nn_Op<"linear"> {
     float32, k ascending. `input'` is the input rounded to the nearest even value
     of the type `inputs`, or the input itself where that is absent.
 
+    With an encoded weight, `#tier.scaled`, the products of elements are added up
+    for each block of input channels by itself, k ascending, and `result[t, n]` is
+    the sum of these sums times their scales, blocks ascending, all in float32.
+
     - (C1) the input's width equals the weight's second dimension.
     - (C2) the result's width equals the weight's first dimension.
     - (C3) `bias` has one value an output channel.
     - (C4) `inputs` is bf16 or f16.
+    - (C5) a weight of 8-bit or 4-bit elements is encoded by `#tier.scaled`.
 
     Example:
     ```mlir
     %q = nn.linear %x, %w inputs bf16 : tensor<?x64xf32>, tensor<96x64xbf16> -> tensor<?x96xf32>
+    %k = nn.linear %x, %e inputs bf16 : tensor<?x64xf32>,
+      tensor<96x64xf8E4M3FN, #tier.scaled<rows = 32, columns = 32, scale = f32>> -> tensor<?x96xf32>
     ```
   }];
-  let arguments = (ins Nn_Rows:$input, Nn_Matrix:$weight,
+  let arguments = (ins Nn_Rows:$input, Nn_ProductWeight:$weight,
       Optional<Nn_Vector>:$bias, OptionalAttr<TypeAttr>:$inputs);
   let results = (outs Nn_Rows:$result);
   let assemblyFormat = [{

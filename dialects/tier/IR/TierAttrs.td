@@ -5,6 +5,7 @@
 include "dialects/tier/IR/TierDialect.td"
 include "mlir/IR/AttrTypeBase.td"
 include "mlir/IR/EnumAttr.td"
+include "mlir/IR/TensorEncoding.td"
 
 class Tier_Attr<string name, string mnemonicValue>
     : AttrDef<Tier_Dialect, name> {
@@ -162,6 +163,47 @@ def Tier_RangeAttr : Tier_Attr<"Range", "range"> {
   }];
 }
 def Tier_RangeArrayAttr : TypedArrayAttrBase<Tier_RangeAttr, "byte ranges">;
+
+def Tier_ScaledAttr : AttrDef<Tier_Dialect, "Scaled",
+    [DeclareAttrInterfaceMethods<VerifiableTensorEncoding>]> {
+  let mnemonic = "scaled";
+  let summary = "encoding of a weight [.., out, in] with a scale for each block";
+  let description = [{
+    The values of the tensor are its elements times scales: all elements of a
+    block of `rows` by `columns` share one, and blocks at the ends may be smaller.
+    Value (n, k) is element (n, k) times scale (n / `rows`, k / `columns`).
+
+    A matrix is stored as its elements, row major, two of 4 bits in a byte, the
+    first in the lower half; behind them its scales, of type `scale`, row major:
+    `[ceil(out / rows)][ceil(in / columns)]`. Matrices of a stacked weight stand
+    one behind the other. `packing` is the layout chosen for a target, if any.
+
+    - (C1) `rows` and `columns` are positive.
+    - (C2) `scale` is f32, bf16 or f8E8M0FNU.
+    - (C3) the tensor is a matrix or a stack of them, of static shape, with
+      elements of f8E4M3FN or f4E2M1FN.
+    - (C4) a row of 4-bit elements is of whole bytes.
+
+    Example:
+    ```mlir
+    %fp8 = tier.use @q : tensor<192x320xf8E4M3FN, #tier.scaled<rows = 128, columns = 128, scale = f32>>
+    %mxfp4 = tier.use @up : tensor<8x40x64xf4E2M1FN, #tier.scaled<rows = 1, columns = 32, scale = f8E8M0FNU>>
+    ```
+  }];
+  let parameters = (ins "int64_t":$rows, "int64_t":$columns,
+      "::mlir::Type":$scale, OptionalParameter<"::mlir::Attribute">:$packing);
+  let assemblyFormat = "`<` struct(params) `>`";
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    /// Bytes of one scale, and of one as packings have it: f32, or as it is.
+    int64_t getScaleBytes() const;
+    int64_t getPackedScaleBytes() const;
+    /// Bytes of the elements, and of the scales, of one matrix [out, in].
+    static int64_t getElementBytes(int64_t out, int64_t in,
+                                   ::mlir::Type element);
+    int64_t getAllScaleBytes(int64_t out, int64_t in) const;
+  }];
+}
 
 class Tier_I32Enum<string name, string summary, list<I32EnumAttrCase> cases>
     : I32EnumAttr<name, summary, cases> {

@@ -18,23 +18,20 @@ LogicalResult WeightOp::verify() {
                        "but got ")
            << getType();
   Type element = type.getElementType();
-  if (!element.isIntOrFloat() || element.getIntOrFloatBitWidth() % 8)
+  if (!scaledOf(type) &&
+      (!element.isIntOrFloat() || element.getIntOrFloatBitWidth() % 8))
     return emitOpError("expected elements of whole bytes, but got ")
            << element; // tier.weight C1
-  uint64_t want = element.getIntOrFloatBitWidth() / 8;
-  bool tooLarge = false;
-  for (int64_t size : type.getShape()) {
-    want = llvm::SaturatingMultiply<uint64_t>(want, size, &tooLarge);
-    if (tooLarge) // tier.weight C2
-      return emitOpError("expected the bytes of ")
-             << type << " to be fewer than 2^64";
-  }
+  std::optional<uint64_t> want = storedBytes(type);
+  if (!want) // tier.weight C2
+    return emitOpError("expected the bytes of ")
+           << type << " to be fewer than 2^64";
   uint64_t have = 0;
   for (auto range : getSource().getAsRange<RangeAttr>())
     have = llvm::SaturatingAdd(have, range.getBytes());
-  if (have != want) // tier.weight C2
+  if (have != *want) // tier.weight C2
     return emitOpError("expected the ranges to add up to ")
-           << want << " bytes of " << type << ", but got " << have;
+           << *want << " bytes of " << type << ", but got " << have;
   return success();
 }
 

@@ -21,7 +21,7 @@ def Tier_WeightOp : Tier_Op<"weight", [Symbol]> {
     import. The type's encoding, if any, is the packing chosen for a target.
 
     - (C1) `type` is a ranked tensor of static shape and of elements that are
-      whole bytes.
+      whole bytes, or encoded by `#tier.scaled`.
     - (C2) the ranges add up to the bytes of the type.
 
     Example:

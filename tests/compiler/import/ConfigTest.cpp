@@ -354,7 +354,8 @@ TEST(Config, RefusesWhatItDoesNotKnow) {
   EXPECT_EQ(bad(with(dense("llama"), "model_type", 1)), "lacks 'model_type'");
   EXPECT_EQ(bad(with(dense("llama"), "quantization_config",
                      Object{{"quant_method", "gptq"}})),
-            "'quantization_config' is not supported");
+            "'quantization_config': 'quant_method' is \"gptq\", but only "
+            "\"fp8\" is supported in this family");
   EXPECT_EQ(bad(with(dense("llama"), "attention_multiplier", 0.5)),
             "key 'attention_multiplier' is not supported, and it could change "
             "the result");
@@ -373,6 +374,76 @@ TEST(Config, RefusesWhatItDoesNotKnow) {
   // Null says nothing.
   good(with(dense("llama"), "attention_multiplier", nullptr));
   good(with(dense("llama"), "quantization_config", nullptr));
+}
+
+Object fp8() {
+  return Object{{"quant_method", "fp8"},
+                {"activation_scheme", "dynamic"},
+                {"fmt", "e4m3"},
+                {"weight_block_size", Array{128, 64}},
+                {"modules_to_not_convert", Array{"lm_head", "layers.1.mlp"}}};
+}
+
+TEST(Config, Fp8) {
+  EXPECT_FALSE(good(dense("llama")).quantization);
+  ModelConfig config = good(with(dense("llama"), "quantization_config", fp8()));
+  ASSERT_TRUE(config.quantization);
+  EXPECT_EQ(config.quantization->blockRows, 128);
+  EXPECT_EQ(config.quantization->blockColumns, 64);
+  EXPECT_TRUE(config.quantization->keeps("lm_head"));
+  EXPECT_TRUE(config.quantization->keeps("model.layers.1.mlp.gate_proj"));
+  EXPECT_FALSE(config.quantization->keeps("model.layers.11.mlp.gate_proj"));
+  EXPECT_FALSE(config.quantization->keeps("model.layers.1.mlp_proj"));
+
+  auto refused = [&](llvm::StringRef key, Value value) {
+    return bad(with(dense("llama"), "quantization_config",
+                    with(fp8(), key, std::move(value))));
+  };
+  EXPECT_EQ(
+      refused("activation_scheme", "static"),
+      "'quantization_config': 'activation_scheme' is \"static\", but only "
+      "\"dynamic\" is supported");
+  EXPECT_EQ(refused("fmt", "e5m2"), "'quantization_config': 'fmt' is \"e5m2\", "
+                                    "but only \"e4m3\" is supported");
+  EXPECT_EQ(refused("scale_fmt", "ue8m0"),
+            "'quantization_config': key 'scale_fmt' is not supported, and it "
+            "could change the result");
+  for (Value size : {Value(nullptr), Value(Array{128}), Value(Array{0, 128}),
+                     Value(Array{128, 1.5})})
+    EXPECT_EQ(refused("weight_block_size", std::move(size)),
+              "'quantization_config': expected 'weight_block_size' to be two "
+              "positive integers");
+  EXPECT_EQ(refused("modules_to_not_convert", Array{1}),
+            "'quantization_config': expected 'modules_to_not_convert' to hold "
+            "strings, but got 1");
+  EXPECT_EQ(bad(with(dense("llama"), "quantization_config", Object{})),
+            "'quantization_config': lacks 'quant_method'");
+}
+
+TEST(Config, Mxfp4) {
+  Object quantization{
+      {"quant_method", "mxfp4"},
+      {"modules_to_not_convert",
+       Array{"model.layers.*.self_attn", "model.layers.*.mlp.router"}}};
+  auto gptOss = [&](Object object) {
+    Object config =
+        with(without(sparse("gpt_oss"), "norm_topk_prob"), "sliding_window", 8);
+    config["head_dim"] = 16;
+    return with(std::move(config), "quantization_config", std::move(object));
+  };
+  EXPECT_TRUE(
+      good(gptOss(quantization)).has(QuantizationConfig::Method::Mxfp4));
+  EXPECT_EQ(bad(gptOss(with(quantization, "modules_to_not_convert",
+                            Array{"model.layers.0.mlp.experts"}))),
+            "'quantization_config': 'modules_to_not_convert' has "
+            "'model.layers.0.mlp.experts', but experts are what mxfp4 "
+            "quantizes");
+  EXPECT_EQ(bad(gptOss(with(quantization, "dequantize", true))),
+            "'quantization_config': 'dequantize' is true, but only false is "
+            "supported");
+  EXPECT_EQ(bad(gptOss(fp8())),
+            "'quantization_config': 'quant_method' is \"fp8\", but only "
+            "\"mxfp4\" is supported in this family");
 }
 
 TEST(Config, IgnoresWhatIsHarmless) {

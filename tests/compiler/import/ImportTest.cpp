@@ -65,7 +65,7 @@ TEST(Import, EveryBundledCheckpoint) {
     EXPECT_EQ(print(*again), text);
     ++checkpoints;
   }
-  EXPECT_GE(checkpoints, 17);
+  EXPECT_GE(checkpoints, 22);
 }
 
 TEST(Import, ModuleAttributes) {
@@ -378,6 +378,72 @@ TEST_F(Damaged, NoDirectory) {
   EXPECT_EQ(errorOf(importCheckpoint(dir.path(), context)),
             dir.path().str() +
                 ": config.json: cannot be read: No such file or directory");
+}
+
+/// A quantized checkpoint, of which one tensor or key is wrong.
+struct DamagedFp8 : Damaged {
+  void SetUp() override {
+    ASSERT_FALSE(llvm::sys::fs::create_directories(dir.file("m")));
+    for (StringRef file :
+         {"config.json", "generation_config.json", "model.safetensors"})
+      ASSERT_FALSE(
+          llvm::sys::fs::copy_file(bundled("qwen3_moe-fp8") + "/" + file,
+                                   dir.file(("m/" + file).str())));
+  }
+};
+
+TEST_F(DamagedFp8, AsItIs) {
+  MLIRContext context;
+  EXPECT_EQ(errorOf(importCheckpoint(dir.file("m"), context)), "");
+}
+
+TEST_F(DamagedFp8, ModuleIsNotListed) {
+  replace("config.json", "model.layers.1.self_attn.o_proj",
+          "model.layers.1.self_attn.x_proj");
+  EXPECT_EQ(
+      error(),
+      "model.safetensors: tensor 'model.layers.1.self_attn.o_proj.weight' "
+      "has dtype BF16, but a module that is not in "
+      "'modules_to_not_convert' has F8_E4M3");
+}
+
+TEST_F(DamagedFp8, ModuleIsListed) {
+  replace("config.json", "model.layers.1.self_attn.o_proj",
+          "model.layers.0.self_attn.o_proj");
+  EXPECT_EQ(
+      error(),
+      "model.safetensors: tensor 'model.layers.0.self_attn.o_proj.weight' "
+      "has dtype F8_E4M3, but that of the checkpoint is BF16");
+}
+
+TEST_F(DamagedFp8, Scales) {
+  replace(weights, "layers.1.mlp.up_proj.weight_scale_inv",
+          "layers.1.mlp.up_proj.weight_scale_XXX");
+  EXPECT_EQ(error(), "tensor 'model.layers.1.mlp.up_proj.weight_scale_inv' is "
+                     "missing from the checkpoint");
+}
+
+TEST_F(DamagedFp8, BlocksOfAnotherSize) {
+  std::string config = dir.read("m/config.json");
+  size_t at = config.find("128");
+  ASSERT_NE(at, std::string::npos);
+  dir.write("m/config.json", config.replace(at, 3, "64"));
+  EXPECT_EQ(error(),
+            "model.safetensors: tensor "
+            "'model.layers.0.self_attn.q_proj.weight_scale_inv' has shape "
+            "[2, 2], but config.json asks for [3, 2]");
+}
+
+TEST_F(DamagedFp8, NoQuantizationAtAll) {
+  std::string config = dir.read("m/config.json");
+  size_t at = config.find("\"quantization_config\"");
+  ASSERT_NE(at, std::string::npos);
+  size_t end = config.find("},", at);
+  dir.write("m/config.json", config.erase(at, end + 2 - at));
+  EXPECT_EQ(
+      error(),
+      "model.safetensors: tensor 'model.layers.0.self_attn.q_proj.weight' "
+      "has dtype F8_E4M3, which is not supported; F32, F16 and BF16 are");
 }
 
 /// A flipped byte of the header is refused or changes nothing but a name that

@@ -49,8 +49,10 @@ template <typename T> void check(const PanelShape &shape) {
   auto panels =
       flow::PanelsAttr::get(&context, shape.columns, shape.pack, shape.halves);
   ASSERT_EQ(shape.panels(), panels.getPanelCount(shape.out));
-  ASSERT_EQ(shape.panels() * shape.panelBytes(),
-            panels.getPackedElements(shape.out, shape.in) * shape.elementBytes);
+  auto type = mlir::RankedTensorType::get(
+      {shape.out, shape.in},
+      mlir::IntegerType::get(&context, unsigned(shape.elementBytes) * 8));
+  ASSERT_EQ(shape.panelBytes(), panels.getPanelBytes(type));
 
   std::vector<bool> seen(source.size());
   for (int64_t panel = 0; panel < shape.panels(); ++panel) {

@@ -91,3 +91,45 @@ func.func @apart(%x: tensor<?x64xf32>, %y: tensor<?x64xf32>, %w: tensor<48x64xbf
   %symbol = nn.glu silu %0, %4 : tensor<?x48xf32>
   return
 }
+
+// -----
+
+// Of encoded weights the elements come first, then the scales. The first part
+// ends within a block of scales, so the blocks become as low as both parts
+// admit, and their scales are named more than once: two rows of scales for 128
+// and 64 rows become three for 64 each.
+// CHECK: tier.weight @"gate+up" : tensor<384x64xf8E4M3FN, #tier.scaled<rows = 64, columns = 128, scale = f32>> from
+// CHECK-SAME: [#tier.range<"m" at 0 bytes 12288>, #tier.range<"m" at 20000 bytes 12288>,
+// CHECK-SAME: #tier.range<"m" at 12288 bytes 4>, #tier.range<"m" at 12288 bytes 4>, #tier.range<"m" at 12292 bytes 4>,
+// CHECK-SAME: #tier.range<"m" at 40000 bytes 4>, #tier.range<"m" at 40000 bytes 4>, #tier.range<"m" at 40004 bytes 4>]
+tier.weight @gate : tensor<192x64xf8E4M3FN, #tier.scaled<rows = 128, columns = 128, scale = f32>> from [#tier.range<"m" at 0 bytes 12296>]
+tier.weight @up : tensor<192x64xf8E4M3FN, #tier.scaled<rows = 128, columns = 128, scale = f32>> from [#tier.range<"m" at 20000 bytes 12288>, #tier.range<"m" at 40000 bytes 8>]
+
+// CHECK-LABEL: func.func @encoded
+func.func @encoded(%x: tensor<?x64xf32>) -> tensor<?x192xf32> {
+  %wg = tier.use @gate : tensor<192x64xf8E4M3FN, #tier.scaled<rows = 128, columns = 128, scale = f32>>
+  %wu = tier.use @up : tensor<192x64xf8E4M3FN, #tier.scaled<rows = 128, columns = 128, scale = f32>>
+  // CHECK: nn.linear {{.*}} -> tensor<?x384xf32>
+  // CHECK-NOT: nn.linear
+  %0 = nn.linear %x, %wg inputs bf16 : tensor<?x64xf32>, tensor<192x64xf8E4M3FN, #tier.scaled<rows = 128, columns = 128, scale = f32>> -> tensor<?x192xf32>
+  %1 = nn.linear %x, %wu inputs bf16 : tensor<?x64xf32>, tensor<192x64xf8E4M3FN, #tier.scaled<rows = 128, columns = 128, scale = f32>> -> tensor<?x192xf32>
+  %2 = nn.glu silu %0, %1 : tensor<?x192xf32>
+  return %2 : tensor<?x192xf32>
+}
+
+// -----
+
+// Encodings that differ stay apart.
+tier.weight @gate : tensor<64x64xf8E4M3FN, #tier.scaled<rows = 128, columns = 128, scale = f32>> from [#tier.range<"m" at 0 bytes 4100>]
+tier.weight @up : tensor<64x64xf8E4M3FN, #tier.scaled<rows = 64, columns = 64, scale = f32>> from [#tier.range<"m" at 5000 bytes 4100>]
+
+// CHECK-LABEL: func.func @apart
+func.func @apart(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
+  // CHECK-COUNT-2: nn.linear
+  %wg = tier.use @gate : tensor<64x64xf8E4M3FN, #tier.scaled<rows = 128, columns = 128, scale = f32>>
+  %wu = tier.use @up : tensor<64x64xf8E4M3FN, #tier.scaled<rows = 64, columns = 64, scale = f32>>
+  %0 = nn.linear %x, %wg inputs bf16 : tensor<?x64xf32>, tensor<64x64xf8E4M3FN, #tier.scaled<rows = 128, columns = 128, scale = f32>> -> tensor<?x64xf32>
+  %1 = nn.linear %x, %wu inputs bf16 : tensor<?x64xf32>, tensor<64x64xf8E4M3FN, #tier.scaled<rows = 64, columns = 64, scale = f32>> -> tensor<?x64xf32>
+  %2 = nn.glu silu %0, %1 : tensor<?x64xf32>
+  return %2 : tensor<?x64xf32>
+}

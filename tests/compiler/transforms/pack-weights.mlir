@@ -17,6 +17,7 @@ tier.weight @f32 : tensor<96x64xf32> from [#tier.range<"m" at 0 bytes 24576>]
 tier.weight @halves : tensor<96x64xbf16> from [#tier.range<"m" at 0 bytes 12288>]
 tier.weight @slices : tensor<96x64xbf16> from [#tier.range<"m" at 0 bytes 12288>]
 tier.weight @experts : tensor<8x48x64xbf16> from [#tier.range<"m" at 0 bytes 49152>]
+tier.weight @fp8 : tensor<96x64xf8E4M3FN, #tier.scaled<rows = 128, columns = 128, scale = f32>> from [#tier.range<"m" at 0 bytes 6148>]
 tier.weight @unused : tensor<96x64xbf16> from [#tier.range<"m" at 0 bytes 12288>]
 
 // CHECK-LABEL: func.func @products
@@ -67,4 +68,13 @@ func.func @experts_body(%b: !moe.buckets<experts = 8, slots = 2, width = 64, ele
     moe.yield %y : tensor<?x48xf32>
   }
   return %0 : !moe.buckets<experts = 8, slots = 2, width = 48, element = f32>
+}
+
+// An encoded weight keeps its scales; panels are of pairs.
+// CHECK-LABEL: func.func @encoded
+func.func @encoded(%x: tensor<?x64xf32>) -> tensor<?x96xf32> {
+  // CHECK: tier.use @fp8 : tensor<96x64xf8E4M3FN, #tier.scaled<rows = 128, columns = 128, scale = f32, packing = #flow.panels<columns = 32, pack = 2>>>
+  %w = tier.use @fp8 : tensor<96x64xf8E4M3FN, #tier.scaled<rows = 128, columns = 128, scale = f32>>
+  %0 = nn.linear %x, %w inputs bf16 : tensor<?x64xf32>, tensor<96x64xf8E4M3FN, #tier.scaled<rows = 128, columns = 128, scale = f32>> -> tensor<?x96xf32>
+  return %0 : tensor<?x96xf32>
 }

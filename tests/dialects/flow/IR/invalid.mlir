@@ -543,3 +543,59 @@ flow.schedule @predict_c4_result inputs [@tokens] outputs [] {
     flow.launch @router operands [@guess] results [@tokens]
   }
 }
+
+// -----
+
+func.func @mma_c5_unpacked(%t: !flow.tile<64 x bf16>, %w: memref<3x2560xi8>, %n: index) {
+  // expected-error @+1 {{'flow.mma' op expected an encoded weight in panels with blocks of which 128 channels hold a whole number, but got 'tensor<96x64xf8E4M3FN, #tier.scaled<rows = 32, columns = 32, scale = f32>>'}}
+  %a = flow.mma %t at %n, %w[%n] of tensor<96x64xf8E4M3FN, #tier.scaled<rows = 32, columns = 32, scale = f32>> : !flow.tile<64 x bf16>, memref<3x2560xi8> -> !flow.acc<32 x f32>
+  return
+}
+
+// -----
+
+func.func @mma_c5_block(%t: !flow.tile<64 x bf16>, %w: memref<3x2560xi8>, %n: index) {
+  // expected-error @+1 {{'flow.mma' op expected an encoded weight in panels with blocks of which 128 channels hold a whole number, but got 'tensor<96x64xf8E4M3FN, #tier.scaled<rows = 32, columns = 48, scale = f32, packing = #flow.panels<columns = 32, pack = 2>>>'}}
+  %a = flow.mma %t at %n, %w[%n] of tensor<96x64xf8E4M3FN, #tier.scaled<rows = 32, columns = 48, scale = f32, packing = #flow.panels<columns = 32, pack = 2>>> : !flow.tile<64 x bf16>, memref<3x2560xi8> -> !flow.acc<32 x f32>
+  return
+}
+
+// -----
+
+func.func @mma_c5_bytes(%t: !flow.tile<64 x bf16>, %w: memref<3x2048xi8>, %n: index) {
+  // expected-error @+1 {{'flow.mma' op expected panels of 2560 bytes, but got 'memref<3x2048xi8>'}}
+  %a = flow.mma %t at %n, %w[%n] of tensor<96x64xf8E4M3FN, #tier.scaled<rows = 32, columns = 32, scale = f32, packing = #flow.panels<columns = 32, pack = 2>>> : !flow.tile<64 x bf16>, memref<3x2048xi8> -> !flow.acc<32 x f32>
+  return
+}
+
+// -----
+
+func.func @mma_c5_element(%t: !flow.tile<64 x bf16>, %w: memref<3x2560xbf16>, %n: index) {
+  // expected-error @+1 {{'flow.mma' op expected panels of 2560 bytes, but got 'memref<3x2560xbf16>'}}
+  %a = flow.mma %t at %n, %w[%n] of tensor<96x64xf8E4M3FN, #tier.scaled<rows = 32, columns = 32, scale = f32, packing = #flow.panels<columns = 32, pack = 2>>> : !flow.tile<64 x bf16>, memref<3x2560xbf16> -> !flow.acc<32 x f32>
+  return
+}
+
+// -----
+
+func.func @mma_c1_encoded(%t: !flow.tile<64 x bf16>, %w: memref<3x2560xi8>, %n: index) {
+  // expected-error @+1 {{'flow.mma' op expected the result to be as wide as a panel, 32, but got 16}}
+  %a = flow.mma %t at %n, %w[%n] of tensor<96x64xf8E4M3FN, #tier.scaled<rows = 32, columns = 32, scale = f32, packing = #flow.panels<columns = 32, pack = 2>>> : !flow.tile<64 x bf16>, memref<3x2560xi8> -> !flow.acc<16 x f32>
+  return
+}
+
+// -----
+
+func.func @mma_c2_encoded(%t: !flow.tile<96 x bf16>, %w: memref<3x2560xi8>, %n: index) {
+  // expected-error @+1 {{'flow.mma' op expected the weight's 64 input channels to match the tile's width 96}}
+  %a = flow.mma %t at %n, %w[%n] of tensor<96x64xf8E4M3FN, #tier.scaled<rows = 32, columns = 32, scale = f32, packing = #flow.panels<columns = 32, pack = 2>>> : !flow.tile<96 x bf16>, memref<3x2560xi8> -> !flow.acc<32 x f32>
+  return
+}
+
+// -----
+
+func.func @mma_c3_encoded(%t: !flow.tile<64 x bf16>, %w: memref<3x2560xi8>, %n: index) {
+  // expected-error @+1 {{'flow.mma' op expected no 'ahead' for an encoded weight}}
+  %a = flow.mma %t at %n, %w[%n] of tensor<96x64xf8E4M3FN, #tier.scaled<rows = 32, columns = 32, scale = f32, packing = #flow.panels<columns = 32, pack = 2>>> ahead %w[%n] : memref<3x2560xi8> : !flow.tile<64 x bf16>, memref<3x2560xi8> -> !flow.acc<32 x f32>
+  return
+}

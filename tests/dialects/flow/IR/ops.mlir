@@ -267,3 +267,29 @@ module @examples {
     %s = flow.scratch offset 0 : memref<12x64xf32>
   }
 }
+
+// Panels of encoded weights are bytes; the type says what they mean.
+module @encoded {
+  tier.weight @w : tensor<96x64xbf16, #flow.panels<columns = 32, pack = 2>> from [#tier.range<"m" at 0 bytes 12288>]
+  tier.weight @e : tensor<96x256xf8E4M3FN, #tier.scaled<rows = 128, columns = 128, scale = f32,
+    packing = #flow.panels<columns = 32, pack = 2>>> from [#tier.range<"m" at 0 bytes 24584>]
+  func.func @uses() {
+    %w = tier.use @w : tensor<96x64xbf16, #flow.panels<columns = 32, pack = 2>>
+    // CHECK: tier.use @e : tensor<96x256xf8E4M3FN, #tier.scaled<rows = 128, columns = 128, scale = f32, packing = #flow.panels<columns = 32, pack = 2>>>
+    %e = tier.use @e : tensor<96x256xf8E4M3FN, #tier.scaled<rows = 128, columns = 128, scale = f32,
+      packing = #flow.panels<columns = 32, pack = 2>>>
+    return
+  }
+  func.func @products(%tile: !flow.tile<64 x bf16>, %row: index, %w: memref<3x32x32x2xbf16>, %e: memref<3x2560xi8>, %n: index, %next: index) {
+    %acc = flow.mma %tile at %row, %w[%n]
+        ahead %w[%next] : memref<3x32x32x2xbf16>
+        : !flow.tile<64 x bf16>, memref<3x32x32x2xbf16> -> !flow.acc<32 x f32>
+    // CHECK: flow.mma %{{.*}} at %{{.*}}, %{{.*}}[%{{.*}}] of tensor<96x64xf8E4M3FN, #tier.scaled<rows = 32, columns = 32, scale = f32, packing = #flow.panels<columns = 32, pack = 2>>> : !flow.tile<64 x bf16>, memref<3x2560xi8> -> !flow.acc<32 x f32>
+    %sum = flow.mma %tile at %row, %e[%n] of tensor<96x64xf8E4M3FN,
+        #tier.scaled<rows = 32, columns = 32, scale = f32, packing = #flow.panels<columns = 32, pack = 2>>>
+        : !flow.tile<64 x bf16>, memref<3x2560xi8> -> !flow.acc<32 x f32>
+    // CHECK: flow.mma %{{.*}} at %{{.*}}, %{{.*}}[%{{.*}}] of tensor<96x64xf8E4M3FN, #tier.scaled<rows = 32, columns = 32, scale = f32, packing = #flow.panels<columns = 32, pack = 2>>> init %{{.*}} : !flow.acc<32 x f32> prefetch : !flow.tile<64 x bf16>, memref<3x2560xi8> -> !flow.acc<32 x f32>
+    %more = flow.mma %tile at %row, %e[%n] of tensor<96x64xf8E4M3FN, #tier.scaled<rows = 32, columns = 32, scale = f32, packing = #flow.panels<columns = 32, pack = 2>>> init %sum : !flow.acc<32 x f32> prefetch : !flow.tile<64 x bf16>, memref<3x2560xi8> -> !flow.acc<32 x f32>
+    return
+  }
+}

@@ -343,3 +343,11 @@ func.func @linear_rows_width(%x: tensor<?x?xf32>, %w: tensor<?x?xf32>) {
   %y = nn.linear %x, %w : tensor<?x?xf32>, tensor<?x?xf32> -> tensor<?x?xf32>
   return
 }
+
+// -----
+
+func.func @linear_c5(%x: tensor<?x64xf32>, %w: tensor<96x64xf8E4M3FN>) {
+  // expected-error @+1 {{'nn.linear' op expected a weight of 'f8E4M3FN' to be encoded by #tier.scaled, but got 'tensor<96x64xf8E4M3FN>'}}
+  %y = nn.linear %x, %w : tensor<?x64xf32>, tensor<96x64xf8E4M3FN> -> tensor<?x96xf32>
+  return
+}

@@ -181,3 +181,15 @@ func.func @examples(%x: tensor<?x64xf32>, %w: tensor<96x64xbf16>, %gate: tensor<
   %y = nn.act sigmoid %gate : tensor<?x1xf32>
   return
 }
+
+// CHECK-LABEL: func.func @linear_encoded
+func.func @linear_encoded(%x: tensor<?x64xf32>, %w: tensor<96x64xbf16>, %e: tensor<96x64xf8E4M3FN, #tier.scaled<rows = 32, columns = 32, scale = f32>>,
+    %f: tensor<96x64xf4E2M1FN, #tier.scaled<rows = 1, columns = 32, scale = f8E8M0FNU>>) {
+    %q = nn.linear %x, %w inputs bf16 : tensor<?x64xf32>, tensor<96x64xbf16> -> tensor<?x96xf32>
+    // CHECK: nn.linear %{{.*}}, %{{.*}} inputs bf16 : tensor<?x64xf32>, tensor<96x64xf8E4M3FN, #tier.scaled<rows = 32, columns = 32, scale = f32>> -> tensor<?x96xf32>
+    %k = nn.linear %x, %e inputs bf16 : tensor<?x64xf32>,
+      tensor<96x64xf8E4M3FN, #tier.scaled<rows = 32, columns = 32, scale = f32>> -> tensor<?x96xf32>
+    // CHECK: nn.linear %{{.*}}, %{{.*}} : tensor<?x64xf32>, tensor<96x64xf4E2M1FN, #tier.scaled<rows = 1, columns = 32, scale = f8E8M0FNU>> -> tensor<?x96xf32>
+    %l = nn.linear %x, %f : tensor<?x64xf32>, tensor<96x64xf4E2M1FN, #tier.scaled<rows = 1, columns = 32, scale = f8E8M0FNU>> -> tensor<?x96xf32>
+    return
+}

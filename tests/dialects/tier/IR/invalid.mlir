@@ -327,3 +327,60 @@ func.func @prefetch_c2() {
   %t = tier.prefetch @bundle slot 1
   return
 }
+
+// -----
+
+// scaled_c1: rows and columns are positive.
+// expected-error @+1 {{expected rows and columns of a scaled block to be positive, but got 0 and 32}}
+func.func private @scaled_c1() attributes {test.s = #tier.scaled<rows = 0, columns = 32, scale = f32>}
+
+// -----
+
+// scaled_c2: scales are f32, bf16 or f8E8M0FNU.
+// expected-error @+1 {{expected the scales of a weight to be f32, bf16 or f8E8M0FNU, but got 'f16'}}
+func.func private @scaled_c2() attributes {test.s = #tier.scaled<rows = 1, columns = 32, scale = f16>}
+
+// -----
+
+// scaled_c3: matrices of 8-bit or 4-bit elements.
+// expected-error @+1 {{expected a scaled weight to be matrices of static shape with elements of f8E4M3FN or f4E2M1FN, but got rank 2 and 'bf16'}}
+func.func private @scaled_c3(tensor<64x64xbf16, #tier.scaled<rows = 1, columns = 32, scale = f32>>)
+
+// -----
+
+// expected-error @+1 {{expected a scaled weight to be matrices of static shape with elements of f8E4M3FN or f4E2M1FN, but got rank 1 and 'f8E4M3FN'}}
+func.func private @scaled_c3_rank(tensor<64xf8E4M3FN, #tier.scaled<rows = 1, columns = 32, scale = f32>>)
+
+// -----
+
+// expected-error @+1 {{expected a scaled weight to be matrices of static shape with elements of f8E4M3FN or f4E2M1FN, but got rank 2 and 'f8E4M3FN'}}
+func.func private @scaled_c3_dynamic(tensor<?x64xf8E4M3FN, #tier.scaled<rows = 1, columns = 32, scale = f32>>)
+
+// -----
+
+// scaled_c4: rows of whole bytes.
+// expected-error @+1 {{expected rows of f4E2M1FN to be of whole bytes, but got 63 elements}}
+func.func private @scaled_c4(tensor<64x63xf4E2M1FN, #tier.scaled<rows = 1, columns = 32, scale = f8E8M0FNU>>)
+
+// -----
+
+// weight_c1: elements of less than a byte need an encoding.
+// expected-error @+1 {{'tier.weight' op expected elements of whole bytes, but got 'f4E2M1FN'}}
+tier.weight @plain : tensor<64x64xf4E2M1FN> from [#tier.range<"m" at 0 bytes 2048>]
+
+// -----
+
+// weight_c2: elements and scales of all matrices: 2 (64 * 32 + 64 * 2).
+// expected-error @+1 {{'tier.weight' op expected the ranges to add up to 4352 bytes of 'tensor<2x64x64xf4E2M1FN, #tier.scaled<rows = 1, columns = 32, scale = f8E8M0FNU>>', but got 4096}}
+tier.weight @mxfp4 : tensor<2x64x64xf4E2M1FN, #tier.scaled<rows = 1, columns = 32, scale = f8E8M0FNU>> from [#tier.range<"m" at 0 bytes 4096>]
+
+// -----
+
+// weight_c2: blocks at the ends are smaller: 192 * 320 + 2 * 3 * 4.
+// expected-error @+1 {{expected the ranges to add up to 61464 bytes}}
+tier.weight @fp8 : tensor<192x320xf8E4M3FN, #tier.scaled<rows = 128, columns = 128, scale = f32>> from [#tier.range<"m" at 0 bytes 1>]
+
+// -----
+
+// expected-error @+1 {{to be fewer than 2^64}}
+tier.weight @huge : tensor<4294967296x1073741824xf8E4M3FN, #tier.scaled<rows = 1, columns = 1, scale = f32>> from [#tier.range<"m" at 0 bytes 1>]

@@ -118,3 +118,21 @@ module {
   // CHECK: func.func private @token(!tier.token)
   func.func private @token(!tier.token)
 }
+
+// Encoded weights carry their scales.
+module @encoded {
+  // CHECK: tier.weight @q : tensor<192x320xf8E4M3FN, #tier.scaled<rows = 128, columns = 128, scale = f32>>
+  tier.weight @q : tensor<192x320xf8E4M3FN, #tier.scaled<rows = 128, columns = 128, scale = f32>> from [
+    #tier.range<"m" at 0 bytes 61440>, #tier.range<"m" at 70000 bytes 24>]
+  // CHECK: tier.weight @up : tensor<8x40x64xf4E2M1FN, #tier.scaled<rows = 1, columns = 32, scale = f8E8M0FNU>>
+  tier.weight @up : tensor<8x40x64xf4E2M1FN, #tier.scaled<rows = 1, columns = 32, scale = f8E8M0FNU>> from [
+    #tier.range<"m" at 0 bytes 10880>]
+  // CHECK: tier.weight @packed : tensor<40x64xf4E2M1FN, #tier.scaled<rows = 1, columns = 32, scale = f8E8M0FNU, packing = #flow.panels<columns = 32, pack = 2>>>
+  tier.weight @packed : tensor<40x64xf4E2M1FN, #tier.scaled<rows = 1, columns = 32, scale = f8E8M0FNU, packing = #flow.panels<columns = 32, pack = 2>>> from [
+    #tier.range<"m" at 0 bytes 1360>]
+  func.func @uses() {
+    %fp8 = tier.use @q : tensor<192x320xf8E4M3FN, #tier.scaled<rows = 128, columns = 128, scale = f32>>
+    %mxfp4 = tier.use @up : tensor<8x40x64xf4E2M1FN, #tier.scaled<rows = 1, columns = 32, scale = f8E8M0FNU>>
+    return
+  }
+}

@@ -60,6 +60,22 @@ def qwen3_30b_a3b():
     return config, layer
 
 
+def qwen3_30b_a3b_fp8():
+    """Its products in blocks of 8-bit floats, as published."""
+    config, layer = qwen3_30b_a3b()
+    config |= dict(quantization_config=dict(
+        quant_method="fp8", fmt="e4m3", activation_scheme="dynamic",
+        weight_block_size=[128, 128]))
+    tensors = {}
+    for name, shape in layer.items():
+        if not name.endswith("_proj.weight"):
+            tensors[name] = shape
+            continue
+        tensors[name] = ("F8_E4M3", shape)
+        tensors[name + "_scale_inv"] = ("F32", [-(-size // 128) for size in shape])
+    return config, tensors
+
+
 def mixtral_8x7b():
     config = dict(
         model_type="mixtral", architectures=["MixtralForCausalLM"],
@@ -103,6 +119,7 @@ def gpt_oss_20b():
 
 
 SHAPES = {"gpt-oss-20b": gpt_oss_20b, "olmoe-1b-7b": olmoe_1b_7b, "qwen3-30b-a3b": qwen3_30b_a3b,
+          "qwen3-30b-a3b-fp8": qwen3_30b_a3b_fp8,
           "mixtral-8x7b": mixtral_8x7b, "llama-3.2-1b": llama_3_2_1b}
 
 
@@ -119,10 +136,11 @@ def main():
     shapes |= {f"model.layers.0.{name}": shape for name, shape in layer.items()}
     header, at = {}, 0
     for name, shape in shapes.items():
-        size = 2
+        dtype, shape = shape if isinstance(shape, tuple) else ("BF16", shape)
+        size = {"BF16": 2, "F8_E4M3": 1, "F32": 4}[dtype]
         for dim in shape:
             size *= dim
-        header[name] = dict(dtype="BF16", shape=shape, data_offsets=[at, at + size])
+        header[name] = dict(dtype=dtype, shape=shape, data_offsets=[at, at + size])
         at += size
     os.makedirs(sys.argv[2], exist_ok=True)
     with open(os.path.join(sys.argv[2], "config.json"), "w") as file:

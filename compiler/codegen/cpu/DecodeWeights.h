@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Elements and scales of encoded weights as vectors of float32.
+#ifndef HEADRACE_COMPILER_CODEGEN_CPU_DECODEWEIGHTS_H
+#define HEADRACE_COMPILER_CODEGEN_CPU_DECODEWEIGHTS_H
+
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/Value.h"
+#include <utility>
+
+namespace headrace {
+
+/// Bytes of `lanes` neighbouring pairs of `element` (f8E4M3FN or f4E2M1FN).
+int64_t pairBytes(mlir::Type element, int64_t lanes);
+
+/// Loads `lanes` neighbouring pairs from `address`: the first elements, and the
+/// second ones, as float32. They are exact, but too small by a power of two
+/// that `loadScales` makes up for. No element may be a NaN.
+std::pair<mlir::Value, mlir::Value> loadPairs(mlir::OpBuilder &b,
+                                              mlir::Location loc,
+                                              mlir::Type element, int64_t lanes,
+                                              mlir::Value address);
+
+/// Those vectors as one of pairs of bfloat16, as a dot instruction takes them:
+/// the elements of either encoding are values of bfloat16.
+mlir::Value joinPairs(mlir::OpBuilder &b, mlir::Location loc,
+                      std::pair<mlir::Value, mlir::Value> pairs);
+
+/// Loads `lanes` packed scales of elements of type `element` from `address`, as
+/// float32 times the power of two by which its elements are too small.
+mlir::Value loadScales(mlir::OpBuilder &b, mlir::Location loc,
+                       mlir::Type element, mlir::Type scale, int64_t lanes,
+                       mlir::Value address);
+
+} // namespace headrace
+
+#endif // HEADRACE_COMPILER_CODEGEN_CPU_DECODEWEIGHTS_H
