@@ -38,9 +38,9 @@ struct RoundAtProducerPass : public ModulePass<RoundAtProducerPass> {
         found.push_back({value, type});
     });
     for (auto [value, type] : found) {
-      auto [narrow, wide] = round(value, type);
-      value.replaceUsesWithIf(wide, [&](OpOperand &use) {
-        return use.getOwner() != narrow.getDefiningOp();
+      auto rounded = round(value, type);
+      value.replaceUsesWithIf(rounded.second, [&](OpOperand &use) {
+        return use.getOwner() != rounded.first.getDefiningOp();
       });
     }
   }
