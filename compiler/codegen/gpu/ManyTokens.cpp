@@ -9,8 +9,9 @@ using namespace headrace;
 ManyTokens::ManyTokens(KernelBuilder &k, const Product &product,
                        bool warpgroups)
     : k(k), product(product), warpgroups(warpgroups),
+      perWarp(product.encoded ? 1 : 2), blocks(kWarps * perWarp),
       ring(k.shared(kSlots * kSlotBytes)),
-      exchange(k.shared(kTile * kPitch * 4)) {}
+      exchange(k.shared(kTile * pitch() * 4)) {}
 
 Value ManyTokens::place(Value row, Value unit) {
   // Fragments: one unit of 8 rows at a time. Row-major: 4 units of 2 rows.
@@ -22,19 +23,13 @@ Value ManyTokens::place(Value row, Value unit) {
 SmallVector<Value> ManyTokens::load(Value weights, Value group, Value chunk) {
   SmallVector<Value> out;
   for (int64_t s = 0; s < kStepsPerSlot; ++s)
-    out.append(loadStep(weights, group, k.add(k.mul(chunk, kStepsPerSlot), s)));
-  return out;
-}
-
-SmallVector<Value> ManyTokens::loadStep(Value weights, Value group,
-                                        Value step) {
-  SmallVector<Value> out;
-  for (int64_t i = 0; i < kBlocksPerWarp; ++i) {
-    Value mine = k.add(k.mul(k.warp(), kBlocksPerWarp), i);
-    Value block =
-        k.min(k.add(k.mul(group, kBlocks), mine), k.i32(product.rowBlocks - 1));
-    out.append(product.loadWeights(k, weights, block, step));
-  }
+    for (int64_t i = 0; i < perWarp; ++i) {
+      Value mine = k.add(k.mul(k.warp(), perWarp), i);
+      Value block = k.min(k.add(k.mul(group, blocks), mine),
+                          k.i32(product.rowBlocks - 1));
+      out.append(product.loadWeights(k, weights, block,
+                                     k.add(k.mul(chunk, kStepsPerSlot), s)));
+    }
   return out;
 }
 
@@ -46,27 +41,22 @@ SmallVector<Value> ManyTokens::multiply(ValueRange words, Value slot,
   int64_t units = product.fragments ? 8 : 4;
   Value token = product.fragments ? k.rem(lane, units) : k.div(lane, units);
   Value unit = product.fragments ? k.div(lane, units) : k.rem(lane, units);
-  // Decoded weights take registers, so they serve one row block at a time.
-  constexpr size_t kAll = size_t(kBlocksPerWarp);
   size_t held = size_t(product.heldWords());
-  size_t atOnce = product.encoded ? 1 : kAll;
-  for (size_t first = 0; first < kAll; first += atOnce) {
-    SmallVector<Product::Operands> weights;
-    for (size_t i = first; i < first + atOnce; ++i)
-      weights.push_back(product.operandsOf(k, words.slice(i * held, held)));
-    for (int64_t t = 0; t < kTokenBlocks; ++t) {
-      Value bytes =
-          place(k.add(token, t * kBlockTokens), k.add(unit, step * 4));
-      Value address = k.at(slot, bytes, k.b.getI8Type());
-      SmallVector<Value> right = product.fragments ? k.loadMatrices(address)
-                                                   : k.load16(address, false);
-      for (size_t i = first; i < first + atOnce; ++i) {
-        size_t at = (i * size_t(kTokenBlocks) + size_t(t)) * kAccumulators;
-        SmallVector<Value> sum =
-            product.multiply(k, weights[i - first], right,
-                             ValueRange(out).slice(at, kAccumulators));
-        llvm::copy(sum, out.begin() + int64_t(at));
-      }
+  SmallVector<Product::Operands> weights;
+  for (int64_t i = 0; i < perWarp; ++i)
+    weights.push_back(
+        product.operandsOf(k, words.slice(size_t(i) * held, held)));
+  for (int64_t t = 0; t < kTokenBlocks; ++t) {
+    Value bytes = place(k.add(token, t * kBlockTokens), k.add(unit, step * 4));
+    Value address = k.at(slot, bytes, k.b.getI8Type());
+    SmallVector<Value> right =
+        product.fragments ? k.loadMatrices(address) : k.load16(address, false);
+    for (int64_t i = 0; i < perWarp; ++i) {
+      size_t at = size_t((i * kTokenBlocks + t) * kAccumulators);
+      SmallVector<Value> sum =
+          product.multiply(k, weights[size_t(i)], right,
+                           ValueRange(out).slice(at, kAccumulators));
+      llvm::copy(sum, out.begin() + int64_t(at));
     }
   }
   return out;
@@ -83,15 +73,15 @@ SmallVector<Value> ManyTokens::multiplyAsOne(ValueRange words, Value slot,
   constexpr uint64_t kFields =
       uint64_t(1) << 62 | uint64_t(kRows) << 32 | uint64_t(1) << 16;
   Value descriptor = arith::OrIOp::create(k.b, low, k.i64(int64_t(kFields)));
-  return k.multiplyWarpgroup(words, descriptor, sums, kBlocksPerWarp,
-                             kChannels / 16, kTile, product.element);
+  return k.multiplyWarpgroup(words, descriptor, sums, perWarp, kChannels / 16,
+                             kTile, product.element);
 }
 
 void ManyTokens::run(const RowsInMemory &source, Value weights, Value group,
                      Value count, function_ref<Value(Value)> rowOf,
                      ResultSink sink) {
   constexpr int64_t kTokenBlocks = kTile / kBlockTokens;
-  constexpr int64_t kSums = kBlocksPerWarp * kTokenBlocks * kAccumulators;
+  const int64_t sumCount = perWarp * kTokenBlocks * kAccumulators;
   int64_t chunks = product.paddedIn() / kChannels;
   Value thread = k.thread(), lane = k.lane(), warp = k.warp();
   Type byte = k.b.getI8Type();
@@ -128,54 +118,44 @@ void ManyTokens::run(const RowsInMemory &source, Value weights, Value group,
     k.barrier(); // Nobody reads the ring any more.
     copy(k.i32(0));
     copy(k.i32(1));
-    SmallVector<Value> carried(size_t(kSums), k.f32(0));
-    // Weights are loaded a chunk ahead, but for encoded ones, whose decoding
-    // takes the registers.
-    bool ahead = !product.encoded;
-    if (ahead)
-      carried.append(load(weights, group, k.i32(0)));
-    carried =
-        k.fold(k.i32(0), k.i32(chunks), k.i32(1), carried,
-               [&](Value chunk, ValueRange now) {
-                 SmallVector<Value> held(now.drop_front(size_t(kSums)));
-                 if (!ahead)
-                   held = load(weights, group, chunk);
-                 k.awaitCopies(1);
-                 if (warpgroups)
-                   k.fenceProxy();
-                 k.barrier();
-                 copy(k.add(chunk, 2));
-                 SmallVector<Value> coming;
-                 if (ahead) {
-                   Value next = k.add(chunk, 1);
-                   coming = k.choose(
-                       k.less(next, k.i32(chunks)), TypeRange(ValueRange(held)),
-                       [&] { return load(weights, group, next); },
-                       [&] { return held; });
-                 }
-                 ValueRange sums = now.take_front(size_t(kSums));
-                 SmallVector<Value> out(sums);
-                 Value slot = slotOf(chunk);
-                 if (warpgroups)
-                   out = multiplyAsOne(held, slot, sums);
-                 size_t each = held.size() / size_t(kStepsPerSlot);
-                 for (int64_t s = 0; s < kStepsPerSlot && !warpgroups; ++s)
-                   out =
-                       multiply(ValueRange(held).slice(size_t(s) * each, each),
-                                slot, s, out);
-                 out.append(coming);
-                 return out;
-               });
+    SmallVector<Value> carried(size_t(sumCount), k.f32(0));
+    carried.append(load(weights, group, k.i32(0)));
+    carried = k.fold(
+        k.i32(0), k.i32(chunks), k.i32(1), carried,
+        [&](Value chunk, ValueRange now) {
+          ValueRange held = now.drop_front(size_t(sumCount));
+          k.awaitCopies(1);
+          if (warpgroups)
+            k.fenceProxy();
+          k.barrier();
+          copy(k.add(chunk, 2));
+          // The weights of the next chunk are on their way meanwhile.
+          Value next = k.add(chunk, 1);
+          SmallVector<Value> coming = k.choose(
+              k.less(next, k.i32(chunks)), held.getTypes(),
+              [&] { return load(weights, group, next); },
+              [&] { return SmallVector<Value>(held); });
+          ValueRange sums = now.take_front(size_t(sumCount));
+          SmallVector<Value> out(sums);
+          Value slot = slotOf(chunk);
+          if (warpgroups)
+            out = multiplyAsOne(held, slot, sums);
+          size_t each = held.size() / size_t(kStepsPerSlot);
+          for (int64_t s = 0; s < kStepsPerSlot && !warpgroups; ++s)
+            out = multiply(held.slice(size_t(s) * each, each), slot, s, out);
+          out.append(coming);
+          return out;
+        });
     k.awaitCopies(0);
 
     // Through shared memory, so that neighbouring threads store neighbours.
     auto cell = [&](Value token, Value row) {
-      return k.at(exchange, k.add(k.mul(token, kPitch), row), k.f32Type());
+      return k.at(exchange, k.add(k.mul(token, pitch()), row), k.f32Type());
     };
-    for (int64_t i = 0; i < kBlocksPerWarp; ++i)
+    for (int64_t i = 0; i < perWarp; ++i)
       for (int64_t t = 0; t < kTokenBlocks; ++t)
         for (int64_t j = 0; j < kAccumulators; ++j) {
-          Value block = k.add(k.mul(warp, kBlocksPerWarp), i);
+          Value block = k.add(k.mul(warp, perWarp), i);
           Value row =
               k.add(k.mul(block, kBlockRows), k.add(k.div(lane, 4), j / 2 * 8));
           Value token =
@@ -184,7 +164,7 @@ void ManyTokens::run(const RowsInMemory &source, Value weights, Value group,
                   cell(token, row));
         }
     k.barrier();
-    int64_t each = kBlockRows / product.halves, width = kBlocks * each;
+    int64_t each = kBlockRows / product.halves, width = blocks * each;
     k.loop(thread, k.mul(left, width), k.i32(threads()), [&](Value number) {
       Value token = k.div(number, width), within = k.rem(number, width);
       Value column = k.add(k.mul(group, width), within);

@@ -67,10 +67,9 @@ public:
   ManyTokens(KernelBuilder &k, const Product &product, bool warpgroups);
 
   static constexpr int64_t kTile = 64;
-  static constexpr int64_t kWarps = 4, kBlocksPerWarp = 2;
-  static constexpr int64_t kBlocks = kWarps * kBlocksPerWarp;
+  static constexpr int64_t kWarps = 4;
   static int64_t threads() { return kWarps * kWarp; }
-  int64_t groups() const { return (product.rowBlocks + kBlocks - 1) / kBlocks; }
+  int64_t groups() const { return (product.rowBlocks + blocks - 1) / blocks; }
 
   /// The product of column group `group` with tokens 0 to `count`; token t is
   /// row `rowOf(t)` of `source`, whose elements are those of the product.
@@ -86,15 +85,13 @@ private:
       kTile * kRowBytes / kUnit / (kWarps * kWarp);
   static constexpr int64_t kStepsPerSlot = kChannels / kStep;
   /// Floats from token to token where results are exchanged.
-  static constexpr int64_t kPitch = kBlocks * kBlockRows + 4;
+  int64_t pitch() const { return blocks * kBlockRows + 4; }
 
   /// Where 16-byte unit `unit` of row `row` stands in its slot, in bytes. Rows
   /// that a load touches together fall on different banks.
   mlir::Value place(mlir::Value row, mlir::Value unit);
   llvm::SmallVector<mlir::Value> load(mlir::Value weights, mlir::Value group,
                                       mlir::Value chunk);
-  llvm::SmallVector<mlir::Value> loadStep(mlir::Value weights,
-                                          mlir::Value group, mlir::Value step);
   /// `sums` plus the products of step `step` of a slot.
   llvm::SmallVector<mlir::Value> multiply(mlir::ValueRange words,
                                           mlir::Value slot, int64_t step,
@@ -107,6 +104,9 @@ private:
   KernelBuilder &k;
   const Product &product;
   const bool warpgroups;
+  /// Row blocks of a warp, and of all. Decoding takes the registers of half of
+  /// them.
+  const int64_t perWarp, blocks;
   mlir::Value ring, exchange;
 };
 
