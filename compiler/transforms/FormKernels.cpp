@@ -525,9 +525,11 @@ private:
       yielded.push_back(map.lookup(value));
     flow::YieldOp::create(inner, loc, yielded);
 
+    // By itself: the module around it is in pieces, and a printer that finds it
+    // so would number values by what surrounds the kernel.
     std::string text;
     llvm::raw_string_ostream stream(text);
-    kernel->print(stream);
+    kernel->print(stream, OpPrintingFlags().useLocalScope().assumeVerified());
     auto [entry, fresh] = known.try_emplace(text, "");
     if (fresh) {
       std::string name = (family + "_" + Twine(counters[family]++)).str();
