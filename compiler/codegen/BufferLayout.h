@@ -55,8 +55,8 @@ struct KvLayout {
   int64_t keyElements; ///< of one head's K block.
   int64_t valueElements;
   int64_t headElements;  ///< K and V block of one head.
-  int64_t layerElements; ///< all heads.
-  int64_t pageElements;  ///< all layers.
+  int64_t layerElements; ///< a page: all heads of one layer.
+  int64_t pageElements;  ///< what one page number takes: a page in each layer.
 
   explicit KvLayout(nn::KvCacheType type, bool gpu = false);
 };

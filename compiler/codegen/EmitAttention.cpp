@@ -144,6 +144,11 @@ LogicalResult headrace::emitAttention(flow::KernelOp kernel,
     return failure();
   if (!isa<BlockArgument>(op.getCache()))
     return op.emitOpError("reads a cache that is no argument of its kernel");
+  if (op.getLayer())
+    return op.emitOpError(
+               "expected layer 0 in a kernel, whose launch says which "
+               "layer's pages it gets, but got ")
+           << op.getLayer();
 
   nn::KvCacheType cache = op.getCache().getType();
   KvLayout layout(cache);
@@ -180,11 +185,11 @@ LogicalResult headrace::emitAttention(flow::KernelOp kernel,
   Value count = p.sub(end, first);
   Value start = p.loadIndex(positions, first);
   Value tableRow = p.mul(sequence, maxPages);
-  Value headStart = p.add(p.mul(head, layout.headElements),
-                          int64_t(op.getLayer()) * layout.layerElements);
+  // The pages of the launch's layer: the pool's operand begins with them.
+  Value headStart = p.mul(head, layout.headElements);
   auto headBlock = [&](Value page) {
     Value number = p.loadIndex(table, p.add(tableRow, page));
-    return p.add(p.mul(number, layout.pageElements), headStart);
+    return p.add(p.mul(number, layout.layerElements), headStart);
   };
 
   // Keys and values of the step's rows into their pages, queries into scratch.

@@ -15,7 +15,7 @@ extern "C" {
 
 /* Raised whenever anything below changes meaning; Code.kernel_abi_version of a
  * GPU section. A section that names another version is not used. */
-#define HEADRACE_GPU_KERNEL_ABI_VERSION 1u
+#define HEADRACE_GPU_KERNEL_ABI_VERSION 2u
 
 /* Code.target of GPU sections, and the family of their chips. */
 #define HEADRACE_GPU_TARGET "cuda"
@@ -72,8 +72,8 @@ extern "C" {
  * count in them is zero again at the end of each launch. */
 
 /* Paged key-value cache on a GPU:
- *   page[layer][kv head]{ K [32 positions][D], V [D][32 positions] }
- * with D the head's channels rounded up to a multiple of 32. Found through
+ *   pool[layer][page number][kv head]{ K [32 positions][D], V [D][32 positions]
+ * } with D the head's channels rounded up to a multiple of 32. Found through
  * `kv_table` as on a CPU, and zero when a page is handed to a sequence. */
 
 #ifdef __cplusplus

@@ -12,7 +12,7 @@ extern "C" {
 
 /* Raised whenever a field below changes meaning. A package that names another
  * version is refused at open. */
-#define HEADRACE_KERNEL_ABI_VERSION 2u
+#define HEADRACE_KERNEL_ABI_VERSION 3u
 
 /* Sizes of one step that are known only when it runs. Indices into
  * headrace_call_t::counts. */
@@ -75,15 +75,17 @@ typedef enum headrace_cpu_feature_e {
 } headrace_cpu_feature_t;
 
 /* Paged key-value cache. A page holds 32 consecutive positions of one sequence,
- * cut at multiples of 32, for all layers and heads:
- *   page[layer][kv head]{ K block, V block }
+ * cut at multiples of 32, in one layer; a page number stands for a page in each
+ * layer. The pages of a layer lie one behind the other:
+ *   pool[layer][page number][kv head]{ K block, V block }
  * K block: the panels of a product whose columns are the 32 positions:
  *   [head_dim / P][32][P]; V block: panels whose columns are channels in
  *   blocks of 32: [ceil(head_dim / 32)][32 / P][32][P]; P = 2 for bf16
  *   (pairs along the summed dimension, interleaved), 1 for float32 and f16.
- * A page is zero-filled when it is handed to a sequence. Kernels find the page
- * of position p of the step's sequence slot s at
- *   pool + page_bytes * table[s * max_pages + p / 32]. */
+ * A page is zero-filled when it is handed to a sequence. The pool's operand of
+ * a launch points to page 0 of the launch's layer, so a kernel knows no layer;
+ * it finds the page of position p of the step's sequence slot s at operand +
+ * bytes of a layer's page * table[s * max_pages + p / 32]. */
 #define HEADRACE_KV_PAGE_POSITIONS 32u
 
 /* Names of the runtime-provided buffers of a language-model entry point
@@ -98,7 +100,7 @@ typedef enum headrace_cpu_feature_e {
 #define HEADRACE_ROLE_OUTPUT_ROWS                                              \
   "output_rows"                           /* [R] rows of wanted logits         \
                                            */
-#define HEADRACE_ROLE_KV_POOL "kv_pool"   /* the pages, bytes */
+#define HEADRACE_ROLE_KV_POOL "kv_pool"   /* a layer's pages, bytes */
 #define HEADRACE_ROLE_KV_TABLE "kv_table" /* [S][max_pages] page numbers */
 #define HEADRACE_ROLE_LOGITS "logits"     /* output, float32 [R][vocabulary] */
 

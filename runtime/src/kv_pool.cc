@@ -6,16 +6,17 @@ namespace headrace::runtime {
 
 Status KvPool::Create(headrace_device_t *device, Executor *writer,
                       uint8_t *place, uint32_t page_count,
-                      uint64_t bytes_of_page) {
+                      const abi::KvCache &cache) {
   uint64_t bytes;
-  if (__builtin_mul_overflow(bytes_of_page, uint64_t(page_count), &bytes))
+  if (__builtin_mul_overflow(cache.page_bytes(), uint64_t(page_count), &bytes))
     bytes = UINT64_MAX;
   if (!place)
     HEADRACE_RETURN_IF_ERROR(
         device->Allocate(bytes, "the key-value pool", &memory));
   data = place ? place : memory.Data();
   executor = writer;
-  page_bytes = bytes_of_page;
+  layers = cache.layers();
+  layer_page_bytes = cache.page_bytes() / layers;
   references.assign(page_count, 0);
   was_used.assign(page_count, 0);
   free_pages.reserve(page_count);
@@ -32,17 +33,19 @@ uint32_t KvPool::Pop() {
 }
 
 Status KvPool::Take(uint32_t *out_page) {
-  if (was_used[free_pages.back()])
+  const uint32_t page = free_pages.back();
+  for (uint32_t layer = 0; was_used[page] && layer < layers; ++layer)
     HEADRACE_RETURN_IF_ERROR(
-        executor->Fill(Page(free_pages.back()), 0, page_bytes));
+        executor->Fill(Page(layer, page), 0, layer_page_bytes));
   *out_page = Pop();
   was_used[*out_page] = 1;
   return Status();
 }
 
 Status KvPool::TakeCopy(uint32_t from, uint32_t *out_page) {
-  HEADRACE_RETURN_IF_ERROR(
-      executor->Copy(Page(free_pages.back()), Page(from), page_bytes));
+  for (uint32_t layer = 0; layer < layers; ++layer)
+    HEADRACE_RETURN_IF_ERROR(executor->Copy(
+        Page(layer, free_pages.back()), Page(layer, from), layer_page_bytes));
   *out_page = Pop();
   was_used[*out_page] = 1;
   return Status();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Key-value pool: pages of positions, counted by the sequences that share them.
+// A page number stands for a page in each layer; those of a layer are together.
 #ifndef HEADRACE_RUNTIME_SRC_KV_POOL_H
 #define HEADRACE_RUNTIME_SRC_KV_POOL_H
 
@@ -18,7 +19,7 @@ public:
   /// in memory of its own for null; `executor` writes its pages, in order with
   /// the steps that read them.
   Status Create(headrace_device_t *device, Executor *executor, uint8_t *place,
-                uint32_t page_count, uint64_t page_bytes);
+                uint32_t page_count, const abi::KvCache &cache);
 
   /// Takes a zeroed page; there must be a free one.
   /// Codes: device lost.
@@ -36,17 +37,22 @@ public:
   uint32_t PageCount() const {
     return static_cast<uint32_t>(references.size());
   }
-  uint64_t PageBytes() const { return page_bytes; }
+  /// Of all layers.
+  uint64_t PageBytes() const { return layer_page_bytes * layers; }
   uint8_t *Data() const { return data; }
 
 private:
   uint32_t Pop();
-  uint8_t *Page(uint32_t page) const { return data + page_bytes * page; }
+  uint8_t *Page(uint32_t layer, uint32_t page) const {
+    return data +
+           layer_page_bytes * (uint64_t(layer) * references.size() + page);
+  }
 
   DeviceMemory memory; // empty where the plan has a place
   uint8_t *data = nullptr;
   Executor *executor = nullptr;
-  uint64_t page_bytes = 0;
+  uint32_t layers = 0;
+  uint64_t layer_page_bytes = 0;
   Vector<uint32_t> free_pages; // a stack
   Vector<uint32_t> references;
   Vector<uint8_t> was_used; // fresh pages are zero already

@@ -232,7 +232,8 @@ private:
         Product(Product(kv->layers(), kv->heads()), kv->head_dim()),
         2 * HEADRACE_KV_PAGE_POSITIONS * ElementBytes(kv->element_type()));
     if (least == 0 || kv->page_bytes() < least ||
-        kv->page_bytes() > (uint64_t(1) << 40) || kv->page_bytes() % kCacheLine)
+        kv->page_bytes() > (uint64_t(1) << 40) ||
+        kv->page_bytes() % (uint64_t(kv->layers()) * kCacheLine))
       return DAMAGED("manifest: kv: page of %" PRIu64
                      " bytes for %u layers, %u heads of %u",
                      kv->page_bytes(), kv->layers(), kv->heads(),
@@ -506,6 +507,23 @@ private:
     return Status();
   }
 
+  /// Views of the key-value pool are its layers.
+  Status CheckKvViews() {
+    for (uint32_t i = 0; i < buffer_count; ++i) {
+      const abi::Buffer *view = manifest.buffers()->Get(i);
+      if (view->kind() != abi::BufferKind::view ||
+          view->base() != summary->model.kv_pool)
+        continue;
+      const abi::KvCache &kv = *manifest.kv();
+      const uint64_t page = kv.page_bytes() / kv.layers();
+      if (view->offset() % page || view->offset() / page >= kv.layers())
+        return DAMAGED("manifest: buffer #%u: a view of the key-value pool "
+                       "from %" PRIu64 ", expected one of %u times %" PRIu64,
+                       i, view->offset(), kv.layers(), page);
+    }
+    return Status();
+  }
+
   Status CheckLanguageModel() {
     LanguageModel &model = summary->model;
     if (model.entry == kNoIndex)
@@ -521,6 +539,7 @@ private:
       return DAMAGED("manifest: 'forward' has part of a key-value cache");
     if (limits.vocabulary() == 0 || limits.max_context() == 0)
       return DAMAGED("manifest: 'forward' without vocabulary or context");
+    HEADRACE_RETURN_IF_ERROR(CheckKvViews());
 
     uint64_t max_tokens = limits.max_tokens();
     HEADRACE_RETURN_IF_ERROR(

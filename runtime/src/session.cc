@@ -161,7 +161,7 @@ Status headrace_session_t::CreateKv() {
   }
   HEADRACE_RETURN_IF_ERROR(kv.Create(device.Get(), executor.get(), place,
                                      static_cast<uint32_t>(kv_pages),
-                                     package->manifest->kv()->page_bytes()));
+                                     *package->manifest->kv()));
   addresses[Model().kv_pool] = kv.Data();
   return Status();
 }
@@ -282,6 +282,8 @@ Status headrace_session_t::ResolveClass(const Launches &launches,
       if (named->kind() == abi::BufferKind::view) {
         offset = named->offset();
         buffer = named->base();
+        if (buffer == Model().kv_pool) // for a pool of one page
+          offset *= kv.PageCount();
         named = manifest.buffers()->Get(buffer);
       }
       if (named->kind() != abi::BufferKind::scratch)

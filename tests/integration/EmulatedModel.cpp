@@ -136,7 +136,8 @@ llvm::Error EmulatedModel::placeBuffers() {
     if (!buffer.getRole()) {
       buffers[name] = {arena + *buffer.getOffset(), bytes};
     } else if (*buffer.getRole() == HEADRACE_ROLE_KV_POOL) {
-      uint64_t offset = buffer.getOffset().value_or(0);
+      // For a pool of one page; a layer's pages are together.
+      uint64_t offset = buffer.getOffset().value_or(0) * kPages;
       buffers[name] = {pool + offset, kPages * pageBytes - offset};
     } else {
       buffers[name] = {memory.allocate(name, bytes), bytes};

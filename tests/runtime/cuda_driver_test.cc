@@ -491,11 +491,11 @@ headrace_status_t Refusal(const std::vector<uint8_t> &bytes) {
 TEST(CudaPackage, IsRefusedWithTheReason) {
   const auto precondition = HEADRACE_STATUS_FAILED_PRECONDITION;
   EXPECT_TRUE(FailsWith(Refusal(ToyFile()), precondition,
-                        "no code for this GPU (sm_90, kernel ABI 1), only for "
+                        "no code for this GPU (sm_90, kernel ABI 2), only for "
                         "cpu x86-64"));
   fake::SetCapability(75);
   EXPECT_TRUE(FailsWith(Refusal(ToyGpuFile()), precondition,
-                        "(sm_75, kernel ABI 1), only for cuda sm_80"));
+                        "(sm_75, kernel ABI 2), only for cuda sm_80"));
   fake::SetCapability(90);
   auto manifest = ToyGpuManifest();
   manifest->code[0]->kernel_abi_version = 99;

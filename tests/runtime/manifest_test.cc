@@ -97,6 +97,9 @@ INSTANTIATE_TEST_SUITE_P(
              "kv:"},
         Case{"kv_page", CHANGE(m.kv->page_bytes = 192), "kv:"},
         Case{"kv_page_alignment", CHANGE(m.kv->page_bytes = 257), "kv:"},
+        Case {
+          "kv_layers", CHANGE(m.kv->layers = 3; m.kv->page_bytes = 1024), "kv:"
+        },
         Case{"kv_heads", CHANGE(m.kv->heads = UINT32_MAX), "kv:"},
         Case {
           "kv_overflow",

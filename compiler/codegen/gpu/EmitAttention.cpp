@@ -156,8 +156,8 @@ public:
     Value at = k.add(k.mul(sequence, maxPages), page);
     Value number =
         k.load(k.i32Type(), k.at(k.pageTable(op.getCache()), at, k.i32Type()));
-    Value index =
-        arith::MulIOp::create(k.b, k.toI64(number), k.i64(layout.pageElements));
+    Value index = arith::MulIOp::create(k.b, k.toI64(number),
+                                        k.i64(layout.layerElements));
     index = arith::AddIOp::create(k.b, index,
                                   k.toI64(k.mul(head, layout.headElements)));
     return k.at(k.buffer(op.getCache()), index, cache.getElement());
