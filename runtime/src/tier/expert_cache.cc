@@ -9,8 +9,8 @@ namespace {
 
 /// Visits of a group that shares remember. The first is long enough to tell
 /// experts apart that are used almost evenly, the second short enough to follow
-/// a change of subject. The one that has guessed better is believed; who is
-/// pinned follows from the first.
+/// a change of subject. Of the two and their mean, the one that has guessed
+/// better is believed; who is pinned follows from the first.
 constexpr uint32_t kSlowMemory = 33;
 constexpr uint32_t kFastMemory = 3;
 /// Visits of any group that their errors remember.
@@ -24,9 +24,14 @@ constexpr uint64_t kPinningPeriod = 16;
 /// enough for a link to have work while one is computed. Each of them keeps a
 /// slot from one that may be asked for again.
 constexpr uint32_t kMostInWindow = 3;
-/// Share of right ones from which on a rank of predictions is followed: a wrong
-/// one costs its bytes and takes the slot of another expert.
+/// Share of right ones from which on predictions of a kind are followed: a
+/// wrong one costs its bytes and takes the slot of another expert.
 constexpr float kLikely = 0.5f;
+/// Kinds of predictions are told apart by rank, and by how recently the expert
+/// was used, in so many steps: an expert that was active just now and is named
+/// is seldom named wrongly. Layers share what they learn: a few tokens are
+/// enough.
+constexpr uint32_t kRecencies = 3;
 /// Predictions that this share remembers, and what it begins with.
 constexpr float kTrustMemory = 33;
 constexpr float kFirstTrust = 0.75f;
@@ -43,7 +48,8 @@ ExpertCache::ExpertCache(const Allocator &allocator)
       pinned(StdAllocator<uint8_t>(allocator)),
       ranking(StdAllocator<uint32_t>(allocator)),
       guesses(StdAllocator<uint32_t>(allocator)),
-      trust(StdAllocator<float>(allocator)) {}
+      trust(StdAllocator<float>(allocator)),
+      guess_trust(StdAllocator<uint32_t>(allocator)) {}
 
 void ExpertCache::Create(const Options &options) {
   policy = options.policy;
@@ -71,7 +77,8 @@ void ExpertCache::Create(const Options &options) {
   }
   if (policy == CachePolicy::kPredict) {
     guesses.assign(most, kNone);
-    trust.assign(bundles, kFirstTrust);
+    trust.assign(size_t(most) * kRecencies, kFirstTrust);
+    guess_trust.resize(most);
   }
 }
 
@@ -162,22 +169,17 @@ void ExpertCache::Put(uint32_t bundle, uint32_t index) {
 // Planning
 //===----------------------------------------------------------------------===//
 
-/// Moves shares of a group towards what a visit showed.
-void ExpertCache::Improve(Estimate *estimate, float weight, uint32_t first,
-                          uint32_t experts, const int32_t *active,
-                          uint32_t count) {
-  float squares = 0;
-  uint32_t i = 0;
-  for (uint32_t expert = 0; expert < experts; ++expert) {
-    const bool is_active =
-        i < count && static_cast<uint32_t>(active[i]) == expert;
-    i += is_active;
-    float &share = estimate->shares[first + expert];
-    const float off = static_cast<float>(is_active) - share;
-    squares += off * off;
-    share += weight * off;
-  }
-  estimate->error += (squares - estimate->error) / kErrorMemory;
+/// Lets an error forget, and adds how far guesses of a visit were off.
+static void AddError(float *error, float squares) {
+  *error += (squares - *error) / kErrorMemory;
+}
+
+/// How likely the bundle's group asks for it.
+float ExpertCache::Share(uint32_t bundle) const {
+  const float one = slow.shares[bundle], other = fast.shares[bundle];
+  if (mean_error < std::min(slow.error, fast.error))
+    return (one + other) / 2;
+  return slow.error <= fast.error ? one : other;
 }
 
 /// Takes note of which experts a visit of the group asked for.
@@ -186,9 +188,26 @@ void ExpertCache::NoteUses(uint32_t index, const int32_t *active,
   Group &group = groups[index];
   group.visits = std::min(group.visits + 1, kSlowMemory);
   const auto visits = static_cast<float>(group.visits);
-  Improve(&slow, 1 / visits, group.first, group.experts, active, count);
-  Improve(&fast, 1 / std::min<float>(visits, kFastMemory), group.first,
-          group.experts, active, count);
+  float slow_squares = 0, fast_squares = 0, mean_squares = 0;
+  uint32_t i = 0;
+  for (uint32_t expert = 0; expert < group.experts; ++expert) {
+    const bool is_active =
+        i < count && static_cast<uint32_t>(active[i]) == expert;
+    i += is_active;
+    float &one = slow.shares[group.first + expert];
+    float &other = fast.shares[group.first + expert];
+    const float slow_off = static_cast<float>(is_active) - one;
+    const float fast_off = static_cast<float>(is_active) - other;
+    const float mean_off = (slow_off + fast_off) / 2;
+    slow_squares += slow_off * slow_off;
+    fast_squares += fast_off * fast_off;
+    mean_squares += mean_off * mean_off;
+    one += slow_off / visits;
+    other += fast_off / std::min<float>(visits, kFastMemory);
+  }
+  AddError(&slow.error, slow_squares);
+  AddError(&fast.error, fast_squares);
+  AddError(&mean_error, mean_squares);
   if (policy != CachePolicy::kPinned || index != 0)
     return;
   const bool is_early = (passes & (passes - 1)) == 0;
@@ -280,36 +299,45 @@ uint32_t ExpertCache::PlanPrefetch(uint32_t index, const int32_t *predicted,
   const Group &group = groups[index];
   guess_group = index;
   guess_count = count;
-  uint32_t planned = 0;
-  bool full = false;
   for (uint32_t rank = 0; rank < count; ++rank) {
     const uint32_t bundle =
         group.first + static_cast<uint32_t>(predicted[rank]);
-    const bool is_there = slot_of[bundle] != kNone;
-    guesses[rank] = is_there ? kNone : bundle;
+    const uint32_t slot = slot_of[bundle];
+    guesses[rank] = slot == kNone ? bundle : kNone;
+    const auto recency =
+        std::min(static_cast<uint32_t>(fast.shares[bundle] * kRecencies),
+                 kRecencies - 1);
+    guess_trust[rank] = rank * kRecencies + recency;
     // One that is there does not make way for a less likely one.
-    if (is_there && slots[slot_of[bundle]].position == kNone)
-      slots[slot_of[bundle]].position = kPredicted;
-    if (is_there || full || planned == most ||
-        trust[group.first + rank] < kLikely)
-      continue;
-    const uint32_t slot = Victim(kNone, /*may_wait=*/false);
-    full = slot == kNone;
-    if (full)
-      continue;
-    Put(bundle, slot);
+    if (slot != kNone && slots[slot].position == kNone)
+      slots[slot].position = kPredicted;
+  }
+  uint32_t planned = 0;
+  for (; planned < most; ++planned) {
+    uint32_t best = kNone;
+    for (uint32_t rank = 0; rank < count; ++rank) {
+      const float likely = trust[guess_trust[rank]];
+      if (guesses[rank] != kNone && slot_of[guesses[rank]] == kNone &&
+          likely >= kLikely &&
+          (best == kNone || likely > trust[guess_trust[best]]))
+        best = rank;
+    }
+    const uint32_t slot =
+        best == kNone ? kNone : Victim(kNone, /*may_wait=*/false);
+    if (slot == kNone)
+      break;
+    Put(guesses[best], slot);
     slots[slot].ahead = true;
     slots[slot].last_use = clock;
     out[planned] = Decision();
-    out[planned].bundle = bundle;
+    out[planned].bundle = guesses[best];
     out[planned].slot = slot;
-    ++planned;
     ++counters.prefetches;
   }
   return planned;
 }
 
-/// Learns from the last prediction, if it was for this group, which ranks were
+/// Learns from the last prediction, if it was for this group, which kinds were
 /// right. Those of experts that were there say nothing about the others.
 void ExpertCache::Judge(uint32_t index, const int32_t *active, uint32_t count) {
   if (guess_group != index)
@@ -321,7 +349,7 @@ void ExpertCache::Judge(uint32_t index, const int32_t *active, uint32_t count) {
       continue;
     const bool right = std::binary_search(
         active, active + count, static_cast<int32_t>(guesses[rank] - first));
-    float &share = trust[first + rank];
+    float &share = trust[guess_trust[rank]];
     share += (static_cast<float>(right) - share) / kTrustMemory;
   }
 }

@@ -74,9 +74,9 @@ public:
   /// kPredict, behind the Plan() of another group: decides which of the `count`
   /// experts that `group` is likely to have active, the most likely first, to
   /// fetch ahead, no more than `most`. Their slots are none of those that the
-  /// planned group uses, so they are free at once. A rank is trusted as far as
-  /// it was right lately. Returns how many; `out` has a place for each. Other
-  /// policies: 0.
+  /// planned group uses, so they are free at once. A prediction is trusted as
+  /// far as others of its rank, of experts used as recently, were right.
+  /// Returns how many; `out` has a place for each. Other policies: 0.
   uint32_t PlanPrefetch(uint32_t group, const int32_t *predicted,
                         uint32_t count, uint32_t most, Decision *out);
 
@@ -111,14 +111,10 @@ private:
   };
 
   uint32_t Victim(uint32_t index, bool may_wait) const;
-  float Share(uint32_t bundle) const {
-    return (slow.error <= fast.error ? slow : fast).shares[bundle];
-  }
+  float Share(uint32_t bundle) const;
   bool IsBetterVictim(uint32_t a, uint32_t b) const;
   float Worth(const Slot &slot) const;
   void Put(uint32_t bundle, uint32_t slot);
-  static void Improve(Estimate *estimate, float weight, uint32_t first,
-                      uint32_t experts, const int32_t *active, uint32_t count);
   void NoteUses(uint32_t group, const int32_t *active, uint32_t count);
   void ChoosePinned();
   void Judge(uint32_t group, const int32_t *active, uint32_t count);
@@ -131,16 +127,18 @@ private:
   Vector<uint32_t> slot_of;  // by bundle
   Vector<Slot> slots;
   Estimate slow, fast;
+  float mean_error = 0;     // of the mean of both
   Vector<uint8_t> pinned;   // by bundle
   Vector<uint32_t> ranking; // of bundles, for ChoosePinned()
   // kPredict: of the last prediction, what was in no slot, by rank (kNone: what
-  // was in one), the group that it is for, and how often each rank of each
-  // group was right: a mean that forgets, by first bundle of the group and
-  // rank.
+  // was in one), and the group that it is for.
   Vector<uint32_t> guesses;
   uint32_t guess_count = 0;
   uint32_t guess_group = kNone;
+  // How often predictions of a kind were right, a mean that forgets, by rank
+  // and recency; and the kind of each guess.
   Vector<float> trust;
+  Vector<uint32_t> guess_trust;
   uint32_t last_group = kNone; // that was planned, and how many were active
   uint32_t last_count = 1;
   uint64_t passes = 0; // of kPinned: visits of group 0

@@ -29,35 +29,49 @@ namespace {
 /// What a run needs beside the budget: tables, stacks, page tables. The code is
 /// another group's already when the child joins its own.
 constexpr uint64_t kProcessBytes = uint64_t(1) << 20;
-constexpr size_t kBlock = size_t(4) << 20;
+/// Reads of a link's probe: of what moves at once, but of no more than is
+/// needed for a request's fixed cost not to count.
+constexpr size_t kLargestRead = size_t(4) << 20;
 constexpr unsigned kReaders = 4;
 /// Read to learn the link's bandwidth: a small file more than once.
-constexpr uint64_t kProbeBytes = uint64_t(1) << 30;
+constexpr uint64_t kProbeBytes = uint64_t(1) << 29;
 
-/// Bytes a second at which a file is read by several threads, around the page
-/// cache or, if its pages are there, out of it.
-llvm::Expected<double> readRate(const std::string &path, bool direct) {
-  int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | (direct ? O_DIRECT : 0));
+/// Numbers without order, other ones for each `index` (SplitMix64).
+uint64_t scattered(uint64_t index) {
+  uint64_t z = (index + 1) * 0x9e3779b97f4a7c15;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+  return z ^ (z >> 31);
+}
+
+/// Bytes a second at which a file is read around the page cache, by several
+/// threads in pieces of `block` bytes here and there. Each call reads other
+/// pieces: a host may keep what was read lately.
+llvm::Expected<double> readRate(const std::string &path, uint64_t block) {
+  static std::atomic<uint64_t> next{0};
+  int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT);
   if (file < 0)
     return llvm::createStringError(path + ": " + strerror(errno));
   llvm::scope_exit closer([&] { close(file); });
   struct stat attributes;
   if (fstat(file, &attributes) != 0)
     return llvm::createStringError(path + ": " + strerror(errno));
-  const uint64_t blocks = (uint64_t(attributes.st_size) + kBlock - 1) / kBlock;
-  const uint64_t reads = std::max(blocks, kProbeBytes / kBlock);
-  auto memory = HugeMemory::make(kReaders * kBlock);
+  const uint64_t blocks =
+      std::max<uint64_t>(1, uint64_t(attributes.st_size) / block);
+  const uint64_t reads = kProbeBytes / block;
+  auto memory = HugeMemory::make(kReaders * block);
   if (!memory)
     return memory.takeError();
-  std::atomic<uint64_t> next{0}, done{0};
+  const uint64_t end = next + reads;
+  std::atomic<uint64_t> done{0};
   std::atomic<int> error{0};
   double begin = now();
   std::vector<std::thread> readers;
   for (unsigned i = 0; i < kReaders; ++i)
     readers.emplace_back([&, i] {
-      for (uint64_t at; (at = next.fetch_add(1)) < reads;) {
-        ssize_t got = pread(file, memory->data() + i * kBlock, kBlock,
-                            off_t(at % blocks * kBlock));
+      for (uint64_t at; (at = next.fetch_add(1)) < end;) {
+        ssize_t got = pread(file, memory->data() + i * block, block,
+                            off_t(scattered(at) % blocks * block));
         if (got < 0)
           error.store(errno);
         else
@@ -66,6 +80,7 @@ llvm::Expected<double> readRate(const std::string &path, bool direct) {
     });
   for (std::thread &reader : readers)
     reader.join();
+  next = end;
   if (error)
     return llvm::createStringError(path + ": " + strerror(error));
   return double(done) / (now() - begin);
@@ -235,6 +250,7 @@ private:
   llvm::Error learn();
   llvm::Error measure(const char *share, uint64_t budget);
   llvm::Error compareWithMapped();
+  llvm::Expected<double> linkRate(const std::vector<Pool> &pools);
 
   const TierBenchOptions &options;
   Instance instance;
@@ -342,6 +358,18 @@ llvm::Error TierBench::learn() {
   return llvm::Error::success();
 }
 
+/// Bytes a second of the link, in pieces of what moves at once. A processor
+/// that copies out of the page cache reads and writes, on the memory that
+/// kernels read.
+llvm::Expected<double> TierBench::linkRate(const std::vector<Pool> &pools) {
+  if (options.pageCache)
+    return bus / 2;
+  uint64_t block = kLargestRead;
+  for (const Pool &pool : pools)
+    block = std::min(block, pool.slotBytes);
+  return readRate(options.package, block);
+}
+
 /// Decodes under a budget, once to warm up and once for the figures.
 llvm::Error TierBench::measure(const char *share, uint64_t budget) {
   Decoder decoder(options, device.get(), package.get());
@@ -353,12 +381,16 @@ llvm::Error TierBench::measure(const char *share, uint64_t budget) {
   auto before = decoder.usage();
   if (!before)
     return before.takeError();
-  auto rate = readRate(options.package, !options.pageCache);
-  if (!rate)
-    return rate.takeError();
+  auto rateBefore = linkRate(decoder.pools);
+  if (!rateBefore)
+    return rateBefore.takeError();
   auto seconds = decoder.decode(options.seed + 1);
   if (!seconds)
     return seconds.takeError();
+  auto rateAfter = linkRate(decoder.pools);
+  if (!rateAfter)
+    return rateAfter.takeError();
+  const double rate = (*rateBefore + *rateAfter) / 2;
   auto after = decoder.usage();
   if (!after)
     return after.takeError();
@@ -388,7 +420,7 @@ llvm::Error TierBench::measure(const char *share, uint64_t budget) {
           std::min(bestBytes, (mine - std::min(mine, misses)) * pool.slotBytes);
     }
   double tokens = double(options.decodeTokens);
-  double bound = std::max(compute, double(bestBytes) / *rate);
+  double bound = std::max(compute, double(bestBytes) / rate);
   printf("%5s %12" PRIu64 " %9.3f %9.3f", share, budget,
          *seconds / tokens * 1e3, double(moved.bytes) / tokens * 1e-6);
   if (references)
@@ -400,10 +432,10 @@ llvm::Error TierBench::measure(const char *share, uint64_t budget) {
   // processor copies, on the memory that they read.
   const double own = options.pageCache
                          ? compute + 2 * double(moved.bytes) / bus
-                         : std::max(compute, double(moved.bytes) / *rate);
+                         : std::max(compute, double(moved.bytes) / rate);
   printf(" %8.2f %8.2f %9.3f %6.2f %9.3f %6.2f %8.3f\n",
          moved.busyNs ? double(moved.bytes) / double(moved.busyNs) : 0.0,
-         *rate * 1e-9, bound / tokens * 1e3, *seconds / bound,
+         rate * 1e-9, bound / tokens * 1e3, *seconds / bound,
          own / tokens * 1e3, *seconds / own,
          double(level->peak_bytes) / double(level->certified_bytes));
   if (!strcmp(share, "50%")) {
