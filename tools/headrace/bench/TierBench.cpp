@@ -262,7 +262,7 @@ private:
   uint64_t digest = 0;           ///< Of the mapped session's logits.
   RoutingTrace routing;
   double compute = 0; ///< Seconds with all weights in fast memory.
-  double bus = 0;     ///< Bytes a second that all threads read.
+  std::unique_ptr<MachineProbe> probe; ///< Where a processor copies.
   double halfSeconds = 0;
   uint64_t halfBytes = 0;
 };
@@ -363,7 +363,7 @@ llvm::Error TierBench::learn() {
 /// kernels read.
 llvm::Expected<double> TierBench::linkRate(const std::vector<Pool> &pools) {
   if (options.pageCache)
-    return bus / 2;
+    return probe->before().readBytesPerSecond / 2;
   uint64_t block = kLargestRead;
   for (const Pool &pool : pools)
     block = std::min(block, pool.slotBytes);
@@ -431,7 +431,7 @@ llvm::Error TierBench::measure(const char *share, uint64_t budget) {
   // What was moved takes its time, too: beside the kernels, or, where the
   // processor copies, on the memory that they read.
   const double own = options.pageCache
-                         ? compute + 2 * double(moved.bytes) / bus
+                         ? compute + double(moved.bytes) / rate
                          : std::max(compute, double(moved.bytes) / rate);
   printf(" %8.2f %8.2f %9.3f %6.2f %9.3f %6.2f %8.3f\n",
          moved.busyNs ? double(moved.bytes) / double(moved.busyNs) : 0.0,
@@ -474,14 +474,12 @@ llvm::Error TierBench::run() {
     return error;
   if (llvm::Error error = learn())
     return error;
-  auto probe = MachineProbe::create(options.threads);
-  if (!probe)
-    return probe.takeError();
-  (*probe)->before();
-  (*probe)->after();
-  bus = (*probe)->best().readBytesPerSecond;
-  probe->reset();
-  printf("reading from memory: %.1f GB/s\n", bus * 1e-9);
+  if (options.pageCache) {
+    auto made = MachineProbe::create(options.threads);
+    if (!made)
+      return made.takeError();
+    probe = std::move(*made);
+  }
   printf("%s: %" PRIu64
          " tokens drawn after %zu, %u threads, weights from %s\n",
          options.package.c_str(), uint64_t(options.decodeTokens),
