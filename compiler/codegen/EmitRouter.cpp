@@ -66,7 +66,7 @@ public:
           p.index(0), n,
           {p.f32(-std::numeric_limits<double>::infinity()), p.i32(-1)},
           [&](Value e, ValueRange best) {
-            Value x = read(e);
+            Value x = choice(e);
             Value number =
                 arith::CmpFOp::create(p.b, arith::CmpFPredicate::ORD, x, x);
             x = arith::SelectOp::create(
@@ -95,6 +95,16 @@ public:
 
 private:
   Value read(Value e) { return p.load(scores, {row, e}); }
+  /// What decides whether expert `e` is picked.
+  Value choice(Value e) {
+    Value x = read(e);
+    if (!m.bias)
+      return x;
+    Value bias = p.load(p.memory(m.bias), e);
+    if (!bias.getType().isF32())
+      bias = arith::ExtFOp::create(p.b, p.b.getF32Type(), bias);
+    return arith::AddFOp::create(p.b, x, bias);
+  }
   void write(Value value, Value e) { p.store(value, scores, {row, e}); }
   Value larger(Value x, Value y) {
     Value more = arith::CmpFOp::create(p.b, arith::CmpFPredicate::OGT, x, y);

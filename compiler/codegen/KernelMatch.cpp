@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "compiler/codegen/KernelMatch.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 
 using namespace mlir;
@@ -53,6 +54,49 @@ LogicalResult headrace::matchHead(Value value, HeadSource &source) {
   return success();
 }
 
+std::optional<BiasedScores> headrace::matchBiasedScores(Value choice) {
+  auto isVector = [](Value value) {
+    auto type = dyn_cast<RankedTensorType>(value.getType());
+    return type && type.getRank() == 1 && type.hasStaticShape();
+  };
+  if (auto sum = choice.getDefiningOp<arith::AddFOp>()) {
+    for (unsigned i : {0u, 1u})
+      if (auto wide = sum->getOperand(i).getDefiningOp<linalg::BroadcastOp>())
+        if (isVector(wide.getInput()) && wide.getDimensions().front() == 0 &&
+            wide->hasOneUse())
+          return BiasedScores{sum->getOperand(1 - i), wide.getInput(), wide};
+    return std::nullopt;
+  }
+  auto generic = choice.getDefiningOp<linalg::GenericOp>();
+  if (!generic || generic.getNumLoops() != 2 ||
+      generic.getNumParallelLoops() != 2 || generic.getNumDpsInputs() != 2 ||
+      generic.getNumDpsInits() != 1)
+    return std::nullopt;
+  MLIRContext *context = generic.getContext();
+  AffineMap places = AffineMap::getMultiDimIdentityMap(2, context);
+  AffineMap columns =
+      AffineMap::get(2, 0, getAffineDimExpr(1, context), context);
+  SmallVector<AffineMap> maps = generic.getIndexingMapsArray();
+  unsigned vector = isVector(generic.getInputs()[0]) ? 0 : 1;
+  if (maps[vector] != columns || maps[1 - vector] != places ||
+      maps[2] != places || !isVector(generic.getInputs()[vector]))
+    return std::nullopt;
+  // The body adds the two, widened where they are narrow.
+  Block *body = generic.getBody();
+  auto sum =
+      body->getTerminator()->getOperand(0).getDefiningOp<arith::AddFOp>();
+  auto adds = [&](unsigned operand, unsigned input) {
+    Value value = sum->getOperand(operand);
+    if (auto widen = value.getDefiningOp<arith::ExtFOp>())
+      value = widen.getIn();
+    return value == body->getArgument(input);
+  };
+  if (!sum || !((adds(0, 0) && adds(1, 1)) || (adds(0, 1) && adds(1, 0))))
+    return std::nullopt;
+  return BiasedScores{generic.getInputs()[1 - vector],
+                      generic.getInputs()[vector], generic};
+}
+
 LogicalResult headrace::matchRouter(flow::KernelOp kernel, RouterMatch &m) {
   arith::TruncFOp rounded;
   for (OpOperand &yielded :
@@ -70,9 +114,17 @@ LogicalResult headrace::matchRouter(flow::KernelOp kernel, RouterMatch &m) {
   Value scores = m.weigh.getValue();
   if (!m.select)
     return m.weigh.emitOpError("weighs a selection of another kernel");
-  if (isa<BlockArgument>(scores) && isa<BlockArgument>(m.select.getChoice()))
+  Value choice = m.select.getChoice();
+  if (isa<BlockArgument>(scores) && isa<BlockArgument>(choice))
     return success();
-  if (m.select.getChoice() != scores)
+  if (auto biased = matchBiasedScores(choice)) {
+    choice = biased->scores;
+    m.bias = biased->bias;
+    if (!isa<BlockArgument>(m.bias))
+      return m.select.emitOpError("has a bias that is no argument of its "
+                                  "kernel");
+  }
+  if (choice != scores)
     return m.weigh.emitOpError("reads other scores than the selection does; in "
                                "a kernel of family router they are the same");
   m.squash = scores.getDefiningOp<moe::SquashOp>();

@@ -7,6 +7,7 @@
 #include "dialects/flow/IR/Flow.h"
 #include "dialects/moe/IR/Moe.h"
 #include "dialects/nn/IR/Nn.h"
+#include "mlir/Interfaces/DestinationStyleOpInterface.h"
 #include <optional>
 
 namespace headrace {
@@ -35,14 +36,28 @@ struct HeadSource {
 /// place in a head.
 mlir::LogicalResult matchHead(mlir::Value value, HeadSource &source);
 
-/// A router: scores = squash?(linear(norm?(x))), choice and value both those
-/// scores; or choice and value made by other kernels. It may store the rounded
-/// rows of the norm too.
+/// Scores with one number an expert added, as routers do that balance experts
+/// by a bias of the choice alone.
+struct BiasedScores {
+  mlir::Value scores;
+  mlir::Value bias; ///< [experts].
+  mlir::DestinationStyleOpInterface
+      shaped; ///< What spreads the bias over rows.
+};
+
+/// Takes `choice` apart where it is a sum of rows and of one vector: a
+/// `linalg.generic` that adds the two, or `arith.addf` of a `linalg.broadcast`.
+std::optional<BiasedScores> matchBiasedScores(mlir::Value choice);
+
+/// A router: scores = squash?(linear(norm?(x))), the value those scores and the
+/// choice the same, with a bias or without; or choice and value made by other
+/// kernels. It may store the rounded rows of the norm too.
 struct RouterMatch {
   mlir::Value input;
   nn::NormOp norm;
   nn::LinearOp linear; ///< Null where the scores are given.
   moe::SquashOp squash;
+  mlir::Value bias; ///< [experts], of the choice alone; null where none is.
   moe::SelectOp select;
   moe::WeighOp weigh;
   unsigned routing = 0;           ///< Which result the routing is.

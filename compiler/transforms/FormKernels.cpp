@@ -9,6 +9,7 @@
 // compute the same function on other weights are one kernel.
 #include "compiler/codegen/BufferLayout.h"
 #include "compiler/codegen/Elementwise.h"
+#include "compiler/codegen/KernelMatch.h"
 #include "compiler/codegen/ProgramBuilder.h"
 #include "compiler/codegen/TensorLoops.h"
 #include "compiler/transforms/Panels.h"
@@ -241,8 +242,8 @@ private:
     } else if (isa<nn::AttentionOp>(op)) {
       make("attention", op);
     } else if (auto linear = dyn_cast<nn::LinearOp>(op)) {
-      if (moe::SelectOp select = routerOf(linear))
-        anchorRouter(linear, select);
+      if (moe::WeighOp weigh = routerOf(linear))
+        anchorRouter(linear, weigh);
       else
         make(isProduct(linear) ? "linear" : "upstream", op);
     } else if (auto experts = dyn_cast<moe::ExpertsOp>(op)) {
@@ -250,9 +251,9 @@ private:
     }
   }
 
-  /// The selection that a product's scores decide, where they decide its
-  /// weights, too, and do nothing else.
-  moe::SelectOp routerOf(nn::LinearOp linear) {
+  /// The weighing that a product's scores decide, where they decide the
+  /// selection, too, with a bias or without, and do nothing else.
+  moe::WeighOp routerOf(nn::LinearOp linear) {
     Value rows = linear.getInput();
     if (auto norm = rows.getDefiningOp<nn::NormOp>();
         norm && norm.getGroups() == 1)
@@ -261,30 +262,73 @@ private:
         (rows.getDefiningOp() && isCheap(rows.getDefiningOp())))
       return {};
     Value scores = linear.getResult();
-    if (scores.hasOneUse())
-      if (auto squash = dyn_cast<moe::SquashOp>(*scores.getUsers().begin()))
-        scores = squash.getResult();
-    moe::SelectOp select;
+    if (auto squash = onlySquash(scores))
+      scores = squash.getResult();
+    moe::WeighOp weigh;
     for (Operation *user : scores.getUsers())
-      if (auto found = dyn_cast<moe::SelectOp>(user); found && !select)
-        select = found;
-      else if (!isa<moe::WeighOp>(user))
+      if (auto found = dyn_cast<moe::WeighOp>(user); found && !weigh)
+        weigh = found;
+      else if (found)
         return {};
-    if (!select || !select->hasOneUse())
+    auto select = weigh ? weigh.getSelection().getDefiningOp<moe::SelectOp>()
+                        : moe::SelectOp();
+    if (!select || !select->hasOneUse() || weigh.getValue() != scores)
       return {};
-    auto weigh = dyn_cast<moe::WeighOp>(*select->getUsers().begin());
-    bool only = weigh && weigh.getValue() == scores &&
-                llvm::hasNItems(scores.getUsers(), 2);
-    return only ? select : moe::SelectOp();
+    Operation *picks = select;
+    if (auto biased = matchBiasedScores(select.getChoice())) {
+      picks = select.getChoice().getDefiningOp();
+      if (biased->scores != scores || !picks->hasOneUse() ||
+          !biased->bias.getDefiningOp<tier::UseOp>())
+        return {};
+      Operation *shaped = biased->shaped;
+      bool only = llvm::all_of(scores.getUsers(), [&](Operation *user) {
+        return user == picks || user == weigh || isSizeOf(user, shaped);
+      });
+      return only ? weigh : moe::WeighOp();
+    }
+    bool only =
+        select.getChoice() == scores && llvm::hasNItems(scores.getUsers(), 2);
+    return only ? weigh : moe::WeighOp();
   }
-  void anchorRouter(nn::LinearOp linear, moe::SelectOp select) {
+  /// The squashing of scores that nobody else reads.
+  static moe::SquashOp onlySquash(Value scores) {
+    auto one = [](Operation *user) { return !isa<tensor::DimOp>(user); };
+    return llvm::count_if(scores.getUsers(), one) == 1
+               ? dyn_cast<moe::SquashOp>(*llvm::find_if(scores.getUsers(), one))
+               : moe::SquashOp();
+  }
+  /// Whether `op` is a size that makes nothing but what `shaped` writes into.
+  static bool isSizeOf(Operation *op, Operation *shaped) {
+    return isa<tensor::DimOp>(op) &&
+           llvm::all_of(op->getUsers(), [&](Operation *user) {
+             return isa<tensor::EmptyOp>(user) && user->hasOneUse() &&
+                    *user->getUsers().begin() == shaped;
+           });
+  }
+  void anchorRouter(nn::LinearOp linear, moe::WeighOp weigh) {
     Group *group = make("router", linear.getOperation());
-    if (auto squash = select.getChoice().getDefiningOp<moe::SquashOp>())
-      add(group, squash);
+    Value scores = weigh.getValue();
+    auto select = weigh.getSelection().getDefiningOp<moe::SelectOp>();
+    if (scores != linear.getResult())
+      add(group, scores.getDefiningOp());
+    if (auto biased = matchBiasedScores(select.getChoice())) {
+      // Its size is asked of its own scores, so that the kernel reads no rows
+      // only to know how many there are.
+      OpBuilder b(biased->shaped);
+      Location loc = biased->shaped.getLoc();
+      Value rows = tensor::DimOp::create(b, loc, scores, 0);
+      Value empty = tensor::EmptyOp::create(
+          b, loc, ArrayRef<OpFoldResult>{rows, b.getIndexAttr(width(scores))},
+          b.getF32Type());
+      Operation *before = biased->shaped.getDpsInits()[0].getDefiningOp();
+      biased->shaped.setDpsInitOperand(0, empty);
+      if (isa_and_present<tensor::EmptyOp>(before) && before->use_empty())
+        before->erase();
+      add(group, biased->shaped);
+      add(group, select.getChoice().getDefiningOp());
+    }
     add(group, select);
-    for (Operation *user : select.getResult().getUsers())
-      if (isa<moe::WeighOp>(user))
-        add(group, user);
+    add(group, weigh);
     // The rows that experts read are stored by the kernel that norms them
     // anyway.
     if (auto norm = linear.getInput().getDefiningOp<nn::NormOp>())
@@ -556,8 +600,14 @@ private:
         if (isa<tensor::DimOp>(user) && user->use_empty())
           user->erase();
       groupOf.erase(op);
-      if (op->use_empty())
-        op->erase();
+      if (!op->use_empty())
+        continue;
+      SmallVector<Value> operands(op->getOperands());
+      op->erase();
+      for (Value operand : operands) // A size of a producer, too, goes with it.
+        if (auto empty = operand.getDefiningOp<tensor::EmptyOp>();
+            empty && empty->use_empty())
+          empty->erase();
     }
     return success();
   }

@@ -79,7 +79,7 @@ private:
   }
   static bool isRouter(nn::LinearOp linear) {
     for (Operation *user : linear.getResult().getUsers())
-      if (isa<moe::SquashOp, moe::SelectOp>(user))
+      if (isa<moe::SquashOp, moe::SelectOp, moe::WeighOp>(user))
         return true;
     return false;
   }

@@ -74,11 +74,11 @@ private:
 
   static bool isRouter(nn::LinearOp linear) {
     for (Operation *user : linear.getResult().getUsers()) {
-      if (isa<moe::SelectOp>(user))
-        return true;
-      if (isa<moe::SquashOp>(user) &&
-          llvm::any_of(user->getUsers(),
-                       [](Operation *op) { return isa<moe::SelectOp>(op); }))
+      auto routes = [](Operation *op) {
+        return isa<moe::SelectOp, moe::WeighOp>(op);
+      };
+      if (routes(user) ||
+          (isa<moe::SquashOp>(user) && llvm::any_of(user->getUsers(), routes)))
         return true;
     }
     return false;

@@ -166,9 +166,10 @@ func.func @layer(%x: tensor<?x12xf32>, %a: tensor<?x4xf32>) -> tensor<?x12xf32> 
   %r = nn.rotate %x by %a heads 2 : tensor<?x12xf32>, tensor<?x4xf32>
   return %r : tensor<?x12xf32>
 })"},
-    // Picked by a score with a bias, weighed without it; the experts square
-    // what is positive and have a bias each.
-    {"router", 4, R"(
+    // Picked by a score with a bias, weighed without it, which the family of
+    // routers knows; the experts, which square what is positive and have a bias
+    // each, are loops.
+    {"router", 2, R"(
 tier.weight @router : tensor<5x8xf32> from [#tier.range<"f32.bin" at 0 bytes 160>]
 tier.weight @balance : tensor<5xf32> from [#tier.range<"f32.bin" at 512 bytes 20>]
 tier.weight @up : tensor<5x14x8xf32> from [#tier.range<"f32.bin" at 1024 bytes 2240>]
@@ -208,6 +209,99 @@ func.func @layer(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
     moe.yield %o : tensor<?x8xf32>
   }
   %z = moe.combine %y, %r base(%x, %n) : !moe.buckets<experts = 5, slots = 2, width = 8, element = f32>, !moe.routing<experts = 5, slots = 2>, tensor<?x8xf32>, tensor<?x8xf32> -> tensor<?x8xf32>
+  return %z : tensor<?x8xf32>
+})"},
+    // The same choice written otherwise, from logits and a bias of bf16, which
+    // a softmax of the picked logits does not see.
+    {"logits_with_bias", 2, R"(
+tier.weight @router : tensor<40x8xbf16> from [#tier.range<"bf16.bin" at 0 bytes 640>]
+tier.weight @shift : tensor<40xf32> from [#tier.range<"f32.bin" at 0 bytes 160>]
+tier.weight @balance : tensor<40xbf16> from [#tier.range<"bf16.bin" at 1024 bytes 80>]
+func.func @layer(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
+  %wr = tier.use @router : tensor<40x8xbf16>
+  %ws = tier.use @shift : tensor<40xf32>
+  %wb = tier.use @balance : tensor<40xbf16>
+  %n = nn.norm rms %x eps 1.0e-5 : tensor<?x8xf32>
+  %l = nn.linear %n, %wr bias %ws : tensor<?x8xf32>, tensor<40x8xbf16>, tensor<40xf32> -> tensor<?x40xf32>
+  %c0 = arith.constant 0 : index
+  %m = tensor.dim %x, %c0 : tensor<?x8xf32>
+  %e = tensor.empty(%m) : tensor<?x40xf32>
+  %c = linalg.generic {
+      indexing_maps = [affine_map<(i, j) -> (j)>, affine_map<(i, j) -> (i, j)>,
+                       affine_map<(i, j) -> (i, j)>],
+      iterator_types = ["parallel", "parallel"]}
+      ins(%wb, %l : tensor<40xbf16>, tensor<?x40xf32>) outs(%e : tensor<?x40xf32>) {
+  ^bb0(%a: bf16, %b: f32, %o: f32):
+    %w = arith.extf %a : bf16 to f32
+    %s = arith.addf %w, %b : f32
+    linalg.yield %s : f32
+  } -> tensor<?x40xf32>
+  %sel = moe.select top_k 6 %c : tensor<?x40xf32> -> !moe.selection<experts = 40, slots = 6>
+  %r = moe.weigh %sel, %l norm softmax : !moe.selection<experts = 40, slots = 6>, tensor<?x40xf32> -> !moe.routing<experts = 40, slots = 6>
+  %d = moe.dispatch %n, %r : tensor<?x8xf32>, !moe.routing<experts = 40, slots = 6> -> !moe.buckets<experts = 40, slots = 6, width = 8, element = f32>
+  %y = moe.experts %d : !moe.buckets<experts = 40, slots = 6, width = 8, element = f32> -> !moe.buckets<experts = 40, slots = 6, width = 8, element = f32> {
+  ^bb0(%t: tensor<?x8xf32>):
+    %h = nn.act relu %t : tensor<?x8xf32>
+    moe.yield %h : tensor<?x8xf32>
+  }
+  %z = moe.combine %y, %r base(%x) : !moe.buckets<experts = 40, slots = 6, width = 8, element = f32>, !moe.routing<experts = 40, slots = 6>, tensor<?x8xf32> -> tensor<?x8xf32>
+  return %z : tensor<?x8xf32>
+})"},
+    // The bias spread over the rows by an op of its own.
+    {"spread_bias", 1, R"(
+tier.weight @router : tensor<5x8xf32> from [#tier.range<"f32.bin" at 0 bytes 160>]
+tier.weight @balance : tensor<5xf32> from [#tier.range<"f32.bin" at 512 bytes 20>]
+func.func @layer(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
+  %wr = tier.use @router : tensor<5x8xf32>
+  %wb = tier.use @balance : tensor<5xf32>
+  %l = nn.linear %x, %wr : tensor<?x8xf32>, tensor<5x8xf32> -> tensor<?x5xf32>
+  %p = moe.squash softmax %l : tensor<?x5xf32>
+  %c0 = arith.constant 0 : index
+  %m = tensor.dim %p, %c0 : tensor<?x5xf32>
+  %e = tensor.empty(%m) : tensor<?x5xf32>
+  %b = linalg.broadcast ins(%wb : tensor<5xf32>) outs(%e : tensor<?x5xf32>) dimensions = [0]
+  %c = arith.addf %p, %b : tensor<?x5xf32>
+  %sel = moe.select top_k 2 %c : tensor<?x5xf32> -> !moe.selection<experts = 5, slots = 2>
+  %r = moe.weigh %sel, %p norm none : !moe.selection<experts = 5, slots = 2>, tensor<?x5xf32> -> !moe.routing<experts = 5, slots = 2>
+  %d = moe.dispatch %x, %r : tensor<?x8xf32>, !moe.routing<experts = 5, slots = 2> -> !moe.buckets<experts = 5, slots = 2, width = 8, element = f32>
+  %y = moe.experts %d : !moe.buckets<experts = 5, slots = 2, width = 8, element = f32> -> !moe.buckets<experts = 5, slots = 2, width = 8, element = f32> {
+  ^bb0(%t: tensor<?x8xf32>):
+    %h = nn.act relu %t : tensor<?x8xf32>
+    moe.yield %h : tensor<?x8xf32>
+  }
+  %z = moe.combine %y, %r base(%x) : !moe.buckets<experts = 5, slots = 2, width = 8, element = f32>, !moe.routing<experts = 5, slots = 2>, tensor<?x8xf32> -> tensor<?x8xf32>
+  return %z : tensor<?x8xf32>
+})"},
+    // A choice that the family does not know: from scores times a vector.
+    {"scaled_choice", 3, R"(
+tier.weight @router : tensor<5x8xf32> from [#tier.range<"f32.bin" at 0 bytes 160>]
+tier.weight @factor : tensor<5xf32> from [#tier.range<"f32.bin" at 512 bytes 20>]
+func.func @layer(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
+  %wr = tier.use @router : tensor<5x8xf32>
+  %wf = tier.use @factor : tensor<5xf32>
+  %l = nn.linear %x, %wr : tensor<?x8xf32>, tensor<5x8xf32> -> tensor<?x5xf32>
+  %p = moe.squash sigmoid %l : tensor<?x5xf32>
+  %c0 = arith.constant 0 : index
+  %m = tensor.dim %p, %c0 : tensor<?x5xf32>
+  %e = tensor.empty(%m) : tensor<?x5xf32>
+  %c = linalg.generic {
+      indexing_maps = [affine_map<(i, j) -> (i, j)>, affine_map<(i, j) -> (j)>,
+                       affine_map<(i, j) -> (i, j)>],
+      iterator_types = ["parallel", "parallel"]}
+      ins(%p, %wf : tensor<?x5xf32>, tensor<5xf32>) outs(%e : tensor<?x5xf32>) {
+  ^bb0(%a: f32, %b: f32, %o: f32):
+    %s = arith.mulf %a, %b : f32
+    linalg.yield %s : f32
+  } -> tensor<?x5xf32>
+  %sel = moe.select top_k 2 %c : tensor<?x5xf32> -> !moe.selection<experts = 5, slots = 2>
+  %r = moe.weigh %sel, %p norm sum : !moe.selection<experts = 5, slots = 2>, tensor<?x5xf32> -> !moe.routing<experts = 5, slots = 2>
+  %d = moe.dispatch %x, %r : tensor<?x8xf32>, !moe.routing<experts = 5, slots = 2> -> !moe.buckets<experts = 5, slots = 2, width = 8, element = f32>
+  %y = moe.experts %d : !moe.buckets<experts = 5, slots = 2, width = 8, element = f32> -> !moe.buckets<experts = 5, slots = 2, width = 8, element = f32> {
+  ^bb0(%t: tensor<?x8xf32>):
+    %h = nn.act relu %t : tensor<?x8xf32>
+    moe.yield %h : tensor<?x8xf32>
+  }
+  %z = moe.combine %y, %r base(%x) : !moe.buckets<experts = 5, slots = 2, width = 8, element = f32>, !moe.routing<experts = 5, slots = 2>, tensor<?x8xf32> -> tensor<?x8xf32>
   return %z : tensor<?x8xf32>
 })"},
     // A router as families know it, and a body as none does: a bottleneck with

@@ -155,7 +155,7 @@ private:
   void choose(Value token) {
     Value lane = k.lane();
     Value lowest = k.f32(-std::numeric_limits<double>::infinity());
-    SmallVector<Value> score, number;
+    SmallVector<Value> score, number, bias;
     for (int64_t i = 0; i < perLane; ++i) {
       Value expert = k.add(lane, i * kWarp);
       Value inside = k.less(expert, k.i32(experts));
@@ -163,8 +163,17 @@ private:
       Value x = k.load(k.f32Type(), k.at(scores(), token, safe));
       score.push_back(k.select(inside, x, lowest));
       number.push_back(expert);
+      if (m.bias) {
+        Type of = cast<RankedTensorType>(m.bias.getType()).getElementType();
+        bias.push_back(
+            k.widen(k.loadConstant(of, k.at(k.weight(m.bias), safe, of))));
+      }
     }
     squash(score, lowest);
+    // What is picked by; what is weighed stays as it is.
+    SmallVector<Value> choice(score);
+    for (auto [x, add] : llvm::zip(choice, bias))
+      x = k.addF(x, add);
 
     // The best free score wins, of equal ones the lower expert; a NaN counts as
     // the smallest score. Bit i of `taken`: the lane's i-th expert is not free.
@@ -183,7 +192,7 @@ private:
             Value bit =
                 arith::AndIOp::create(k.b, taken, k.i32(int64_t(1) << i));
             Value free = k.equal(bit, k.i32(0));
-            Value x = orLowest(score[size_t(i)], lowest);
+            Value x = orLowest(choice[size_t(i)], lowest);
             auto [value, index] =
                 better(best, who, k.select(free, x, lowest),
                        k.select(free, number[size_t(i)], none));

@@ -97,6 +97,40 @@ func.func @forward(%x: tensor<?x64xf32>, %n: tensor<64xf32>) -> tensor<?x64xf32>
 
 // -----
 
+// Scores with a bias decide who is picked, those without it the weights: still
+// one kernel, which reads no rows but those of its scores.
+// CHECK: flow.kernel @router_0 "router" : (tensor<?x64xf32>, tensor<8x64xf32>, tensor<8xf32>) -> !moe.routing<experts = 8, slots = 2>
+// CHECK: %[[SCORES:.*]] = moe.squash sigmoid
+// CHECK: %[[CHOICE:.*]] = linalg.generic
+// CHECK: %[[PICKED:.*]] = moe.select top_k 2 %[[CHOICE]]
+// CHECK-NEXT: moe.weigh %[[PICKED]], %[[SCORES]]
+// CHECK-LABEL: func.func @biased
+tier.weight @wr : tensor<8x64xf32> from [#tier.range<"m" at 0 bytes 2048>]
+tier.weight @wb : tensor<8xf32> from [#tier.range<"m" at 2048 bytes 32>]
+func.func @biased(%x: tensor<?x64xf32>, %y: tensor<?x64xf32>) -> !moe.routing<experts = 8, slots = 2> {
+  %wr = tier.use @wr : tensor<8x64xf32>
+  %wb = tier.use @wb : tensor<8xf32>
+  %0 = nn.linear %x, %wr : tensor<?x64xf32>, tensor<8x64xf32> -> tensor<?x8xf32>
+  %1 = moe.squash sigmoid %0 : tensor<?x8xf32>
+  %c0 = arith.constant 0 : index
+  %n = tensor.dim %y, %c0 : tensor<?x64xf32>
+  %e = tensor.empty(%n) : tensor<?x8xf32>
+  %2 = linalg.generic {
+      indexing_maps = [affine_map<(i, j) -> (i, j)>, affine_map<(i, j) -> (j)>,
+                       affine_map<(i, j) -> (i, j)>],
+      iterator_types = ["parallel", "parallel"]}
+      ins(%1, %wb : tensor<?x8xf32>, tensor<8xf32>) outs(%e : tensor<?x8xf32>) {
+  ^bb0(%s: f32, %t: f32, %o: f32):
+    %a = arith.addf %s, %t : f32
+    linalg.yield %a : f32
+  } -> tensor<?x8xf32>
+  %3 = moe.select top_k 2 %2 : tensor<?x8xf32> -> !moe.selection<experts = 8, slots = 2>
+  %4 = moe.weigh %3, %1 norm sum : !moe.selection<experts = 8, slots = 2>, tensor<?x8xf32> -> !moe.routing<experts = 8, slots = 2>
+  return %4 : !moe.routing<experts = 8, slots = 2>
+}
+
+// -----
+
 // Rounded rows that are dispatched are a second result of their router.
 // CHECK: flow.kernel @router_0 "router" {{.*}} -> (tensor<?x64xbf16>, !moe.routing<experts = 8, slots = 2>)
 // CHECK: %[[NORM:.*]] = nn.norm rms
