@@ -142,11 +142,18 @@ private:
         bytes(1) < RowBytes(rows, product->y_stride(), product->out(),
                             product->y_element()))
       return wrong("more rows than its buffers hold");
-    const abi::Blob *blob = manifest.blobs()->Get(
-        manifest.weights()->Get(launch.weights()->Get(0))->blob());
-    if (blob->bytes() < RowBytes(product->out(), product->in(), product->in(),
-                                 product->element()))
+    auto held = [&](uint32_t operand) {
+      const uint32_t blob =
+          manifest.weights()->Get(launch.weights()->Get(operand))->blob();
+      return manifest.blobs()->Get(blob)->bytes();
+    };
+    if (held(0) < RowBytes(product->out(), product->in(), product->in(),
+                           product->element()))
       return wrong("more weights than there are");
+    if (launch.weights()->size() > 1 &&
+        held(1) <
+            RowBytes(1, product->out(), product->out(), product->y_element()))
+      return wrong("a longer bias than there is");
     return Status();
   }
 

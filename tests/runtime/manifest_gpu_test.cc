@@ -79,6 +79,16 @@ abi::MatmulT &MakeProduct(abi::ManifestT &m) {
   return *launch.matmul;
 }
 
+/// The same with a bias, of which its blob holds half.
+void MakeBiased(abi::ManifestT &m) {
+  abi::MatmulT &product = MakeProduct(m);
+  product.in = product.x_stride = 1;
+  product.out = product.y_stride =
+      static_cast<uint32_t>(m.blobs[m.weights[1]->blob]->bytes / 2);
+  m.buffers[0]->bytes = 1 << 24;
+  m.entries[0]->classes[0]->launches[0]->weights = {1, 1};
+}
+
 TEST(ManifestGpu, TheToyIsFine) {
   EXPECT_TRUE(IsOk(OpenChanged([](abi::ManifestT &) {})));
   EXPECT_TRUE(IsOk(OpenChanged([](abi::ManifestT &m) { MakeProduct(m); })));
@@ -157,6 +167,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"product_overlap", CHANGE(MakeProduct(m).x_stride = 1), "overlap"},
         Case{"product_large", CHANGE(MakeProduct(m).y_stride = UINT32_MAX),
              "more rows"},
+        Case{"product_bias", CHANGE(MakeBiased(m)), "a longer bias"},
         Case {
           "product_weight",
               CHANGE(MakeProduct(m).out = 4096; m.buffers[0]->bytes = 1 << 17;

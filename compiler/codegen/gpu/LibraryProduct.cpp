@@ -61,7 +61,10 @@ std::optional<DeviceKernel> headrace::libraryProduct(flow::KernelOp kernel,
     return cast<BlockArgument>(argument).getArgNumber();
   };
   if (Value bias = linear.getBias()) {
-    if (cast<RankedTensorType>(bias.getType()).getElementType() != element)
+    // The library's biases have the type of the result (cublasLt.h,
+    // CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE).
+    if (cast<RankedTensorType>(bias.getType()).getElementType() !=
+        result.getElementType())
       return std::nullopt;
     operands.bias = numberOf(bias);
   }

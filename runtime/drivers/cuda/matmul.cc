@@ -88,7 +88,7 @@ Status MatmulRunner::Describe(const MatmulCall &call, Descriptors *out) {
     HEADRACE_RETURN_IF_ERROR(set(kLtDescriptionEpilogue, kLtEpilogueBias));
     HEADRACE_RETURN_IF_ERROR(set(kLtDescriptionBiasPointer, call.bias));
     HEADRACE_RETURN_IF_ERROR(
-        set(kLtDescriptionBiasType, int32_t{TypeOf(product.element())}));
+        set(kLtDescriptionBiasType, int32_t{TypeOf(product.y_element())}));
   }
   auto layout = [&](LtLayout **made, abi::ElementType type, uint64_t rows,
                     uint64_t columns, uint32_t stride) {

@@ -134,13 +134,20 @@ FAKE cublasLtMatmulPreferenceSetAttribute(LtPreference *, int, const void *,
   return 0;
 }
 
-FAKE cublasLtMatmulAlgoGetHeuristic(LtHandle, LtDescription *, LtLayout *,
+FAKE cublasLtMatmulAlgoGetHeuristic(LtHandle, LtDescription *description,
                                     LtLayout *, LtLayout *, LtLayout *,
-                                    LtPreference *, int, LtHeuristic *found,
-                                    int *count) {
+                                    LtLayout *d, LtPreference *, int,
+                                    LtHeuristic *found, int *count) {
   ENTER();
   *found = {};
-  *count = 1;
+  // Biases have the type of the result, says cublasLt.h; there is no algorithm
+  // for others.
+  const bool has_bias =
+      static_cast<uint32_t>(description->data[kLtDescriptionEpilogue]) ==
+      kLtEpilogueBias;
+  *count = !has_bias ||
+           static_cast<uint32_t>(description->data[kLtDescriptionBiasType]) ==
+               d->data[kType];
   return 0;
 }
 
