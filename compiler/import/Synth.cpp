@@ -4,6 +4,7 @@
 
 #include "compiler/import/Config.h"
 #include "compiler/import/Json.h"
+#include "compiler/reference/ops/Encoded.h"
 #include "compiler/support/OutputFile.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallString.h"
@@ -122,15 +123,25 @@ const Shape shapes[] = {
      /*window=*/128, 32.0,           4096},
 };
 
-enum class Fill { Ones, Normal };
+/// What a tensor holds; the last four are the two parts of a weight in fp8 and
+/// of one in mxfp4, whose elements are two a byte.
+enum class Fill { Ones, Normal, Codes8, Scales8, Codes4, Scales4 };
 
 struct Tensor {
   std::string name;
   std::vector<int64_t> shape;
   Fill fill = Fill::Normal;
+  DType dtype = DType::BF16;
   int64_t fanIn = 0;
-  uint64_t elements = 0;
+  uint64_t elements = 0; ///< Bytes, of what is two a byte.
+
+  uint64_t bytes() const { return elements * (bitsOf(dtype) / 8); }
 };
+
+/// Of a block of fp8 with one scale, and of one of mxfp4.
+constexpr int64_t kBlock8 = 128, kBlock4 = 32;
+/// What normal numbers are multiplied by so that they use an encoding's range.
+constexpr float kRange8 = 64, kRange4 = 2;
 
 } // namespace
 
@@ -166,8 +177,9 @@ static StringRef architectureOf(Family family) {
 }
 
 /// config.json, with the keys that published files of the family have.
-static std::string configOf(const Shape &shape, DType dtype) {
+static std::string configOf(const Shape &shape, const SynthOptions &options) {
   Family family = shape.family;
+  DType dtype = options.dtype;
   std::string text;
   raw_string_ostream stream(text);
   json::OStream json(stream, 2);
@@ -213,6 +225,19 @@ static std::string configOf(const Shape &shape, DType dtype) {
     }
     json.attribute("num_hidden_layers", shape.layers);
     json.attribute("num_key_value_heads", shape.kvHeads);
+    if (options.encoding == SynthEncoding::FP8)
+      json.attributeObject("quantization_config", [&] {
+        json.attribute("activation_scheme", "dynamic");
+        json.attribute("fmt", "e4m3");
+        json.attribute("quant_method", "fp8");
+        json.attributeArray("weight_block_size", [&] {
+          json.value(kBlock8);
+          json.value(kBlock8);
+        });
+      });
+    if (options.encoding == SynthEncoding::MXFP4)
+      json.attributeObject("quantization_config",
+                           [&] { json.attribute("quant_method", "mxfp4"); });
     json.attribute("rms_norm_eps", shape.eps);
     if (shape.ropeFactor != 0) {
       json.attributeObject("rope_scaling", [&] {
@@ -264,12 +289,18 @@ static std::string generationConfigOf(const Shape &shape) {
 }
 
 /// Every tensor of the shape, in the order of the layers.
-static std::vector<Tensor> tensorsOf(const Shape &shape) {
+static std::vector<Tensor> tensorsOf(const Shape &shape,
+                                     const SynthOptions &options) {
   std::vector<Tensor> tensors;
   auto add = [&](const Twine &name, std::vector<int64_t> sizes, Fill fill,
                  int64_t fanIn = 0) {
     Tensor tensor;
     tensor.name = name.str();
+    tensor.dtype = fill == Fill::Codes8    ? DType::F8E4M3
+                   : fill == Fill::Scales8 ? DType::F32
+                   : fill == Fill::Codes4 || fill == Fill::Scales4
+                       ? DType::U8
+                       : options.dtype;
     tensor.shape = std::move(sizes);
     tensor.fill = fill;
     tensor.fanIn = fanIn ? fanIn : tensor.shape.back();
@@ -283,13 +314,22 @@ static std::vector<Tensor> tensorsOf(const Shape &shape) {
   auto matrix = [&](const Twine &name, int64_t out, int64_t in) {
     add(name + ".weight", {out, in}, Fill::Normal);
   };
+  // Of a product, which may be quantized.
+  auto product = [&](const Twine &name, int64_t out, int64_t in) {
+    if (options.encoding != SynthEncoding::FP8)
+      return matrix(name, out, in);
+    add(name + ".weight", {out, in}, Fill::Codes8);
+    add(name + ".weight_scale_inv",
+        {(out + kBlock8 - 1) / kBlock8, (in + kBlock8 - 1) / kBlock8},
+        Fill::Scales8, in);
+  };
   auto norm = [&](const Twine &name, int64_t size) {
     add(name + ".weight", {size}, Fill::Ones);
   };
   auto network = [&](const std::string &prefix, int64_t width) {
-    matrix(prefix + ".gate_proj", width, shape.hidden);
-    matrix(prefix + ".up_proj", width, shape.hidden);
-    matrix(prefix + ".down_proj", shape.hidden, width);
+    product(prefix + ".gate_proj", width, shape.hidden);
+    product(prefix + ".up_proj", width, shape.hidden);
+    product(prefix + ".down_proj", shape.hidden, width);
   };
   Family family = shape.family;
   int64_t hidden = shape.hidden;
@@ -305,11 +345,11 @@ static std::vector<Tensor> tensorsOf(const Shape &shape) {
     std::pair<StringRef, int64_t> inputs[] = {
         {"q_proj", q}, {"k_proj", kv}, {"v_proj", kv}};
     for (auto [name, width] : inputs) {
-      matrix(prefix + ".self_attn." + name, width, hidden);
+      product(prefix + ".self_attn." + name, width, hidden);
       if (qkvBias)
         add(prefix + ".self_attn." + name + ".bias", {width}, Fill::Normal);
     }
-    matrix(prefix + ".self_attn.o_proj", hidden, q);
+    product(prefix + ".self_attn.o_proj", hidden, q);
     if (gptOss) {
       add(prefix + ".self_attn.o_proj.bias", {hidden}, Fill::Normal);
       add(prefix + ".self_attn.sinks", {shape.heads}, Fill::Normal);
@@ -327,15 +367,21 @@ static std::vector<Tensor> tensorsOf(const Shape &shape) {
       continue;
     }
     if (gptOss) {
-      // All experts in one tensor, input channels first.
       int64_t experts = shape.experts, width = shape.expertIntermediate;
       std::string all = prefix + ".mlp.experts.";
       matrix(prefix + ".mlp.router", experts, hidden);
       add(prefix + ".mlp.router.bias", {experts}, Fill::Normal);
-      add(all + "gate_up_proj", {experts, hidden, 2 * width}, Fill::Normal,
-          hidden);
+      // Two matrices [out, in] of all experts; unquantized ones are transposed.
+      auto stack = [&](const std::string &name, int64_t out, int64_t in) {
+        if (options.encoding != SynthEncoding::MXFP4)
+          return add(name, {experts, in, out}, Fill::Normal, in);
+        add(name + "_blocks", {experts, out, in / kBlock4, kBlock4 / 2},
+            Fill::Codes4, in);
+        add(name + "_scales", {experts, out, in / kBlock4}, Fill::Scales4, in);
+      };
+      stack(all + "gate_up_proj", 2 * width, hidden);
       add(all + "gate_up_proj_bias", {experts, 2 * width}, Fill::Normal);
-      add(all + "down_proj", {experts, width, hidden}, Fill::Normal, width);
+      stack(all + "down_proj", hidden, width);
       add(all + "down_proj_bias", {experts, hidden}, Fill::Normal);
       continue;
     }
@@ -348,13 +394,13 @@ static std::vector<Tensor> tensorsOf(const Shape &shape) {
         network(one, shape.expertIntermediate);
         continue;
       }
-      matrix(one + ".w1", shape.expertIntermediate, hidden);
-      matrix(one + ".w2", hidden, shape.expertIntermediate);
-      matrix(one + ".w3", shape.expertIntermediate, hidden);
+      product(one + ".w1", shape.expertIntermediate, hidden);
+      product(one + ".w2", hidden, shape.expertIntermediate);
+      product(one + ".w3", shape.expertIntermediate, hidden);
     }
     if (shape.sharedIntermediate) {
       network(block + ".shared_expert", shape.sharedIntermediate);
-      matrix(block + ".shared_expert_gate", 1, hidden);
+      product(block + ".shared_expert_gate", 1, hidden);
     }
   }
   norm("model.norm", hidden);
@@ -402,15 +448,33 @@ static inline uint16_t toF16(float value) {
 }
 
 /// Elements `begin` to `begin + count` of a tensor, as bytes of the file.
-static void fill(const Tensor &tensor, DType dtype, uint64_t seed,
-                 uint64_t begin, uint64_t count, char *out) {
+static void fill(const Tensor &tensor, uint64_t seed, uint64_t begin,
+                 uint64_t count, char *out) {
   uint64_t base = xxh3_64bits(tensor.name) ^ (seed * 0xd6e8feb86659fd93u);
   bool ones = tensor.fill == Fill::Ones;
   float scale = 1.0f / std::sqrt(float(tensor.fanIn));
-  auto valueOf = [&](uint64_t i) {
-    return ones ? 1.0f : normalOf(base + begin + i) * scale;
-  };
-  if (dtype == DType::F32)
+  auto normal = [&](uint64_t i) { return normalOf(base + begin + i); };
+  auto valueOf = [&](uint64_t i) { return ones ? 1.0f : normal(i) * scale; };
+  DType dtype = tensor.dtype;
+  if (tensor.fill == Fill::Codes8)
+    for (uint64_t i = 0; i < count; ++i)
+      out[i] = char(reference::floatToE4M3(normal(i) * kRange8));
+  else if (tensor.fill == Fill::Scales8)
+    for (uint64_t i = 0; i < count; ++i) // Between 0.65 and 1.35 times as much.
+      support::endian::write32le(
+          out + 4 * i,
+          bitsOfFloat(scale / kRange8 * (1.0f + normal(i) * 0.1f)));
+  else if (tensor.fill == Fill::Codes4)
+    for (uint64_t i = 0; i < count; ++i) {
+      uint64_t first = base + 2 * (begin + i);
+      int low = reference::floatToE2M1(normalOf(first) * kRange4);
+      int high = reference::floatToE2M1(normalOf(first + 1) * kRange4);
+      out[i] = char(low | high << 4);
+    }
+  else if (tensor.fill == Fill::Scales4)
+    for (uint64_t i = 0; i < count; ++i) // A power of two, or the next one.
+      out[i] = char(127 + std::ilogb(scale / kRange4) + (normal(i) > 0));
+  else if (dtype == DType::F32)
     for (uint64_t i = 0; i < count; ++i)
       support::endian::write32le(out + 4 * i, bitsOfFloat(valueOf(i)));
   else if (dtype == DType::F16)
@@ -422,7 +486,7 @@ static void fill(const Tensor &tensor, DType dtype, uint64_t seed,
 }
 
 /// The length field and the header of one file, padded to 8 bytes.
-static std::string headerOf(ArrayRef<Tensor> tensors, DType dtype) {
+static std::string headerOf(ArrayRef<Tensor> tensors) {
   std::string text;
   raw_string_ostream stream(text);
   json::OStream json(stream);
@@ -432,14 +496,14 @@ static std::string headerOf(ArrayRef<Tensor> tensors, DType dtype) {
     uint64_t offset = 0;
     for (const Tensor &tensor : tensors)
       json.attributeObject(tensor.name, [&] {
-        json.attribute("dtype", nameOf(dtype));
+        json.attribute("dtype", nameOf(tensor.dtype));
         json.attributeArray("shape", [&] {
           for (int64_t size : tensor.shape)
             json.value(size);
         });
         json.attributeArray("data_offsets", [&] {
           json.value(int64_t(offset));
-          offset += tensor.elements * bitsOf(dtype) / 8;
+          offset += tensor.bytes();
           json.value(int64_t(offset));
         });
       });
@@ -485,15 +549,15 @@ public:
   }
 
   Error weights(StringRef name, ArrayRef<Tensor> tensors) {
-    uint64_t size = bitsOf(options.dtype) / 8;
     std::vector<char> chunk(4 << 20);
     return write(name, [&](raw_fd_ostream &stream) {
-      stream << headerOf(tensors, options.dtype);
+      stream << headerOf(tensors);
       for (const Tensor &tensor : tensors) {
+        uint64_t size = bitsOf(tensor.dtype) / 8;
         for (uint64_t at = 0; at < tensor.elements && !stream.has_error();) {
           uint64_t count =
               std::min<uint64_t>(chunk.size() / size, tensor.elements - at);
-          fill(tensor, options.dtype, options.seed, at, count, chunk.data());
+          fill(tensor, options.seed, at, count, chunk.data());
           stream.write(chunk.data(), count * size);
           at += count;
           done += count * size;
@@ -513,13 +577,13 @@ private:
 } // namespace
 
 /// The tensors of each file, none larger than the limit where that is possible.
-static std::vector<ArrayRef<Tensor>>
-shard(ArrayRef<Tensor> tensors, uint64_t elementBytes, uint64_t limit) {
+static std::vector<ArrayRef<Tensor>> shard(ArrayRef<Tensor> tensors,
+                                           uint64_t limit) {
   std::vector<ArrayRef<Tensor>> shards;
   size_t begin = 0;
   uint64_t bytes = 0;
   for (size_t i = 0; i < tensors.size(); ++i) {
-    uint64_t more = tensors[i].elements * elementBytes;
+    uint64_t more = tensors[i].bytes();
     if (i > begin && bytes + more > limit) {
       shards.push_back(tensors.slice(begin, i - begin));
       begin = i;
@@ -534,8 +598,7 @@ shard(ArrayRef<Tensor> tensors, uint64_t elementBytes, uint64_t limit) {
 static Error writeAll(Writer &writer, const Shape &shape,
                       const std::string &config, ArrayRef<Tensor> tensors,
                       const SynthOptions &options, uint64_t total) {
-  std::vector<ArrayRef<Tensor>> shards =
-      shard(tensors, bitsOf(options.dtype) / 8, options.shardBytes);
+  std::vector<ArrayRef<Tensor>> shards = shard(tensors, options.shardBytes);
   if (shards.size() == 1) {
     if (Error error = writer.weights("model.safetensors", tensors))
       return error;
@@ -584,30 +647,39 @@ Error synthesizeCheckpoint(StringRef name, StringRef directory,
       options.dtype != DType::BF16)
     return makeError("a checkpoint of " + nameOf(options.dtype) +
                      " cannot be made; F32, F16 and BF16 can");
+  bool encoded = options.encoding != SynthEncoding::None;
+  if (encoded && options.dtype != DType::BF16)
+    return makeError("a checkpoint of " + nameOf(options.dtype) +
+                     " cannot be quantized; one of BF16 can");
   Shape shape = *known;
+  bool mxfp4 = options.encoding == SynthEncoding::MXFP4;
+  if (encoded && mxfp4 != (shape.family == Family::GptOss))
+    return makeError(
+        "shape " + quote(name) + " is not quantized to " +
+        (mxfp4 ? "mxfp4; gpt-oss is" : "fp8; gpt-oss is to mxfp4"));
   if (options.experts && !shape.experts)
     return makeError("shape " + quote(name) + " has no experts");
   shape.layers = options.layers.value_or(shape.layers);
   shape.experts = options.experts.value_or(shape.experts);
   shape.slots = std::min(shape.slots, shape.experts);
   // Bounds the overrides, and keeps this file honest about the keys.
-  std::string config = configOf(shape, options.dtype);
+  std::string config = configOf(shape, options);
   Expected<ModelConfig> parsed =
       parseModelConfig(config, ("shape " + quote(name)));
   if (!parsed)
     return parsed.takeError();
 
   // Each is an entry of a header, which has a limit of its own.
-  if (shape.layers * (3 * shape.experts + 16) > 500'000)
+  if (shape.layers * (6 * shape.experts + 32) > 1'000'000)
     return makeError("shape " + quote(name) + " with " + Twine(shape.layers) +
                      " layers of " + Twine(shape.experts) +
                      " experts has too many tensors");
-  std::vector<Tensor> tensors = tensorsOf(shape);
+  std::vector<Tensor> tensors = tensorsOf(shape, options);
   uint64_t total = 0;
   for (const Tensor &tensor : tensors) {
     uint64_t bytes = 0;
     if (__builtin_mul_overflow(tensor.elements,
-                               uint64_t(bitsOf(options.dtype) / 8), &bytes) ||
+                               uint64_t(bitsOf(tensor.dtype) / 8), &bytes) ||
         __builtin_add_overflow(total, bytes, &total))
       return makeError("shape " + quote(name) + " is too large");
   }

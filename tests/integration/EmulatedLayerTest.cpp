@@ -16,6 +16,7 @@
 using namespace headrace;
 using namespace headrace::testing;
 using namespace mlir;
+using tools::bench::LayerEncoding;
 
 namespace {
 
@@ -26,9 +27,11 @@ protected:
   void TearDown() override { llvm::sys::fs::remove_directories(directory); }
 
   /// Six chunks of 64 channels go up and five down, through rings of three.
-  void open(const std::string &chip, bool biased = false) {
+  void open(const std::string &chip, bool biased = false,
+            LayerEncoding encoding = LayerEncoding::BF16) {
     tools::bench::LayerShape shape;
     shape.biased = biased;
+    shape.encoding = encoding;
     shape.name = "layer";
     shape.hidden = 384;
     shape.intermediate = 304;
@@ -137,6 +140,26 @@ TEST_F(EmulatedLayer, ResultsAreThoseOfTheReference) {
 /// Biases of experts and router, a softmax over the picked, a clamped SwiGLU.
 TEST_F(EmulatedLayer, BiasedResultsAreThoseOfTheReference) {
   open("sm_90a", /*biased=*/true);
+  for (int64_t tokens : {1, 8, 65}) {
+    expectRight(tokens);
+    if (HasFatalFailure())
+      return;
+  }
+}
+
+/// Blocks of scales that end within the matrix, and steps that end within a
+/// block.
+TEST_F(EmulatedLayer, Fp8ResultsAreThoseOfTheReference) {
+  open("sm_90a", /*biased=*/false, LayerEncoding::FP8);
+  for (int64_t tokens : {1, 8, 65}) {
+    expectRight(tokens);
+    if (HasFatalFailure())
+      return;
+  }
+}
+
+TEST_F(EmulatedLayer, Mxfp4ResultsAreThoseOfTheReference) {
+  open("sm_90a", /*biased=*/true, LayerEncoding::MXFP4);
   for (int64_t tokens : {1, 8, 65}) {
     expectRight(tokens);
     if (HasFatalFailure())

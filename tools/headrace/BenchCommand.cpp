@@ -14,6 +14,9 @@ int headrace::tools::benchCommand(int argc, char **argv) {
       {{"--shape", "SHAPE",
         "one layer: olmoe, qwen3-30b-a3b, mixtral, "
         "gpt-oss-20b or H=..,I=..,E=..,k=.."},
+       {"--encoding", "TYPE",
+        "of --shape: how experts' weights are stored, bf16, fp8 or mxfp4 "
+        "(default: bf16)"},
        {"--tokens", "LIST",
         "rows of a call of the layer (default: 1,8,64,512)"},
        {"--model", "PATH", "a whole model: checkpoint directory or package"},
@@ -53,8 +56,8 @@ int headrace::tools::benchCommand(int argc, char **argv) {
       unsigned(line.number("--threads", int64_t(machine.cores), 1, 1024));
   auto seed = uint64_t(line.number("--seed", 0, 0, INT64_MAX));
   if (line.has("--tiers")) {
-    for (const char *flag :
-         {"--tokens", "--context", "--prefill", "--repeats", "--cpu", "--json"})
+    for (const char *flag : {"--tokens", "--encoding", "--context", "--prefill",
+                             "--repeats", "--cpu", "--json"})
       if (line.has(flag))
         return line.usageError("flag '" + std::string(flag) +
                                "' is of no use with --tiers");
@@ -102,6 +105,17 @@ int headrace::tools::benchCommand(int argc, char **argv) {
                              LayerShape::knownNames() +
                              " or H=N,I=N,E=N,k=N with k at most E");
     options.shape = *shape;
+    std::string encoding = line.text("--encoding", "bf16");
+    if (encoding == "fp8")
+      options.shape.encoding = LayerEncoding::FP8;
+    else if (encoding == "mxfp4")
+      options.shape.encoding = LayerEncoding::MXFP4;
+    else if (encoding != "bf16")
+      return line.usageError("unknown encoding '" + encoding +
+                             "'; expected bf16, fp8 or mxfp4");
+    if (encoding == "mxfp4" && (shape->hidden % 2 || shape->intermediate % 2))
+      return line.usageError("mxfp4 stores two channels in a byte, so H and I "
+                             "are even");
     options.tokens = line.numbers("--tokens", 1, 1 << 16);
     if (options.tokens.empty())
       options.tokens = {1, 8, 64, 512};
@@ -114,8 +128,9 @@ int headrace::tools::benchCommand(int argc, char **argv) {
     return finish(benchLayer(options, report));
   }
 
-  if (line.has("--tokens"))
-    return line.usageError("flag '--tokens' needs --shape");
+  for (const char *flag : {"--tokens", "--encoding"})
+    if (line.has(flag))
+      return line.usageError("flag '" + std::string(flag) + "' needs --shape");
   ModelBenchOptions options;
   options.model = line.text("--model", "");
   options.contexts = line.numbers("--context", 1, 1 << 24);

@@ -29,6 +29,9 @@ int tools::synthCommand(int argc, char **argv) {
   CommandLine line("headrace synth DIR --shape=NAME",
                    {{"--shape", "NAME", "the model's shape; --list names them"},
                     {"--dtype", "TYPE", "f32, bf16 or f16 (default: bf16)"},
+                    {"--encoding", "NAME",
+                     "quantize the weights of products: fp8, or for gpt-oss "
+                     "mxfp4 (default: none)"},
                     {"--seed", "N", "of the weights (default: 0)"},
                     {"--layers", "N", "instead of the shape's"},
                     {"--experts", "N", "instead of the shape's"},
@@ -51,6 +54,14 @@ int tools::synthCommand(int argc, char **argv) {
   else if (dtype != "bf16")
     return line.usageError("unknown dtype '" + dtype +
                            "'; expected f32, bf16 or f16");
+  std::string encoding = line.text("--encoding", "none");
+  if (encoding == "fp8")
+    options.encoding = SynthEncoding::FP8;
+  else if (encoding == "mxfp4")
+    options.encoding = SynthEncoding::MXFP4;
+  else if (encoding != "none")
+    return line.usageError("unknown encoding '" + encoding +
+                           "'; expected none, fp8 or mxfp4");
   options.seed = uint64_t(line.number("--seed", 0, 0, INT64_MAX));
   if (line.has("--layers"))
     options.layers = line.number("--layers", 0, 1, 4096);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 namespace headrace::reference {
@@ -33,6 +34,30 @@ float e2m1ToFloat(uint8_t bits) {
 float e8m0ToFloat(uint8_t bits) {
   return bits == 255 ? std::numeric_limits<float>::quiet_NaN()
                      : std::ldexp(1.0f, int(bits) - 127);
+}
+
+uint8_t floatToE4M3(float value) {
+  uint8_t sign = std::signbit(value) ? 0x80 : 0;
+  if (std::isnan(value))
+    return sign | 0x7f;
+  float magnitude = std::min(std::fabs(value), 448.0f);
+  if (magnitude < 0x1p-6f) // Subnormal: units of 2^-9.
+    return uint8_t(sign | int(std::nearbyint(magnitude * 0x1p9f)));
+  uint32_t bits;
+  std::memcpy(&bits, &magnitude, sizeof(bits));
+  bits += 0x7ffff + (bits >> 20 & 1);
+  return uint8_t(sign | ((bits >> 20) - ((127 - 7) << 3)));
+}
+
+uint8_t floatToE2M1(float value) {
+  float m = std::fabs(value);
+  // How many of the bounds between neighbours lie below; one that is met
+  // belongs to the even number.
+  int below = (m > 0.25f) + (m >= 0.75f) + (m > 1.25f) + (m >= 1.75f) +
+              (m > 2.5f) + (m >= 3.5f) + !(m <= 5.0f);
+  if (std::isnan(value))
+    below = 7;
+  return uint8_t((std::signbit(value) ? 0x8 : 0) | below);
 }
 
 int64_t elementBytes(Encoding encoding, int64_t count) {

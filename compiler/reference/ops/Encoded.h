@@ -20,6 +20,11 @@ float e2m1ToFloat(uint8_t bits);
 /// 2^(bits - 127); 255 is NaN. Ibid.
 float e8m0ToFloat(uint8_t bits);
 
+/// The nearest of those numbers, ties to the even one; too large becomes the
+/// largest. A NaN stays one in e4m3 and becomes the largest in e2m1.
+uint8_t floatToE4M3(float value);
+uint8_t floatToE2M1(float value);
+
 /// How elements and scales are stored.
 enum class Encoding { E4M3, E2M1 };
 enum class ScaleType { F32, BF16, E8M0 };

@@ -103,6 +103,66 @@ TEST(Synth, WeightsAreNormalAndNormsAreOne) {
   }
 }
 
+TEST(Synth, QuantizedCheckpointsCanBeOpened) {
+  TempDir dir;
+  for (llvm::StringRef shape : synthShapes()) {
+    if (!shape.starts_with("tiny-"))
+      continue;
+    SynthOptions options;
+    bool gptOss = shape == "tiny-gpt-oss";
+    options.encoding = gptOss ? SynthEncoding::MXFP4 : SynthEncoding::FP8;
+    std::string path = dir.file(shape);
+    EXPECT_EQ(errorOf(synthesizeCheckpoint(shape, path, options)), "");
+    llvm::Expected<ModelConfig> config = readModelConfig(path);
+    ASSERT_TRUE(bool(config)) << errorOf(std::move(config));
+    EXPECT_TRUE(config->has(gptOss ? QuantizationConfig::Method::Mxfp4
+                                   : QuantizationConfig::Method::Fp8));
+    EXPECT_EQ(errorOf(Checkpoint::open(path)), "");
+    options.encoding = gptOss ? SynthEncoding::FP8 : SynthEncoding::MXFP4;
+    std::string error =
+        errorOf(synthesizeCheckpoint(shape, dir.file("b"), options));
+    EXPECT_NE(error.find("is not quantized to"), std::string::npos) << error;
+  }
+  SynthOptions options;
+  options.encoding = SynthEncoding::FP8;
+  options.dtype = DType::F32;
+  EXPECT_EQ(errorOf(synthesizeCheckpoint("tiny-olmoe", dir.file("b"), options)),
+            "a checkpoint of F32 cannot be quantized; one of BF16 can");
+}
+
+/// Elements times scales have the deviation that unquantized weights have,
+/// within a factor of two.
+TEST(Synth, QuantizedWeightsAreAsLarge) {
+  TempDir dir;
+  SynthOptions options;
+  options.encoding = SynthEncoding::FP8;
+  ASSERT_EQ(errorOf(synthesizeCheckpoint("tiny-llama", dir.file("a"), options)),
+            "");
+  llvm::Expected<Checkpoint> checkpoint = Checkpoint::open(dir.file("a"));
+  ASSERT_TRUE(bool(checkpoint));
+  const TensorInfo *codes =
+      checkpoint->find("model.layers.0.mlp.up_proj.weight");
+  const TensorInfo *scales =
+      checkpoint->find("model.layers.0.mlp.up_proj.weight_scale_inv");
+  ASSERT_TRUE(codes && scales);
+  EXPECT_EQ(codes->dtype, DType::F8E4M3);
+  EXPECT_EQ(scales->dtype, DType::F32);
+  std::string bytes = dir.read("a/model.safetensors");
+  float scale;
+  std::memcpy(&scale, bytes.data() + scales->offset, sizeof(scale));
+  double squares = 0;
+  for (uint64_t i = 0; i < codes->bytes; ++i) {
+    auto code = uint8_t(bytes[codes->offset + i]);
+    int exponent = code >> 3 & 15, fraction = code & 7;
+    double value = exponent ? std::ldexp(8 + fraction, exponent - 10)
+                            : std::ldexp(fraction, -9);
+    squares += value * value * double(scale) * double(scale);
+  }
+  double deviation = std::sqrt(squares / double(codes->bytes));
+  EXPECT_GT(deviation, 0.5 / 8);
+  EXPECT_LT(deviation, 2.0 / 8);
+}
+
 TEST(Synth, ShardsHoldTheSameTensors) {
   TempDir dir;
   SynthOptions options;

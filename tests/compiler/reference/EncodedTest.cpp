@@ -32,6 +32,35 @@ TEST(Encoded, E2M1HasSixteenValues) {
   }
 }
 
+/// Of all values the nearest, and of two equally near the even one.
+uint8_t nearest(float value, float (*decode)(uint8_t), int count) {
+  int best = 0;
+  for (int i = 1; i < count; ++i) {
+    float here = std::fabs(decode(uint8_t(i)) - value);
+    float before = std::fabs(decode(uint8_t(best)) - value);
+    if (here < before || (here == before && i % 2 == 0))
+      best = i;
+  }
+  return uint8_t(best);
+}
+
+TEST(Encoded, FloatsGoToTheNearest) {
+  for (int i = 0; i <= 20000; ++i) {
+    float value = float(i) / 40; // Up to 500, with ties.
+    EXPECT_EQ(floatToE4M3(value), nearest(value, e4m3ToFloat, 0x7f)) << value;
+    EXPECT_EQ(floatToE4M3(-value), 0x80 | floatToE4M3(value)) << value;
+    float small = value / 20000; // Subnormal ones.
+    EXPECT_EQ(floatToE4M3(small), nearest(small, e4m3ToFloat, 0x7f)) << small;
+    float few = float(i) / 2000; // Up to 10.
+    EXPECT_EQ(floatToE2M1(few), nearest(few, e2m1ToFloat, 8)) << few;
+    EXPECT_EQ(floatToE2M1(-few), 0x8 | floatToE2M1(few)) << few;
+  }
+  EXPECT_EQ(floatToE4M3(INFINITY), 0x7e);
+  EXPECT_EQ(floatToE4M3(NAN) & 0x7f, 0x7f);
+  EXPECT_EQ(floatToE2M1(-INFINITY), 0xf);
+  EXPECT_EQ(floatToE2M1(NAN) & 0x7, 0x7);
+}
+
 TEST(Encoded, E8M0IsAnExponent) {
   EXPECT_EQ(e8m0ToFloat(127), 1.0f);
   EXPECT_EQ(e8m0ToFloat(0), std::ldexp(1.0f, -127));

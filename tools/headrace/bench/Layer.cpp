@@ -3,14 +3,16 @@
 #include "tools/headrace/bench/Layer.h"
 
 #include "compiler/reference/ops/Dense.h"
+#include "compiler/reference/ops/Encoded.h"
 #include "tools/headrace/Progress.h"
-#include "tools/headrace/bench/Random.h"
 #include "llvm/ADT/StringRef.h"
+#include "llvm/Support/ErrorHandling.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MathExtras.h"
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 
 using namespace headrace;
 using namespace headrace::tools::bench;
@@ -23,12 +25,52 @@ static constexpr reference::GluOptions kClamped = {1.702f, 7.0f, 1.0f};
 /// Scores nearer than this may be ordered otherwise by another order of sums.
 static constexpr float kLeastMargin = 1e-4f;
 
+/// Of a block of fp8 with one scale, and of one of mxfp4.
+static constexpr int64_t kBlock8 = 128, kBlock4 = 32;
+/// What normal numbers are multiplied by so that they use an encoding's range.
+static constexpr float kRange8 = 64, kRange4 = 2;
+
 static const LayerShape kShapes[] = {
-    {"olmoe", 2048, 1024, 64, 8, false, ""},
-    {"qwen3-30b-a3b", 2048, 768, 128, 8, false, ""},
-    {"mixtral", 4096, 14336, 8, 2, false, ""},
-    {"gpt-oss-20b", 2880, 2880, 32, 4, true,
-     "gpt-oss-20b: bfloat16 weights; the model's have 4 bits"}};
+    {"olmoe", 2048, 1024, 64, 8, false, LayerEncoding::BF16},
+    {"qwen3-30b-a3b", 2048, 768, 128, 8, false, LayerEncoding::BF16},
+    {"mixtral", 4096, 14336, 8, 2, false, LayerEncoding::BF16},
+    {"gpt-oss-20b", 2880, 2880, 32, 4, true, LayerEncoding::BF16}};
+
+static int64_t blocksOf(int64_t size, int64_t block) {
+  return (size + block - 1) / block;
+}
+
+std::string LayerShape::title() const {
+  switch (encoding) {
+  case LayerEncoding::BF16:
+    return name;
+  case LayerEncoding::FP8:
+    return name + " in fp8";
+  case LayerEncoding::MXFP4:
+    return name + " in mxfp4";
+  }
+  llvm_unreachable("every encoding is listed");
+}
+
+std::string LayerShape::note() const {
+  return name == "gpt-oss-20b" && encoding == LayerEncoding::BF16
+             ? name + ": bfloat16 weights; the model's have 4 bits"
+             : "";
+}
+
+uint64_t LayerShape::elementBytes(int64_t out, int64_t in) const {
+  auto elements = uint64_t(out * in);
+  return encoding == LayerEncoding::BF16  ? elements * 2
+         : encoding == LayerEncoding::FP8 ? elements
+                                          : elements / 2;
+}
+
+uint64_t LayerShape::scaleBytes(int64_t out, int64_t in) const {
+  return encoding == LayerEncoding::BF16 ? 0
+         : encoding == LayerEncoding::FP8
+             ? 4 * uint64_t(blocksOf(out, kBlock8) * blocksOf(in, kBlock8))
+             : uint64_t(out * blocksOf(in, kBlock4));
+}
 
 std::string LayerShape::knownNames() {
   std::string names;
@@ -73,7 +115,11 @@ Layer::Layer(LayerShape shape) : form(std::move(shape)) {
       at.elements *= uint64_t(d);
     at.deviation = fanIn > 0 ? 1 / std::sqrt(fanIn) : 0;
     at.dimensions = std::move(dimensions);
-    bytes = llvm::alignTo(bytes + at.elements * 2, 64);
+    at.bytes = isEncoded(weight)
+                   ? uint64_t(at.dimensions[0]) *
+                         form.matrixBytes(at.dimensions[1], at.dimensions[2])
+                   : at.elements * 2;
+    bytes = llvm::alignTo(bytes + at.bytes, 64);
   };
   place(kNorm, {h}, 0);
   place(kRouter, {e, h}, float(h));
@@ -87,6 +133,34 @@ Layer::Layer(LayerShape shape) : form(std::move(shape)) {
     place(kDownBias, {e, h}, float(i));
   }
   place(kWake, {kWakeOut, kWakeIn}, float(kWakeIn));
+}
+
+std::vector<char> Layer::drawMatrix(const Place &at, Random &random) const {
+  int64_t out = at.dimensions[1], in = at.dimensions[2];
+  uint64_t elements = form.elementBytes(out, in);
+  std::vector<char> matrix(form.matrixBytes(out, in));
+  bool eight = form.encoding == LayerEncoding::FP8;
+  for (uint64_t i = 0; i < elements; ++i) {
+    if (eight) {
+      matrix[i] = char(reference::floatToE4M3(random.normal() * kRange8));
+      continue;
+    }
+    int low = reference::floatToE2M1(random.normal() * kRange4);
+    int high = reference::floatToE2M1(random.normal() * kRange4);
+    matrix[i] = char(low | high << 4);
+  }
+  // Scales differ, so that one that is applied to the wrong block shows.
+  for (uint64_t i = elements; i < matrix.size(); i += eight ? 4 : 1) {
+    if (eight) {
+      float scale =
+          at.deviation / kRange8 * (0.75f + float(random.below(65)) / 128);
+      memcpy(matrix.data() + i, &scale, sizeof(scale));
+    } else {
+      int exponent = std::ilogb(at.deviation / kRange4);
+      matrix[i] = char(127 + exponent + int(random.below(2)));
+    }
+  }
+  return matrix;
 }
 
 llvm::Error Layer::writeWeights(const std::string &path, uint64_t seed) {
@@ -106,10 +180,20 @@ llvm::Error Layer::writeWeights(const std::string &path, uint64_t seed) {
   std::vector<uint16_t> block;
   constexpr size_t kBlock = size_t(2) << 20;
   uint64_t done = 0;
-  for (const Place &at : places) {
+  for (int w = 0; w < kWeightCount; ++w) {
+    const Place &at = places[w];
     if (!at.elements)
       continue;
     file.write_zeros(unsigned(at.offset - done));
+    done = at.offset + at.bytes;
+    if (isEncoded(Weight(w))) {
+      for (int64_t i = 0; i < at.dimensions[0]; ++i) {
+        std::vector<char> matrix = drawMatrix(at, random);
+        file.write(matrix.data(), matrix.size());
+        progress.update(at.offset + uint64_t(i + 1) * matrix.size(), bytes);
+      }
+      continue;
+    }
     for (uint64_t left = at.elements; left;) {
       block.resize(size_t(std::min<uint64_t>(left, kBlock)));
       for (uint16_t &value : block)
@@ -120,7 +204,6 @@ llvm::Error Layer::writeWeights(const std::string &path, uint64_t seed) {
       left -= block.size();
       progress.update(at.offset + (at.elements - left) * 2, bytes);
     }
-    done = at.offset + at.elements * 2;
   }
   file.write_zeros(unsigned(bytes - done));
   if (file.has_error()) {
@@ -162,17 +245,23 @@ std::string Layer::moduleText(const std::string &file) const {
       out += (d < 0 ? std::string("?") : std::to_string(d)) + "x";
     return out + element + ">";
   };
+  const char *element =
+      form.encoding == LayerEncoding::BF16 ? "bf16"
+      : form.encoding == LayerEncoding::FP8
+          ? "f8E4M3FN, #tier.scaled<rows = 128, columns = 128, scale = f32>"
+          : "f4E2M1FN, #tier.scaled<rows = 1, columns = 32, scale = f8E8M0FNU>";
   auto weightType = [&](Weight weight) {
-    return type(places[weight].dimensions, "bf16");
+    return type(places[weight].dimensions,
+                isEncoded(weight) ? element : "bf16");
   };
   for (int w = 0; w < kWeightCount; ++w)
     if (places[w].elements)
       os << "tier.weight @" << names[w] << " : " << weightType(Weight(w))
          << " from [#tier.range<\"" << file << "\" at " << places[w].offset
-         << " bytes " << places[w].elements * 2 << ">]\n";
+         << " bytes " << places[w].bytes << ">]\n";
   std::string x = type({-1, h}, "f32"), inner = type({-1, i}, "f32");
   std::string scores = type({-1, e}, "f32");
-  std::string up = type({i, h}, "bf16"), down = type({h, i}, "bf16");
+  std::string up = type({i, h}, element), down = type({h, i}, element);
   std::string width = type({i}, "bf16"), height = type({h}, "bf16");
   auto biased = [&](const std::string &words) {
     return form.biased ? words : std::string();
@@ -266,6 +355,34 @@ std::vector<std::vector<int32_t>> Layer::route(const float *x,
   return out;
 }
 
+Rows Layer::product(Matrix in, Weight weight, Weight bias, uint64_t expert,
+                    int64_t out) const {
+  auto elements = uint64_t(out * in.width);
+  std::vector<float> b;
+  if (form.biased)
+    b = decode(bias, expert * uint64_t(out), uint64_t(out));
+  const float *add = form.biased ? b.data() : nullptr;
+  if (!isEncoded(weight)) {
+    std::vector<float> w = decode(weight, expert * elements, elements);
+    return reference::linear(in, {w.data(), out, in.width}, add, Element::BF16);
+  }
+  bool eight = form.encoding == LayerEncoding::FP8;
+  const uint8_t *matrix =
+      reinterpret_cast<const uint8_t *>(mapping->const_data()) +
+      places[weight].offset + expert * form.matrixBytes(out, in.width);
+  std::vector<float> w = reference::decode(eight ? reference::Encoding::E4M3
+                                                 : reference::Encoding::E2M1,
+                                           matrix, elements);
+  std::vector<float> scales = reference::decode(
+      eight ? reference::ScaleType::F32 : reference::ScaleType::E8M0,
+      matrix + form.elementBytes(out, in.width),
+      form.scaleBytes(out, in.width) / (eight ? 4 : 1));
+  return reference::scaledLinear(
+      in, {w.data(), out, in.width},
+      {scales.data(), eight ? kBlock8 : 1, eight ? kBlock8 : kBlock4}, add,
+      Element::BF16);
+}
+
 llvm::Expected<double> Layer::check(const float *x, const float *y,
                                     int64_t rows, int64_t count) const {
   int64_t h = form.hidden, i = form.intermediate;
@@ -283,21 +400,15 @@ llvm::Expected<double> Layer::check(const float *x, const float *y,
     std::vector<double> sum(size_t(h), 0.0);
     for (int64_t slot = 0; slot < form.slots; ++slot) {
       auto expert = uint64_t(routing.selection.experts[size_t(slot)]);
-      auto product = [&](Matrix in, Weight weight, Weight bias, int64_t out) {
-        auto elements = uint64_t(out * in.width);
-        std::vector<float> w = decode(weight, expert * elements, elements), b;
-        if (form.biased)
-          b = decode(bias, expert * uint64_t(out), uint64_t(out));
-        return reference::linear(in, {w.data(), out, in.width},
-                                 form.biased ? b.data() : nullptr,
-                                 Element::BF16);
+      auto times = [&](Matrix in, Weight weight, Weight bias, int64_t out) {
+        return product(in, weight, bias, expert, out);
       };
-      Rows gate = product(normed, kGate, kGateBias, i);
-      Rows up = product(normed, kUp, kUpBias, i);
+      Rows gate = times(normed, kGate, kGateBias, i);
+      Rows up = times(normed, kUp, kUpBias, i);
       Rows hidden =
           reference::glu(reference::Activation::Silu, gate, up,
                          form.biased ? kClamped : reference::GluOptions());
-      Rows out = product(hidden, kDown, kDownBias, h);
+      Rows out = times(hidden, kDown, kDownBias, h);
       for (int64_t c = 0; c < h; ++c)
         sum[size_t(c)] +=
             double(routing.weights[size_t(slot)]) * out.values[size_t(c)];

@@ -185,7 +185,7 @@ llvm::Error headrace::tools::bench::benchLayer(const LayerBenchOptions &options,
       return llvm::createStringError(
           "%s, %lld tokens: the result is wrong: relative error %.3g, at most "
           "%.3g is right",
-          shape.name.c_str(), (long long)tokens, *found, kMostError);
+          shape.title().c_str(), (long long)tokens, *found, kMostError);
     error = std::max(error, *found);
   }
   for (int call = 0; call < 8 && int64_t(touched.size()) < shape.experts;
@@ -227,7 +227,7 @@ llvm::Error headrace::tools::bench::benchLayer(const LayerBenchOptions &options,
     if (!found)
       return found.takeError();
     Result result;
-    result.shape = shape.name;
+    result.shape = shape.title();
     result.what = "layer";
     result.tokens = tokens;
     result.bytes = medianOf(bytes);
@@ -236,8 +236,8 @@ llvm::Error headrace::tools::bench::benchLayer(const LayerBenchOptions &options,
     report.add(result, *found);
   }
   report.setProbe(**probe);
-  if (!shape.note.empty())
-    report.note(shape.note);
+  if (std::string note = shape.note(); !note.empty())
+    report.note(note);
   report.note(llvm::formatv("checked against the reference: relative error of "
                             "what the experts add {0:F5}",
                             error));

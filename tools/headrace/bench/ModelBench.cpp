@@ -11,6 +11,7 @@
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include <algorithm>
+#include <cmath>
 
 using namespace headrace;
 using namespace headrace::tools;
@@ -40,12 +41,23 @@ struct Volume {
 struct WeightSize {
   llvm::SmallVector<double> dimensions;
   double elementBytes = 0;
+  /// Of an encoded weight: the size of a block with one scale, and its bytes.
+  double blockRows = 0, blockColumns = 0, scaleBytes = 0;
 
   double elements() const {
     double product = 1;
     for (double d : dimensions)
       product *= d;
     return product;
+  }
+  double bytes() const {
+    double scales = 0;
+    if (size_t rank = dimensions.size(); scaleBytes > 0 && rank >= 2) {
+      double out = dimensions[rank - 2], in = dimensions[rank - 1];
+      scales = elements() / (out * in) * std::ceil(out / blockRows) *
+               std::ceil(in / blockColumns) * scaleBytes;
+    }
+    return elements() * elementBytes + scales;
   }
 };
 
@@ -154,7 +166,24 @@ llvm::Expected<WeightSize> ModelRun::sizeOf(uint32_t weight) const {
   }
   size.elementBytes = text.starts_with("f32")                               ? 4
                       : text.starts_with("bf16") || text.starts_with("f16") ? 2
-                                                                            : 0;
+                      : text.starts_with("f8E4M3FN")                        ? 1
+                      : text.starts_with("f4E2M1FN") ? 0.5
+                                                     : 0;
+  // Scales: rows = R, columns = C, scale = T.
+  if (size_t at = text.find("#tier.scaled<"); at != text.npos) {
+    auto number = [&](llvm::StringRef key) {
+      uint64_t value = 0;
+      llvm::StringRef rest =
+          text.substr(text.find(key, at)).drop_front(key.size());
+      good &= !rest.consumeInteger(10, value) && value > 0;
+      return double(std::max<uint64_t>(value, 1));
+    };
+    size.blockRows = number("rows = ");
+    size.blockColumns = number("columns = ");
+    size.scaleBytes = text.contains("scale = f32")    ? 4
+                      : text.contains("scale = bf16") ? 2
+                                                      : 1;
+  }
   if (!good || size.dimensions.empty() || size.elementBytes == 0)
     return llvm::createStringError(
         "%s: weight '%s' has type %s, whose bytes are not known", path.c_str(),
@@ -194,7 +223,7 @@ llvm::Error ModelRun::addLaunch(uint32_t entry, uint32_t launch,
     auto size = sizeOf(of.weights[i]);
     if (!size)
       return size.takeError();
-    double bytes = size->elements() * size->elementBytes;
+    double bytes = size->bytes();
     bool perExpert = size->dimensions.size() == 3;
     if (llvm::StringRef(kernel.family) == "embed") {
       volume.rowBytes += size->dimensions.back() * size->elementBytes;
