@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <utility>
 
 namespace headrace::suite {
 namespace {
@@ -29,19 +30,38 @@ Failure LayerReference::Open(const SuiteEntry &entry, const WeightPlan &plan) {
   slots = entry.Number("slots");
   const SynthTensor *norm_at = plan.Find("norm");
   const SynthTensor *router_at = plan.Find("router");
-  gate = plan.Find("gate");
-  up = plan.Find("up");
-  down = plan.Find("down");
+  bool good = hidden > 0 && slots > 0 && slots <= experts && norm_at &&
+              router_at && norm_at->units == static_cast<uint64_t>(hidden) &&
+              router_at->units == static_cast<uint64_t>(experts * hidden);
   const auto each = static_cast<uint64_t>(experts * intermediate * hidden);
-  if (hidden < 1 || slots < 1 || slots > experts || !norm_at || !router_at ||
-      !gate || !up || !down ||
-      norm_at->elements != static_cast<uint64_t>(hidden) ||
-      router_at->elements != static_cast<uint64_t>(experts * hidden) ||
-      gate->elements != each || up->elements != each || down->elements != each)
+  for (auto [name, weight] : {std::pair<const char *, Weight *>{"gate", &gate},
+                              {"up", &up},
+                              {"down", &down}}) {
+    weight->elements = plan.Find(name);
+    weight->scales = plan.Find(std::string(name) + "_scales");
+    if (!weight->elements) {
+      good = false;
+      continue;
+    }
+    const Stored stored = weight->elements->stored;
+    good &= weight->elements->units ==
+                (stored == Stored::kMxfp4 ? each / 2 : each) &&
+            (stored == Stored::kBf16) == !weight->scales;
+  }
+  if (!good)
     return entry.Text("name") + ": its weights are not those of its sizes";
-  norm = SynthValues(*norm_at, 0, norm_at->elements);
-  router = SynthValues(*router_at, 0, router_at->elements);
+  norm = SynthValues(*norm_at, 0, norm_at->units);
+  router = SynthValues(*router_at, 0, router_at->units);
   return Failure();
+}
+
+double LayerReference::ExpertBytes() const {
+  double bytes = 0;
+  for (const Weight &weight : {gate, up, down})
+    for (const SynthTensor *tensor : {weight.elements, weight.scales})
+      if (tensor)
+        bytes += static_cast<double>(tensor->Bytes());
+  return bytes / static_cast<double>(experts);
 }
 
 int64_t LayerReference::DistinctExperts(const std::vector<float> &x) const {
@@ -84,17 +104,16 @@ Failure LayerReference::Compare(const std::vector<float> &x,
     for (int64_t slot = 0; slot < slots; ++slot) {
       const auto expert = static_cast<uint64_t>(
           routing.selection.experts[static_cast<size_t>(slot)]);
-      auto product = [&](Matrix in, const SynthTensor &weight, int64_t out) {
-        const auto elements = static_cast<uint64_t>(out * in.width);
+      auto product = [&](Matrix in, const Weight &weight, int64_t out) {
         const std::vector<float> w =
-            SynthValues(weight, expert * elements, elements);
+            SynthMatrix(*weight.elements, weight.scales, expert, out, in.width);
         return reference::linear(in, {w.data(), out, in.width}, nullptr,
                                  Element::BF16);
       };
-      const Rows g = product(normed, *gate, intermediate);
-      const Rows u = product(normed, *up, intermediate);
+      const Rows g = product(normed, gate, intermediate);
+      const Rows u = product(normed, up, intermediate);
       const Rows d = product(reference::glu(reference::Activation::Silu, g, u),
-                             *down, hidden);
+                             down, hidden);
       for (size_t c = 0; c < sum.size(); ++c)
         sum[c] +=
             static_cast<double>(routing.weights[static_cast<size_t>(slot)]) *

@@ -11,17 +11,17 @@ namespace headrace::suite {
 /// with p the softmax of the router's logits, and silu(gate) * up inside.
 class LayerReference {
 public:
-  /// The plan's tensors are norm, router, gate, up and down.
+  /// The plan's tensors are norm, router, gate, up and down, and the scales of
+  /// the last three, as gate_scales, where they are quantized.
   Failure Open(const SuiteEntry &entry, const WeightPlan &plan);
 
   int64_t Hidden() const { return hidden; }
   int64_t Slots() const { return slots; }
   int64_t Experts() const { return experts; }
-  double ExpertBytes() const {
-    return 6.0 * static_cast<double>(hidden * intermediate);
-  }
+  /// Bytes of one expert's weights as stored, scales included.
+  double ExpertBytes() const;
   double Operations(int64_t tokens) const {
-    return static_cast<double>(tokens * slots) * ExpertBytes();
+    return 6.0 * static_cast<double>(tokens * slots * hidden * intermediate);
   }
 
   /// How many experts the rows of `x` pick together.
@@ -35,7 +35,11 @@ public:
 
 private:
   int64_t hidden = 0, intermediate = 0, experts = 0, slots = 0;
-  const SynthTensor *gate = nullptr, *up = nullptr, *down = nullptr;
+  /// A stacked weight, and its scales where it is quantized.
+  struct Weight {
+    const SynthTensor *elements = nullptr, *scales = nullptr;
+  };
+  Weight gate, up, down;
   std::vector<float> norm, router;
 };
 

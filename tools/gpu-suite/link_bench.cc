@@ -2,13 +2,12 @@
 // Link bench: on the driver's interface itself, below the runtime.
 #include "tools/gpu-suite/link_bench.h"
 
-#include "runtime/drivers/cuda/cuda_api.h"
+#include "tools/gpu-suite/driver.h"
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
-#include <dlfcn.h>
 #include <functional>
 
 namespace headrace::suite {
@@ -23,12 +22,14 @@ constexpr size_t kPieceBytes = size_t(8) << 20;
 constexpr size_t kFilledBytes = size_t(256) << 20;
 constexpr int kFills = 64;
 constexpr int kRepeats = 5;
+constexpr int kCopies = 8;
 
 class LinkBench {
 public:
+  LinkBench() = default;
+  LinkBench(const LinkBench &) = delete;
+  LinkBench &operator=(const LinkBench &) = delete;
   ~LinkBench() {
-    if (!context)
-      return;
     for (CuEvent event : events)
       if (event)
         api.cuEventDestroy_v2(event);
@@ -40,26 +41,12 @@ public:
         api.cuMemFree_v2(address);
     if (host)
       api.cuMemFreeHost(host);
-    api.cuCtxPopCurrent_v2(&context);
-    api.cuDevicePrimaryCtxRelease_v2(number);
   }
 
   Failure Open(uint32_t ordinal) {
-    void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NODELETE);
-    if (!library)
-      return "libcuda.so.1 cannot be loaded";
-#define LOAD(Name, Parameters)                                                 \
-  api.Name = reinterpret_cast<decltype(api.Name)>(dlsym(library, #Name));      \
-  if (!api.Name)                                                               \
-    return "libcuda.so.1 has no " #Name;
-    HEADRACE_CUDA_FUNCTIONS(LOAD)
-#undef LOAD
-    dlclose(library);
-    if (!Try(api.cuInit(0)) ||
-        !Try(api.cuDeviceGet(&number, static_cast<int>(ordinal))) ||
-        !Try(api.cuDevicePrimaryCtxRetain(&context, number)) ||
-        !Try(api.cuCtxPushCurrent_v2(context)) ||
-        !Try(api.cuStreamCreate(&copies, kCuStreamNonBlocking)) ||
+    if (Failure failure = driver.Open(ordinal); !failure.empty())
+      return failure;
+    if (!Try(api.cuStreamCreate(&copies, kCuStreamNonBlocking)) ||
         !Try(api.cuStreamCreate(&work, kCuStreamNonBlocking)) ||
         !Try(api.cuEventCreate(&events[0], kCuEventDisableTiming)) ||
         !Try(api.cuEventCreate(&events[1], kCuEventDisableTiming)) ||
@@ -71,27 +58,28 @@ public:
     return Failure();
   }
 
-  /// Prints the best of some runs of `upload`, with the device busy or not.
-  Failure Time(const char *what, bool busy, const std::function<bool()> &upload,
-               double *out_rate) {
-    *out_rate = 0;
+  /// Prints the best of some runs of `copy`, which moves `bytes`, with the
+  /// device busy or not.
+  Failure Time(const char *name, const char *what, size_t bytes, bool busy,
+               const std::function<bool()> &copy) {
+    double rate = 0;
     for (int i = 0; i < kRepeats; ++i) {
       for (int fill = 0; busy && fill < kFills; ++fill)
         if (!Try(api.cuMemsetD8Async(filled, static_cast<unsigned char>(fill),
                                      kFilledBytes, work)))
           return Wrong();
       const auto start = std::chrono::steady_clock::now();
-      if (!upload())
+      if (!copy())
         return Wrong();
       const std::chrono::duration<double> taken =
           std::chrono::steady_clock::now() - start;
       if (!Try(api.cuEventRecord(events[0], work)) || !Await(events[0]))
         return Wrong();
-      *out_rate = std::max(*out_rate, kBytes / taken.count());
+      rate = std::max(rate, static_cast<double>(bytes) / taken.count());
     }
-    std::printf("{\"name\": \"link\", \"what\": \"%s\", \"bytes\": %zu, "
+    std::printf("{\"name\": \"%s\", \"what\": \"%s\", \"bytes\": %zu, "
                 "\"bytes_per_second\": %.6g}\n",
-                what, kBytes, *out_rate);
+                name, what, bytes, rate);
     return Failure();
   }
 
@@ -115,27 +103,21 @@ public:
     return Await(events[0]) && Await(events[1]);
   }
 
-private:
-  bool Try(CuResult result) {
-    if (result != kCuSuccess)
-      failed = result;
-    return result == kCuSuccess;
-  }
-  bool Await(CuEvent event) {
-    CuResult result;
-    do
-      result = api.cuEventQuery(event);
-    while (result == kCuNotReady);
-    return Try(result);
-  }
-  Failure Wrong() const {
-    return "the driver's interface gave " + std::to_string(failed);
+  /// Some copies within the device, so that starting one does not show.
+  bool OnDevice() {
+    for (int i = 0; i < kCopies; ++i)
+      if (!Try(api.cuMemcpyDtoDAsync_v2(device, filled, kBytes, copies)))
+        return false;
+    return Try(api.cuEventRecord(events[1], copies)) && Await(events[1]);
   }
 
-  CudaApi api;
-  CuResult failed = kCuSuccess;
-  CuDevice number = 0;
-  CuContext context = nullptr;
+private:
+  bool Try(CuResult result) { return driver.Try(result); }
+  bool Await(CuEvent event) { return driver.Await(event); }
+  Failure Wrong() const { return driver.Wrong(); }
+
+  Driver driver;
+  const CudaApi &api = driver.api;
   CuStream copies = nullptr, work = nullptr;
   CuEvent events[2] = {};
   CuAddress device = 0, filled = 0;
@@ -148,17 +130,20 @@ Failure BenchLink(const Machine &machine) {
   if (std::string(machine.info.target) != "cuda")
     return "the link of a GPU was asked for, but the device is the processor";
   LinkBench bench;
-  Failure failure = bench.Open(machine.info.ordinal);
-  double rate;
+  if (Failure failure = bench.Open(machine.info.ordinal); !failure.empty())
+    return failure;
+  auto link = [&](const char *what, bool busy, auto &&copy) {
+    return bench.Time("host link", what, kBytes, busy, copy);
+  };
+  Failure failure = link("plain copy", false, [&] { return bench.Plain(); });
   if (failure.empty())
-    failure =
-        bench.Time("plain copy", false, [&] { return bench.Plain(); }, &rate);
+    failure = link("pieces", false, [&] { return bench.Pieces(); });
   if (failure.empty())
-    failure =
-        bench.Time("pieces", false, [&] { return bench.Pieces(); }, &rate);
+    failure = link("pieces beside work", true, [&] { return bench.Pieces(); });
+  // Read and written: what the device's own memory gives a copy.
   if (failure.empty())
-    failure = bench.Time(
-        "pieces beside work", true, [&] { return bench.Pieces(); }, &rate);
+    failure = bench.Time("device memory", "copy", 2 * kBytes * kCopies, false,
+                         [&] { return bench.OnDevice(); });
   return failure;
 }
 

@@ -8,8 +8,8 @@
 namespace headrace::suite {
 
 /// Times, on a GPU, one copy of pinned memory; the same bytes in pieces, two
-/// under way, as the driver uploads weights; and that while the device fills
-/// memory. Prints a line of JSON for each.
+/// under way, as the driver uploads weights; that while the device fills
+/// memory; and copies within the device. Prints a line of JSON for each.
 Failure BenchLink(const Machine &machine);
 
 } // namespace headrace::suite

@@ -183,7 +183,7 @@ int main(int argc, char **argv) {
         arguments, machine,
         [&](const SuiteEntry &entry, const WeightPlan &plan, Loaded &loaded) {
           return entry.Number("bench")
-                     ? Bench(entry, plan, loaded, arguments.seed,
+                     ? Bench(entry, plan, machine, loaded, arguments.seed,
                              arguments.repeats)
                      : Failure();
         });

@@ -2,7 +2,7 @@
 // Materialise: from a weight's type and sources to the bytes of its blob.
 #include "tools/gpu-suite/materialize.h"
 
-#include "compiler/package/PackWeight.h"
+#include "compiler/package/PackEncoded.h"
 #include "runtime/abi/package_format.h"
 #include "runtime/abi/package_generated.h"
 
@@ -73,17 +73,29 @@ Failure ForEach(size_t count, unsigned threads,
   return first;
 }
 
-/// tensor<8x64x32xbf16, #flow.panels<columns = 32, pack = 2, halves = 2>>
+/// tensor<8x64x32xbf16, #flow.panels<columns = 32, pack = 2, halves = 2>>, or
+/// tensor<8x64x64xf4E2M1FN, #tier.scaled<rows = 1, columns = 32, scale =
+/// f8E8M0FNU, packing = #flow.fragments<halves = 2>>>
 struct WeightType {
   std::vector<int64_t> shape;
+  int64_t bits = 16;   // of an element
   std::string packing; // "panels", "fragments" or empty
   int64_t columns = 0, pack = 0, halves = 1;
+  bool scaled = false;
+  EncodedMatrix matrix = {};
 
-  int64_t Elements() const { // of one slot
+  uint64_t StoredBytes() const { // of one slot
     int64_t count = 1;
     for (size_t i = shape.size() > 2 ? 1 : 0; i < shape.size(); ++i)
       count *= shape[i];
-    return count;
+    int64_t scales = 0;
+    if (scaled)
+      scales = (matrix.out + matrix.rows - 1) / matrix.rows *
+               matrix.scaleColumns() *
+               (matrix.scale == EncodedMatrix::Scale::F32    ? 4
+                : matrix.scale == EncodedMatrix::Scale::BF16 ? 2
+                                                             : 1);
+    return static_cast<uint64_t>(count * bits / 8 + scales);
   }
 };
 
@@ -99,114 +111,168 @@ bool ParseType(const std::string &text, WeightType *out) {
       return false;
     at = end + 1;
   }
-  if (std::strncmp(at, "bf16", 4) != 0 || out->shape.empty())
+  auto starts = [&](const char *name) {
+    return std::strncmp(at, name, std::strlen(name)) == 0;
+  };
+  out->bits = starts("bf16")       ? 16
+              : starts("f8E4M3FN") ? 8
+              : starts("f4E2M1FN") ? 4
+                                   : 0;
+  if (out->bits == 0 || out->shape.empty())
     return false;
-  auto field = [&](const char *name, int64_t *value) {
-    const size_t found = text.find(std::string(name) + " = ");
+  // `columns` is a field of two attributes.
+  auto field = [&](size_t from, const char *name, int64_t *value) {
+    const size_t found = text.find(std::string(name) + " = ", from);
     if (found != std::string::npos)
       *value = std::atoll(text.c_str() + found + std::strlen(name) + 3);
   };
   for (const char *packing : {"panels", "fragments"})
-    if (text.find(std::string("#flow.") + packing) != std::string::npos)
+    if (size_t found = text.find(std::string("#flow.") + packing);
+        found != std::string::npos) {
       out->packing = packing;
-  field("columns", &out->columns);
-  field("pack", &out->pack);
-  field("halves", &out->halves);
-  return !out->packing.empty() || at[4] == '>';
+      field(found, "columns", &out->columns);
+      field(found, "pack", &out->pack);
+      field(found, "halves", &out->halves);
+    }
+  const size_t scaled = text.find("#tier.scaled<");
+  out->scaled = scaled != std::string::npos;
+  if (out->scaled != (out->bits < 16))
+    return false;
+  if (!out->scaled)
+    return !out->packing.empty() || at[4] == '>';
+  if (out->shape.size() < 2)
+    return false;
+  EncodedMatrix &matrix = out->matrix;
+  matrix.out = out->shape[out->shape.size() - 2];
+  matrix.in = out->shape.back();
+  matrix.elementBits = out->bits;
+  field(scaled, "rows", &matrix.rows);
+  field(scaled, "columns", &matrix.columns);
+  const size_t scale = text.find("scale = ", scaled);
+  matrix.scale = text.compare(scale, 11, "scale = f32") == 0
+                     ? EncodedMatrix::Scale::F32
+                 : text.compare(scale, 12, "scale = bf16") == 0
+                     ? EncodedMatrix::Scale::BF16
+                     : EncodedMatrix::Scale::E8M0;
+  return matrix.rows > 0 && matrix.columns > 0;
 }
 
-/// Elements from byte `offset` of `file` on.
+/// Bytes from byte `offset` of `file` on.
 Failure FillFrom(const WeightPlan &plan, const SlotSource &source,
-                 const std::string &file, uint64_t offset, uint64_t count,
-                 uint16_t *out) {
+                 const std::string &file, uint64_t offset, uint64_t bytes,
+                 uint8_t *out) {
   for (const SynthTensor &tensor : plan.tensors) {
     if (tensor.file != file || offset < tensor.offset ||
-        offset >= tensor.offset + tensor.elements * 2 || count == 0)
+        offset >= tensor.offset + tensor.Bytes() || bytes == 0)
       continue;
-    const uint64_t first = (offset - tensor.offset) / 2;
-    const uint64_t here = std::min(count, tensor.elements - first);
+    const uint64_t unit = tensor.UnitBytes();
+    const uint64_t first = (offset - tensor.offset) / unit;
+    const uint64_t here = std::min(bytes / unit, tensor.units - first);
     FillSynth(tensor, first, here, out);
-    out += here;
-    offset += here * 2;
-    count -= here;
+    out += here * unit;
+    offset += here * unit;
+    bytes -= here * unit;
   }
-  if (count)
+  if (bytes)
     return "weight '" + source.weight + "': no tensor at byte " +
            std::to_string(offset) + " of " + file;
   return Failure();
 }
 
-/// Elements [from, to) of a range whose values are no neighbours.
+/// Bytes [from, to) of a range whose values are no neighbours.
 Failure FillView(const WeightPlan &plan, const SlotSource &source,
                  const SlotSource::Range &range, uint64_t from, uint64_t to,
-                 uint16_t *out) {
-  uint64_t extent = 1;
-  for (size_t d = 0; d < range.shape.size(); ++d)
-    extent += (range.shape[d] - 1) * range.strides[d] / 2;
-  std::vector<uint16_t> stored(extent);
-  if (Failure failure = FillFrom(plan, source, range.file, range.offset, extent,
-                                 stored.data());
+                 uint8_t *out) {
+  uint64_t values = 1, extent = 0;
+  for (size_t d = 0; d < range.shape.size(); ++d) {
+    values *= range.shape[d];
+    extent += (range.shape[d] - 1) * range.strides[d];
+  }
+  const uint64_t unit = range.bytes / values; // A value, or a row of them.
+  std::vector<uint8_t> stored(extent + unit);
+  if (Failure failure = FillFrom(plan, source, range.file, range.offset,
+                                 stored.size(), stored.data());
       !failure.empty())
     return failure;
-  for (uint64_t i = from; i < to; ++i) {
-    uint64_t place = 0, rest = i;
+  for (uint64_t at = from; at < to;) {
+    uint64_t place = 0, rest = at / unit;
     for (size_t d = range.shape.size(); d-- > 0; rest /= range.shape[d])
-      place += rest % range.shape[d] * range.strides[d] / 2;
-    *out++ = stored[place];
+      place += rest % range.shape[d] * range.strides[d];
+    const uint64_t here = std::min(unit - at % unit, to - at);
+    std::memcpy(out, stored.data() + place + at % unit, here);
+    out += here;
+    at += here;
   }
   return Failure();
 }
 
-/// Elements [begin, begin + count) of the tensors that a weight is made of.
+/// Bytes [begin, begin + count) of what a weight is made of.
 Failure Gather(const WeightPlan &plan, const SlotSource &source, uint64_t begin,
-               uint64_t count, uint16_t *out) {
+               uint64_t count, uint8_t *out) {
   uint64_t at = 0;
   for (const SlotSource::Range &range : source.ranges) {
-    const uint64_t elements = range.bytes / 2;
     const uint64_t from = std::max(at, begin);
-    const uint64_t to = std::min(at + elements, begin + count);
+    const uint64_t to = std::min(at + range.bytes, begin + count);
     if (from < to) {
-      uint16_t *target = out + (from - begin);
+      uint8_t *target = out + (from - begin);
       Failure failure =
           range.shape.empty()
-              ? FillFrom(plan, source, range.file,
-                         range.offset + (from - at) * 2, to - from, target)
+              ? FillFrom(plan, source, range.file, range.offset + (from - at),
+                         to - from, target)
               : FillView(plan, source, range, from - at, to - at, target);
       if (!failure.empty())
         return failure;
     }
-    at += elements;
+    at += range.bytes;
   }
   if (at < begin + count)
     return "weight '" + source.weight + "': its sources hold " +
-           std::to_string(at) + " elements, expected " +
+           std::to_string(at) + " bytes, expected " +
            std::to_string(begin + count);
   return Failure();
 }
 
 /// Writes the packed bytes of one slot.
 Failure Pack(const SlotSource &source, const WeightType &type,
-             const uint16_t *logical, uint8_t *out, uint64_t bytes) {
-  const auto *from = reinterpret_cast<const char *>(logical);
+             const std::vector<uint8_t> &stored, uint8_t *out, uint64_t bytes) {
+  const auto *from = reinterpret_cast<const char *>(stored.data());
   auto *to = reinterpret_cast<char *>(out);
   const int64_t in = type.shape.back();
-  const int64_t rows = type.Elements() / in;
-  uint64_t written = 0;
+  const int64_t rows =
+      type.shape.size() > 1 ? type.shape[type.shape.size() - 2] : 1;
+  uint64_t written = stored.size();
+  // `count` pieces of `size` bytes each.
+  auto pieces = [&](int64_t count, int64_t size, auto &&write) {
+    written = static_cast<uint64_t>(count * size);
+    for (int64_t i = 0; i < count && written <= bytes; ++i)
+      write(i, to + i * size);
+  };
   if (type.packing == "panels") {
     const PanelShape shape = {rows,         in,        2,
                               type.columns, type.pack, type.halves};
-    written = static_cast<uint64_t>(shape.panels() * shape.panelBytes());
-    for (int64_t i = 0; i < shape.panels() && written <= bytes; ++i)
-      packPanel(shape, from, i, to + i * shape.panelBytes());
+    if (type.scaled)
+      pieces(shape.panels(), encodedPanelBytes(type.matrix, shape),
+             [&](int64_t i, char *target) {
+               packEncodedPanel(type.matrix, shape, from, i, target);
+             });
+    else
+      pieces(shape.panels(), shape.panelBytes(), [&](int64_t i, char *target) {
+        packPanel(shape, from, i, target);
+      });
   } else if (type.packing == "fragments") {
     const FragmentShape shape = {rows, in, type.halves};
-    written = static_cast<uint64_t>(shape.rowBlocks() * shape.rowBlockBytes());
-    for (int64_t i = 0; i < shape.rowBlocks() && written <= bytes; ++i)
-      packFragments(shape, from, i, to + i * shape.rowBlockBytes());
-  } else {
-    written = static_cast<uint64_t>(type.Elements()) * 2;
-    if (written <= bytes)
-      std::memcpy(to, from, written);
+    if (type.scaled)
+      pieces(shape.rowBlocks(), encodedBlockBytes(type.matrix, shape),
+             [&](int64_t i, char *target) {
+               packEncodedFragments(type.matrix, shape, from, i, target);
+             });
+    else
+      pieces(shape.rowBlocks(), shape.rowBlockBytes(),
+             [&](int64_t i, char *target) {
+               packFragments(shape, from, i, target);
+             });
+  } else if (written <= bytes) {
+    std::memcpy(to, from, written);
   }
   if (written != bytes)
     return "weight '" + source.weight + "': " + std::to_string(written) +
@@ -280,14 +346,12 @@ Failure Materialize(const std::string &skeleton, const WeightPlan &plan,
     if (blob.offset() > header.file_bytes ||
         blob.bytes() > header.file_bytes - blob.offset())
       return skeleton + ": weight '" + name + "' lies outside of the file";
-    const auto elements = static_cast<uint64_t>(type.Elements());
-    std::vector<uint16_t> logical(elements);
-    if (Failure failure =
-            Gather(plan, *source, expert * elements, elements, logical.data());
+    std::vector<uint8_t> stored(type.StoredBytes());
+    if (Failure failure = Gather(plan, *source, expert * stored.size(),
+                                 stored.size(), stored.data());
         !failure.empty())
       return failure;
-    return Pack(*source, type, logical.data(), file.data + blob.offset(),
-                blob.bytes());
+    return Pack(*source, type, stored, file.data + blob.offset(), blob.bytes());
   });
 }
 
@@ -298,7 +362,7 @@ Failure WriteCheckpointFile(const WeightPlan &plan, const std::string &name,
   for (const SynthTensor &tensor : plan.tensors)
     if (tensor.file == name) {
       tensors.push_back(&tensor);
-      bytes = std::max(bytes, tensor.offset + tensor.elements * 2);
+      bytes = std::max(bytes, tensor.offset + tensor.Bytes());
     }
   if (tensors.empty())
     return name + ": the plan has no such file";
@@ -306,8 +370,8 @@ Failure WriteCheckpointFile(const WeightPlan &plan, const std::string &name,
   if (Failure failure = file.Create(path, bytes); !failure.empty())
     return failure;
   return ForEach(tensors.size(), threads, [&](size_t i) {
-    FillSynth(*tensors[i], 0, tensors[i]->elements,
-              reinterpret_cast<uint16_t *>(file.data + tensors[i]->offset));
+    FillSynth(*tensors[i], 0, tensors[i]->units,
+              file.data + tensors[i]->offset);
     return Failure();
   });
 }

@@ -51,13 +51,17 @@ std::vector<float> ModelReference::Values(const std::string &name) {
       missing = entry.Text("name") + ": no tensor '" + name + "'";
     return std::vector<float>();
   }
-  return SynthValues(*tensor, 0, tensor->elements);
+  return SynthValues(*tensor, 0, tensor->units);
 }
 
 /// Inputs of a product are rounded once, to the weights' type.
 Rows ModelReference::Product(Matrix x, const std::string &name, int64_t out,
                              bool biased) {
-  const std::vector<float> weight = Values(name + ".weight");
+  const SynthTensor *scales = plan->Find(name + ".weight_scale_inv");
+  const SynthTensor *elements = plan->Find(name + ".weight");
+  const std::vector<float> weight =
+      scales && elements ? SynthMatrix(*elements, scales, 0, out, x.width)
+                         : Values(name + ".weight");
   const std::vector<float> bias =
       biased ? Values(name + ".bias") : std::vector<float>();
   if (weight.size() != static_cast<size_t>(out * x.width) ||
@@ -163,7 +167,8 @@ reference::Routing ModelReference::Route(Matrix x, const std::string &prefix,
                                   : reference::WeighNorm::None);
 }
 
-/// All experts in one tensor, [experts, in, out], gate and up in turn.
+/// All experts in one tensor, [experts, in, out], gate and up in turn; in mxfp4
+/// they are [experts, out, in].
 Rows ModelReference::ClampedExpert(Matrix x, const std::string &prefix,
                                    int64_t expert) {
   const auto e = static_cast<uint64_t>(expert);
@@ -173,18 +178,21 @@ Rows ModelReference::ClampedExpert(Matrix x, const std::string &prefix,
                      int64_t first, int64_t step) {
     const int64_t columns = out * step;
     const auto elements = static_cast<uint64_t>(in.width * columns);
-    const SynthTensor *tensor = plan->Find(prefix + ".experts." + name);
-    const SynthTensor *biases =
-        plan->Find(prefix + ".experts." + name + "_bias");
-    if (!tensor || !biases ||
-        tensor->elements != elements * static_cast<uint64_t>(experts)) {
+    const std::string full = prefix + ".experts." + name;
+    const SynthTensor *blocks = plan->Find(full + "_blocks");
+    const SynthTensor *scales = plan->Find(full + "_scales");
+    const SynthTensor *tensor = blocks ? blocks : plan->Find(full);
+    const SynthTensor *biases = plan->Find(full + "_bias");
+    const uint64_t units = blocks ? elements / 2 : elements;
+    if (!tensor || !biases || (blocks && !scales) ||
+        tensor->units != units * static_cast<uint64_t>(experts)) {
       if (missing.empty())
         missing =
             entry.Text("name") + ": no tensor '" + name + "' of " + prefix;
       return Rows(in.rows, out);
     }
     const std::vector<float> stored =
-        SynthValues(*tensor, e * elements, elements);
+        SynthMatrix(*tensor, blocks ? scales : nullptr, e, columns, in.width);
     const std::vector<float> all =
         SynthValues(*biases, e * static_cast<uint64_t>(columns),
                     static_cast<uint64_t>(columns));
@@ -194,7 +202,8 @@ Rows ModelReference::ClampedExpert(Matrix x, const std::string &prefix,
       const int64_t column = first + row * step;
       bias.push_back(all[static_cast<size_t>(column)]);
       for (int64_t k = 0; k < in.width; ++k)
-        weight.row(row)[k] = stored[static_cast<size_t>(k * columns + column)];
+        weight.row(row)[k] = stored[static_cast<size_t>(
+            blocks ? column * in.width + k : k * columns + column)];
     }
     return reference::linear(in, weight, bias.data(), Element::BF16);
   };

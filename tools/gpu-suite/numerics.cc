@@ -2,6 +2,7 @@
 // Numerics: layers row by row, models token by token.
 #include "tools/gpu-suite/numerics.h"
 
+#include "tools/gpu-suite/driver.h"
 #include "tools/gpu-suite/layer_check.h"
 #include "tools/gpu-suite/model_check.h"
 
@@ -177,17 +178,35 @@ Failure CheckModel(const SuiteEntry &entry, const WeightPlan &plan,
   return Failure();
 }
 
+/// Rows that inputs are cut out of besides those of the largest: drawing new
+/// ones for each run would leave the device idle for long, and its clocks low.
+constexpr int64_t kSpareRows = 4096;
+
 Failure BenchLayer(const SuiteEntry &entry, const WeightPlan &plan,
-                   Loaded &loaded, std::mt19937_64 *random, int repeats) {
+                   const Machine &machine, Loaded &loaded,
+                   std::mt19937_64 *random, int repeats) {
   LayerReference reference;
   if (Failure failure = reference.Open(entry, plan); !failure.empty())
     return failure;
+  const bool on_gpu = std::string(machine.info.target) == "cuda";
+  CacheFlush flush;
+  if (on_gpu)
+    if (Failure failure = flush.Open(machine.info.ordinal); !failure.empty())
+      return failure;
+  const int64_t hidden = reference.Hidden();
+  std::vector<float> pool;
   for (int64_t tokens : entry.Numbers("tokens")) {
     std::vector<double> times, distinct;
+    if (static_cast<int64_t>(pool.size()) < (tokens + kSpareRows) * hidden)
+      pool = RandomRows(random, (tokens + kSpareRows) * hidden);
     for (int i = 0; i < repeats + 3; ++i) {
-      const std::vector<float> x =
-          RandomRows(random, tokens * reference.Hidden());
+      const auto first = static_cast<int64_t>((*random)() % kSpareRows);
+      const auto begin = pool.begin() + first * hidden;
+      const std::vector<float> x(begin, begin + tokens * hidden);
       std::vector<float> y(x.size());
+      if (on_gpu)
+        if (Failure failure = flush.Run(); !failure.empty())
+          return failure;
       if (Failure failure =
               loaded.Invoke("layer", static_cast<uint32_t>(tokens), x, &y);
           !failure.empty())
@@ -226,7 +245,7 @@ Failure BenchModel(const SuiteEntry &entry, const WeightPlan &plan,
     const bool table =
         tensor.name == "model.embed_tokens.weight" && entry.Number("tied") == 0;
     if (!table)
-      bytes += static_cast<uint64_t>(static_cast<double>(tensor.elements) * 2 *
+      bytes += static_cast<uint64_t>(static_cast<double>(tensor.Bytes()) *
                                      (expert ? picked : 1));
   }
   Fed fed;
@@ -271,11 +290,12 @@ Failure CheckNumerics(const SuiteEntry &entry, const WeightPlan &plan,
              : CheckModel(entry, plan, loaded, &random);
 }
 
-Failure Bench(const SuiteEntry &entry, const WeightPlan &plan, Loaded &loaded,
-              uint64_t seed, int repeats) {
+Failure Bench(const SuiteEntry &entry, const WeightPlan &plan,
+              const Machine &machine, Loaded &loaded, uint64_t seed,
+              int repeats) {
   std::mt19937_64 random(seed);
   return entry.kind == "layer"
-             ? BenchLayer(entry, plan, loaded, &random, repeats)
+             ? BenchLayer(entry, plan, machine, loaded, &random, repeats)
              : BenchModel(entry, plan, loaded, &random, repeats);
 }
 

@@ -12,10 +12,12 @@ namespace headrace::suite {
 Failure CheckNumerics(const SuiteEntry &entry, const WeightPlan &plan,
                       Loaded &loaded, uint64_t seed);
 
-/// Times a package: the median of `repeats` runs with fresh inputs, and the
-/// least bytes and operations such a run needs. Prints lines of JSON.
-Failure Bench(const SuiteEntry &entry, const WeightPlan &plan, Loaded &loaded,
-              uint64_t seed, int repeats);
+/// Times a package: the median of `repeats` runs with fresh inputs, on a GPU
+/// with none of its weights in the cache, and the least bytes and operations
+/// such a run needs. Prints lines of JSON.
+Failure Bench(const SuiteEntry &entry, const WeightPlan &plan,
+              const Machine &machine, Loaded &loaded, uint64_t seed,
+              int repeats);
 
 /// A JSON string.
 std::string Quoted(const std::string &text);

@@ -86,6 +86,22 @@ Failure ReadSuite(const std::string &directory, std::vector<SuiteEntry> *out) {
   return Failure();
 }
 
+/// How a plan calls the ways to store a tensor.
+static bool ReadStored(const std::string &name, Stored *out) {
+  static const std::pair<const char *, Stored> kNames[] = {
+      {"bf16", Stored::kBf16},
+      {"fp8", Stored::kFp8},
+      {"fp8-scales", Stored::kFp8Scales},
+      {"mxfp4", Stored::kMxfp4},
+      {"mxfp4-scales", Stored::kMxfp4Scales}};
+  for (const auto &[known, stored] : kNames)
+    if (name == known) {
+      *out = stored;
+      return true;
+    }
+  return false;
+}
+
 Failure ReadWeightPlan(const std::string &path, WeightPlan *out) {
   std::ifstream file(path);
   if (!file)
@@ -103,9 +119,12 @@ Failure ReadWeightPlan(const std::string &path, WeightPlan *out) {
     auto unsigned_at = [&](size_t i) {
       return std::strtoull(fields[i].c_str(), nullptr, 10);
     };
-    if (fields.size() == 6 && fields[0] == "tensor") {
-      out->tensors.push_back({fields[1], fields[2], unsigned_at(3),
-                              unsigned_at(4), unsigned_at(5)});
+    if (fields.size() == 7 && fields[0] == "tensor") {
+      SynthTensor tensor = {fields[1],      fields[2],      unsigned_at(3),
+                            unsigned_at(4), unsigned_at(5), Stored::kBf16};
+      if (!ReadStored(fields[6], &tensor.stored))
+        return wrong;
+      out->tensors.push_back(std::move(tensor));
     } else if (fields.size() >= 7 && fields.size() % 4 == 3 &&
                fields[0] == "weight") {
       SlotSource weight;
