@@ -85,6 +85,24 @@ TEST_P(EmulatedGolden, LongSequencesAgreeInBothClasses) {
   EXPECT_LT(std::sqrt(error / norm), 1e-2);
 }
 
+/// Caches of float32, and products in loops: slow, so few of them are run.
+class EmulatedFloat32 : public EmulatedGolden {};
+
+TEST_P(EmulatedFloat32, StepsOfBothClasses) {
+  size_t rest = golden.tokens().size() - 8;
+  std::vector<float> alone = feed({1, 7, rest}, true, false, false);
+  expectGolden(alone);
+  EXPECT_EQ(alone, feed({1, 7, rest}, false, true, true));
+}
+
+/// With sinks, windows and biases, and with neither.
+INSTANTIATE_TEST_SUITE_P(Families, EmulatedFloat32,
+                         ::testing::Values("tests/data/families/gpt_oss-f32",
+                                           "tests/data/families/olmoe-f32"),
+                         [](const auto &info) {
+                           return testNameOf(info.param);
+                         });
+
 INSTANTIATE_TEST_SUITE_P(
     Families, EmulatedGolden,
     ::testing::ValuesIn(listNarrowGoldens("tests/data/families")),

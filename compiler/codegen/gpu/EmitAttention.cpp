@@ -11,29 +11,25 @@
 // Pages are cut at absolute positions and dealt to warps by their number, so a
 // row's result does not depend on what runs beside it. For few rows, blocks
 // share the pages of a sequence in runs of kRunPages, and the last one to
-// arrive adds the parts up in the order of the runs.
+// arrive adds the parts up in the order of the runs. Caches of float32, which
+// matrix instructions would round, are read by EmitPlainAttention.cpp.
 #include "compiler/codegen/Elementwise.h"
 #include "compiler/codegen/KernelMatch.h"
+#include "compiler/codegen/gpu/Attention.h"
 #include "compiler/codegen/gpu/GpuEmitters.h"
-#include "dialects/nn/IR/Nn.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
-#include "runtime/abi/kernel_abi.h"
 
 using namespace mlir;
 using namespace headrace;
 
 namespace {
 
-constexpr int64_t kPositions = HEADRACE_KV_PAGE_POSITIONS;
-constexpr int64_t kWarps = 4, kThreads = kWarps * kWarp;
+constexpr int64_t kWarps = Attention::kWarps, kThreads = Attention::kThreads;
 /// Pages of one run, for few rows: one a warp.
 constexpr int64_t kRunPages = kWarps;
 /// Query columns of a tile, for many rows; twice as many spill registers with
 /// heads of 128 channels.
 constexpr int64_t kManyColumns = 8;
-/// Below every score; finite, so that differences of it are numbers.
-constexpr double kMasked = -1e30;
-
 /// The finished channels of heads; a warp takes one head of one row.
 class HeadReader {
 public:
@@ -104,70 +100,6 @@ private:
   HeadSource &source;
   int64_t dim;
   RowsInMemory rows;
-};
-
-/// What both kernels know of the op and of the step.
-class Attention {
-public:
-  Attention(nn::AttentionOp op, const GpuOptions &options)
-      : op(op), cache(op.getCache().getType()), layout(cache, /*gpu=*/true),
-        limits(options.limits), dim(int64_t(cache.getHeadDim())),
-        padded((dim + kPositions - 1) / kPositions * kPositions),
-        kvHeads(int64_t(cache.getHeads())), heads(int64_t(op.getHeads())),
-        shared(heads / kvHeads),
-        maxPages((limits.maxContext + kPositions - 1) / kPositions),
-        window(op.getWindow() ? int64_t(*op.getWindow()) : 0) {}
-
-  mutable nn::AttentionOp op; ///< Its accessors are not const.
-  nn::KvCacheType cache;
-  KvLayout layout;
-  const StepLimits &limits;
-  const int64_t dim, padded, kvHeads, heads, shared, maxPages, window;
-
-  /// The slot of the sequence that row `row` belongs to.
-  Value sequenceOf(KernelBuilder &k, Value row) const {
-    Value sequences = k.buffer(op.getSequences());
-    SmallVector<Value> range = k.fold(
-        k.i32(0),
-        k.i32(int64_t(llvm::Log2_64_Ceil(uint64_t(limits.maxSequences) + 1))),
-        k.i32(1), {k.i32(0), k.count(flow::Count::sequences)},
-        [&](Value, ValueRange now) -> SmallVector<Value> {
-          // now[0] starts at or ahead of the row, now[1] behind it.
-          Value middle = k.div(k.add(now[0], now[1]), 2);
-          Value start =
-              k.load(k.i32Type(), k.at(sequences, middle, k.i32Type()));
-          Value below = k.less(row, start);
-          return {k.select(below, now[0], middle),
-                  k.select(below, middle, now[1])};
-        });
-    return range[0];
-  }
-  Value firstRow(KernelBuilder &k, Value sequence) const {
-    return k.load(k.i32Type(),
-                  k.at(k.buffer(op.getSequences()), sequence, k.i32Type()));
-  }
-  Value position(KernelBuilder &k, Value row) const {
-    return k.load(k.i32Type(),
-                  k.at(k.buffer(op.getPositions()), row, k.i32Type()));
-  }
-  /// The address of a head's block of page `page` of a sequence.
-  Value headBlock(KernelBuilder &k, Value sequence, Value page,
-                  Value head) const {
-    Value at = k.add(k.mul(sequence, maxPages), page);
-    Value number =
-        k.load(k.i32Type(), k.at(k.pageTable(op.getCache()), at, k.i32Type()));
-    Value index = arith::MulIOp::create(k.b, k.toI64(number),
-                                        k.i64(layout.layerElements));
-    index = arith::AddIOp::create(k.b, index,
-                                  k.toI64(k.mul(head, layout.headElements)));
-    return k.at(k.buffer(op.getCache()), index, cache.getElement());
-  }
-  /// Where finished queries are, row by row.
-  RowsInMemory queries(KernelBuilder &k) const {
-    return {k.extra(ExtraBuffer::workspace), heads * dim, heads * dim,
-            k.f32Type()};
-  }
-  int64_t queryBytes() const { return limits.maxTokens * heads * dim * 4; }
 };
 
 void emitPrepare(flow::KernelOp kernel, const Attention &a, HeadSource &query,
@@ -379,24 +311,11 @@ private:
     });
   }
 
-  /// Stores the result of a cell whose weighted sum and mass count from the
-  /// largest score `top`. A sink is one more score, which only the mass knows.
+  /// Stores the result of a cell; see Attention::store.
   void store(Value first, Value head, Value column, Value c, Value total,
              Value mass, Value top) {
-    RowsInMemory to = k.rowsOfResult(0);
     Value which = k.add(k.mul(head, a.shared), k.rem(column, a.shared));
-    if (Value sinks = a.op.getSinks()) {
-      Type of = a.op.getSinks().getType().getElementType();
-      Value sink =
-          k.widen(k.loadConstant(of, k.at(k.weight(sinks), which, of)));
-      Value peak = k.larger(sink, top), fade = k.exp(k.subF(top, peak));
-      total = k.mulF(total, fade);
-      mass = k.addF(k.mulF(mass, fade), k.exp(k.subF(sink, peak)));
-    }
-    Value value = k.divF(total, mass);
-    Value row = k.add(first, rowOfColumn(column));
-    k.store(k.narrow(value, to.element),
-            k.at(to, row, k.add(k.mul(which, a.dim), c)));
+    a.store(k, k.add(first, rowOfColumn(column)), which, c, total, mass, top);
   }
 
   /// body(column, channel) over the tile's columns, a thread a cell.
@@ -504,12 +423,6 @@ private:
         Value safe = k.select(inside, row, low);
         positions.push_back(k.select(inside, a.position(k, safe), k.i32(-1)));
       }
-    auto visible = [&](Value at, Value position) {
-      Value yes = k.compare(arith::CmpIPredicate::sle, at, position);
-      if (!a.window)
-        return yes;
-      return k.both(yes, k.less(position, k.add(at, a.window)));
-    };
 
     // Carried: for each column of the lane its largest score and its mass, then
     // the sums: channels by columns.
@@ -550,7 +463,7 @@ private:
                 for (int64_t up = 0; up < 2; ++up) {
                   Value at = k.add(k.mul(page, kPositions),
                                    k.add(group, half * 16 + up * 8));
-                  Value yes = visible(at, positions[column]);
+                  Value yes = a.sees(k, positions[column], at);
                   Value s = scores[size_t((half * tiles + t) * 4 + up * 2 + j)];
                   mine.push_back(k.select(yes, s, masked));
                   seen.push_back(yes);
@@ -626,12 +539,19 @@ LogicalResult headrace::emitGpuAttention(flow::KernelOp kernel,
     return failure();
   if (!isa<BlockArgument>(op.getCache()))
     return op.emitOpError("reads a cache that is no argument of its kernel");
-  if (!op.getCache().getType().getElement().isBF16())
+  Type element = op.getCache().getType().getElement();
+  if (!element.isBF16() && !element.isF32())
     return op.emitOpError("has a cache of ")
-           << op.getCache().getType().getElement()
-           << "; the GPU's attention reads bf16";
-  Attention a(op, options);
+           << element << "; the GPU's attention reads bf16 and f32";
+  Attention a(op, options.limits);
   emitPrepare(kernel, a, query, key, value, options, size, out);
+  if (element.isF32()) {
+    const DeviceKernel &plain =
+        out.add(kernel, size, "", {ExtraBuffer::workspace});
+    KernelBuilder k(kernel, plain.name, options.limits, plain.extras);
+    emitPlainAttention(k, a);
+    return success();
+  }
   const DeviceKernel &made =
       out.add(kernel, size, "", {ExtraBuffer::workspace, ExtraBuffer::tickets});
   KernelBuilder k(kernel, made.name, options.limits, made.extras);
