@@ -194,6 +194,22 @@ TEST_F(EmulatedLayer, CopiesThatAreNotAwaitedAreFound) {
                 });
 }
 
+/// Copies are of another proxy than the instructions that read them.
+TEST_F(EmulatedLayer, MissingProxyFencesAreFound) {
+  open("sm_90a");
+  auto kernels = kernelsWith<NVVM::FenceProxyOp>();
+  EXPECT_GE(kernels.size(), 2u);
+  for (gpu::GPUModuleOp kernel : kernels)
+    expectFound(kernel, "without proxy fences", "proxy fence",
+                [](gpu::GPUModuleOp changed) {
+                  std::vector<Operation *> fences;
+                  changed.walk(
+                      [&](NVVM::FenceProxyOp op) { fences.push_back(op); });
+                  for (Operation *op : fences)
+                    op->erase();
+                });
+}
+
 /// A ring of two slots where the kernel loads two chunks ahead.
 TEST_F(EmulatedLayer, RingSlotsInUseAreFound) {
   open("sm_90a");

@@ -53,6 +53,8 @@ public:
     block = blockNumber;
     shared = std::make_unique<SharedMemory>(launch.sharedBytes, launch.threads);
     acquired = false;
+    barriers = 0;
+    warpBarriers.assign((launch.threads + kLanes - 1) / kLanes, 0);
     active.assign(launch.threads, 1);
     Block &body = function.getBody().front();
     for (auto [argument, value] :
@@ -154,19 +156,22 @@ private:
             if (!active[t])
               return fail(op, t, "is not reached by the whole block");
           shared->barrier();
+          ++barriers;
         })
         .Case([&](NVVM::SyncWarpOp op) {
           if (wholeWarps(op))
             for (uint64_t t = 0; t < launch.threads; t += kLanes)
               if (active[t])
-                shared->warpBarrier(t / kLanes);
+                shared->warpBarrier(t / kLanes), ++warpBarriers[t / kLanes];
         })
         .Case([&](NVVM::MembarOp) {})
         .Case([&](gpu::ShuffleOp op) { runShuffle(op); })
         .Case([&](NVVM::MatchSyncOp op) { runMatch(op); })
         .Case([&](NVVM::MmaOp op) { runMma(op); })
         .Case([&](LLVM::InlineAsmOp op) { runWarpgroup(op); })
-        .Case([&](NVVM::FenceProxyOp) {})
+        .Case([&](NVVM::FenceProxyOp) {
+          each([&](uint64_t t) { shared->fenceProxy(t); });
+        })
         .Case([&](LLVM::PtrToIntOp op) {
           Lanes from = get(op.getArg());
           define(op.getResult()) = from;
@@ -288,8 +293,31 @@ private:
                         " wrote in this launch"),
                false;
     }
+    if (std::string wrong = unordered(*buffer, t, offset, bytes);
+        !wrong.empty())
+      return fail(op, t, "reads " + wrong), false;
     std::memcpy(to, buffer->bytes.data() + offset, bytes);
     return true;
+  }
+  /// What bytes another thread of this block wrote with no barrier since; empty
+  /// where there are none.
+  std::string unordered(const Memory::Buffer &buffer, uint64_t t,
+                        uint64_t offset, uint64_t bytes) const {
+    if (buffer.order.empty())
+      return "";
+    for (uint64_t i = offset; i < offset + bytes; ++i) {
+      const Memory::Order &last = buffer.order[i];
+      if (buffer.writtenIn[i] != number || buffer.writer[i] != block + 1 ||
+          last.thread == t || last.barriers != barriers)
+        continue;
+      uint64_t warp = t / kLanes;
+      if (last.thread / kLanes != warp ||
+          last.warpBarriers == warpBarriers[warp])
+        return "byte " + std::to_string(i) + " of '" + buffer.name +
+               "', which thread " + std::to_string(last.thread) +
+               " wrote without a barrier between them";
+    }
+    return "";
   }
   bool storeGlobal(Operation *op, uint64_t t, uint64_t address,
                    const void *from, uint64_t bytes) {
@@ -297,7 +325,13 @@ private:
     Memory::Buffer *buffer = memory.find(address, bytes, offset);
     if (!buffer)
       return fail(op, t, "writes bytes that no buffer has"), false;
+    if (std::string wrong = unordered(*buffer, t, offset, bytes);
+        !wrong.empty())
+      return fail(op, t, "writes " + wrong), false;
+    if (buffer->order.empty())
+      buffer->order.resize(buffer->bytes.size());
     for (uint64_t i = offset; i < offset + bytes; ++i) {
+      buffer->order[i] = {uint32_t(t), barriers, warpBarriers[t / kLanes]};
       if (buffer->writtenIn[i] == number && buffer->writer[i] != block + 1 &&
           !acquired)
         return fail(op, t,
@@ -555,7 +589,8 @@ private:
       uint64_t descriptor = operands.back()[first];
       uint64_t start = (descriptor & 0x3fff) << 4;
       uint64_t stride = (descriptor >> 32 & 0x3fff) << 4;
-      if (descriptor >> 62 != 1 || start % 1024)
+      // Within a row of 128 bytes the start may be anywhere.
+      if (descriptor >> 62 != 1 || start % 1024 >= 128)
         return fail(op, first, "has a descriptor of another layout");
       for (uint64_t step = 0; step < steps; ++step) {
         std::vector<float> b(16 * columns);
@@ -566,7 +601,7 @@ private:
             at ^= (at >> 7 & 7) << 4;
             uint16_t bits = 0;
             for (uint64_t t = first; t < first + kGroup; t += kLanes)
-              if (std::string wrong = shared->read(t, at, &bits, 2);
+              if (std::string wrong = shared->readAsync(t, at, &bits, 2);
                   !wrong.empty())
                 return fail(op, t, wrong);
             b[k * columns + n] = decode(bits);
@@ -639,6 +674,9 @@ private:
   std::unique_ptr<SharedMemory> shared;
   std::vector<uint8_t> active, constants;
   bool acquired = false; ///< This block has seen an acquiring atomic.
+  /// Barriers that the block, and each warp, has passed.
+  uint32_t barriers = 0;
+  std::vector<uint32_t> warpBarriers;
   std::string failure;
 };
 

@@ -5,7 +5,7 @@
 using namespace headrace::simt;
 
 SharedMemory::SharedMemory(uint64_t bytes, uint64_t threads)
-    : memory(bytes), warpEpochs((threads + 31) / 32, 1),
+    : memory(bytes), warpEpochs((threads + 31) / 32, 1), fences(threads, 0),
       copies(threads, std::vector<std::vector<Copy>>(1)) {}
 
 static std::string outside(uint64_t at, uint64_t bytes, uint64_t all) {
@@ -39,6 +39,19 @@ std::string SharedMemory::read(uint64_t thread, uint64_t at, void *to,
   return "";
 }
 
+std::string SharedMemory::readAsync(uint64_t thread, uint64_t at, void *to,
+                                    uint64_t bytes) {
+  if (std::string wrong = read(thread, at, to, bytes); !wrong.empty())
+    return wrong;
+  for (uint64_t i = at; i < at + bytes; ++i)
+    if (fences[memory[i].writer] == memory[i].writeFence)
+      return "reads byte " + std::to_string(i) +
+             " of shared memory through the async proxy, which thread " +
+             std::to_string(memory[i].writer) +
+             " wrote without a proxy fence behind it";
+  return "";
+}
+
 std::string SharedMemory::touch(uint64_t thread, uint64_t at, uint64_t bytes) {
   if (at > memory.size() || bytes > memory.size() - at)
     return outside(at, bytes, memory.size());
@@ -65,6 +78,7 @@ void SharedMemory::mark(Byte &byte, uint64_t thread) {
   byte.writeEpoch = epoch;
   byte.writeWarpEpoch = warpEpochs[thread / 32];
   byte.writer = uint32_t(thread);
+  byte.writeFence = fences[thread];
 }
 
 std::string SharedMemory::write(uint64_t thread, uint64_t at, const void *from,

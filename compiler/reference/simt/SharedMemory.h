@@ -17,6 +17,9 @@ public:
 
   /// Empty where the access is fine, else what is wrong with it.
   std::string read(uint64_t thread, uint64_t at, void *to, uint64_t bytes);
+  /// The same for an instruction of the async proxy, which sees what was
+  /// written otherwise only behind a fence of the thread that wrote it.
+  std::string readAsync(uint64_t thread, uint64_t at, void *to, uint64_t bytes);
   std::string write(uint64_t thread, uint64_t at, const void *from,
                     uint64_t bytes);
   /// A copy of 16 bytes under way: they may not be read before its thread has
@@ -27,6 +30,9 @@ public:
   /// Copies of all but the last `left` groups of the thread arrive.
   void await(uint64_t thread, uint64_t left);
 
+  /// The thread's fence between its writes and the async proxy's reads.
+  void fenceProxy(uint64_t thread) { ++fences[thread]; }
+
   void barrier() { ++epoch; }
   void warpBarrier(uint64_t warp) { ++warpEpochs[warp]; }
 
@@ -35,6 +41,7 @@ private:
     uint8_t value = 0xcd;
     bool defined = false;
     uint32_t writeEpoch = 0, writeWarpEpoch = 0, writer = 0;
+    uint32_t writeFence = 0; ///< How many fences its writer had made.
     uint32_t readEpoch = 0, readWarpEpoch = 0, reader = 0;
     uint32_t readWarps = 0; ///< A bit each, of readEpoch.
   };
@@ -46,7 +53,7 @@ private:
   void mark(Byte &byte, uint64_t thread);
 
   std::vector<Byte> memory;
-  std::vector<uint32_t> warpEpochs;
+  std::vector<uint32_t> warpEpochs, fences;
   uint32_t epoch = 1;
   /// Of each thread: its groups of copies, the open one last.
   std::vector<std::vector<std::vector<Copy>>> copies;

@@ -39,11 +39,16 @@ public:
   /// Reads bytes for the host; an error where one of them is undefined.
   llvm::Error read(uint64_t address, void *to, uint64_t bytes) const;
 
+  /// Who wrote a byte in its block, and behind how many barriers.
+  struct Order {
+    uint32_t thread = 0, barriers = 0, warpBarriers = 0;
+  };
   struct Buffer {
     std::string name;
     std::vector<uint8_t> bytes, defined;
     std::vector<uint32_t> writer;    ///< Of the launch: its block plus 1.
     std::vector<uint32_t> writtenIn; ///< Number of the launch.
+    std::vector<Order> order;        ///< Empty where no launch has written.
   };
   /// The buffer that holds `bytes` bytes at `address`, and the offset in it;
   /// null where none does.

@@ -162,6 +162,30 @@ TEST_F(SimtTest, BlocksReadEachOtherBehindAnAtomic) {
             "");
 }
 
+const char *kStoreOwn = R"(
+    %own = llvm.getelementptr %out[%t] : (!llvm.ptr<1>, i32) -> !llvm.ptr<1>, i32
+    llvm.store %t, %own : i32, !llvm.ptr<1>
+)";
+const char *kLoadOther = R"(
+    %r = arith.subi %c31, %t : i32
+    %other = llvm.getelementptr %out[%r] : (!llvm.ptr<1>, i32) -> !llvm.ptr<1>, i32
+    %x = llvm.load %other : !llvm.ptr<1> -> i32
+)";
+
+TEST_F(SimtTest, ThreadsMeetBeforeTheyReadEachOthersGlobalWrites) {
+  EXPECT_FINDS(std::string(kStoreOwn) + kLoadOther, "without a barrier");
+  EXPECT_EQ(run(std::string(kStoreOwn) + "    gpu.barrier\n" + kLoadOther), "");
+  EXPECT_EQ(run(std::string(kStoreOwn) +
+                "    %m = arith.constant -1 : i32\n    nvvm.bar.warp.sync %m : "
+                "i32\n" +
+                kLoadOther),
+            "");
+  EXPECT_FINDS(std::string(kStoreOwn) + R"(
+    llvm.store %t, %out : i32, !llvm.ptr<1>
+)",
+               "without a barrier");
+}
+
 TEST_F(SimtTest, ConstantsAreNotWritten) {
   EXPECT_FINDS(R"(
     %to = llvm.getelementptr %in[%t] : (!llvm.ptr<1>, i32) -> !llvm.ptr<1>, i32
