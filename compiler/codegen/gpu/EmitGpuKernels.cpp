@@ -65,7 +65,7 @@ bool usesWarpgroups(flow::KernelOp kernel) {
   bool uses = false;
   kernel.getBody().walk([&](nn::LinearOp linear) {
     auto type = cast<RankedTensorType>(linear.getWeight().getType());
-    uses |= isa_and_nonnull<flow::FragmentsAttr>(type.getEncoding());
+    uses |= isa_and_nonnull<flow::FragmentsAttr>(tier::packingOf(type));
   });
   return uses;
 }

@@ -73,8 +73,32 @@ SmallVector<Value> ManyTokens::multiplyAsOne(ValueRange words, Value slot,
   constexpr uint64_t kFields =
       uint64_t(1) << 62 | uint64_t(kRows) << 32 | uint64_t(1) << 16;
   Value descriptor = arith::OrIOp::create(k.b, low, k.i64(int64_t(kFields)));
-  return k.multiplyWarpgroup(words, descriptor, sums, perWarp, kChannels / 16,
-                             kTile, product.element);
+  if (!product.encoded)
+    return k.multiplyWarpgroup(words, descriptor, sums, perWarp, kChannels / 16,
+                               kTile, product.element);
+  // Steps whose elements share their scales have sums of their own, which are
+  // then multiplied by these once.
+  int64_t together = std::min(
+      kStepsPerSlot, tier::scaledOf(product.encoded).getColumns() / kStep);
+  size_t held = size_t(product.heldWords());
+  SmallVector<Value> out(sums), zeros(sums.size(), k.f32(0));
+  for (int64_t first = 0; first < kStepsPerSlot; first += together) {
+    Product::Operands weights;
+    SmallVector<Value> elements;
+    for (int64_t s = first; s < first + together; ++s) {
+      weights = product.operandsOf(k, words.slice(size_t(s) * held, held));
+      elements.append(weights.words);
+    }
+    Value from = arith::AddIOp::create(k.b, descriptor,
+                                       k.i64(first * kStep * 2 / kUnit));
+    SmallVector<Value> parts =
+        k.multiplyWarpgroup(elements, from, zeros, perWarp,
+                            together * kStep / 16, kTile, product.element);
+    for (auto [i, part] : llvm::enumerate(parts))
+      out[i] = k.fma(part, i % kAccumulators < 2 ? weights.low : weights.high,
+                     out[i]);
+  }
+  return out;
 }
 
 void ManyTokens::run(const RowsInMemory &source, Value weights, Value group,
