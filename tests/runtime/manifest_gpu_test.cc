@@ -79,13 +79,13 @@ abi::MatmulT &MakeProduct(abi::ManifestT &m) {
   return *launch.matmul;
 }
 
-/// The same with a bias, of which its blob holds half.
+/// The same with a bias, of which its blob holds all but a few numbers.
 void MakeBiased(abi::ManifestT &m) {
   abi::MatmulT &product = MakeProduct(m);
   product.in = product.x_stride = 1;
   product.out = product.y_stride =
-      static_cast<uint32_t>(m.blobs[m.weights[1]->blob]->bytes / 2);
-  m.buffers[0]->bytes = 1 << 24;
+      static_cast<uint32_t>(m.blobs[m.weights[1]->blob]->bytes / 4 + 8);
+  m.buffers[0]->bytes = 1 << 18;
   m.entries[0]->classes[0]->launches[0]->weights = {1, 1};
 }
 
