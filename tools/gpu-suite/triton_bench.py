@@ -209,7 +209,8 @@ def main():
     end = time.monotonic() + float(sys.argv[2])
     for line in open(sys.argv[1], encoding="utf-8"):
         values = dict(word.split("=", 1) for word in line.split()[1:])
-        if not line.startswith("layer") or values.get("bench") != "1":
+        if not line.startswith("layer") or values.get("bench") != "1" or \
+                values.get("encoding", "bf16") != "bf16":
             continue
         layer = Layer(values, "cuda", torch.bfloat16)
         for tokens in map(int, values["tokens"].split(",")):
