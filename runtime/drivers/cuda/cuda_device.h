@@ -78,7 +78,10 @@ public:
   Status Acquire(headrace_package_t *package, ResidentPackage **out);
   void Drop(ResidentPackage *resident);
 
-  const char *CublasLtPath() const { return cublaslt_path.c_str(); }
+  /// Null where the library is to be found by its usual names.
+  const char *CublasLtPath() const {
+    return cublaslt_path.empty() ? nullptr : cublaslt_path.c_str();
+  }
 
 private:
   using String =
