@@ -3,13 +3,16 @@
 //
 // Shifted into place, sign, exponent and fraction of an element are a binary16
 // of a smaller exponent bias, whose subnormals are those of the element; every
-// processor that code is made for widens binary16 by one instruction.
+// processor that code is made for widens binary16 by one instruction. A dot
+// instruction takes bfloat16, which has the elements in a table, or but for the
+// subnormals by another bias: it would take a subnormal bfloat16 for zero.
 #include "compiler/codegen/cpu/DecodeWeights.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/IR/BuiltinTypes.h"
 #include "llvm/ADT/APFloat.h"
+#include "llvm/ADT/bit.h"
 #include <cmath>
 
 using namespace mlir;
@@ -88,22 +91,71 @@ std::pair<Value, Value> headrace::loadPairs(OpBuilder &b, Location loc,
   return {first, half(element.bits)};
 }
 
-Value headrace::joinPairs(OpBuilder &b, Location loc,
-                          std::pair<Value, Value> pairs) {
+/// `table[index]` for the lowest five bits of each index.
+static Value lookUp(OpBuilder &b, Location loc, ArrayRef<uint16_t> table,
+                    Value indices) {
+  auto type = VectorType::get({2 * kDotPairs}, b.getI16Type());
+  SmallVector<APInt> entries;
+  for (uint16_t entry : table)
+    entries.push_back(APInt(16, entry));
+  Value constant =
+      arith::ConstantOp::create(b, loc, DenseElementsAttr::get(type, entries));
+  return LLVM::CallIntrinsicOp::create(
+             b, loc, type, b.getStringAttr("llvm.x86.avx512.permvar.hi.512"),
+             ValueRange{constant, indices})
+      .getResult(0);
+}
+
+/// The bits of a bfloat16 that has this value.
+static uint16_t bfloatOf(float value) {
+  return uint16_t(llvm::bit_cast<uint32_t>(value) >> 16);
+}
+
+Value headrace::loadDotPairs(OpBuilder &b, Location loc, Type elementType,
+                             Value address) {
   Integers ints{b, loc};
-  int64_t lanes = cast<VectorType>(pairs.first.getType()).getDimSize(0);
-  auto words = VectorType::get({lanes}, b.getI32Type());
-  Value low = arith::BitcastOp::create(b, loc, words, pairs.first);
-  Value high = arith::BitcastOp::create(b, loc, words, pairs.second);
-  low = arith::ShRUIOp::create(b, loc, low, ints.constant(low, 16));
-  high = ints.place(high, 0, int64_t(0xffff0000));
-  return LLVM::BitcastOp::create(b, loc,
-                                 VectorType::get({2 * lanes}, b.getBF16Type()),
-                                 ints.either(low, high));
+  auto words = VectorType::get({2 * kDotPairs}, b.getI16Type());
+  uint16_t table[2 * kDotPairs] = {};
+  Value bits;
+  if (elementType.getIntOrFloatBitWidth() == 4) {
+    // A byte is a pair. The index's fifth bit is the other element's, so the
+    // table repeats itself.
+    const float values[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+    for (unsigned i = 0; i < 2 * kDotPairs; ++i)
+      table[i] = uint16_t(bfloatOf(values[i % 8]) | (i & 8 ? 0x8000 : 0));
+    auto bytes = VectorType::get({kDotPairs}, b.getI8Type());
+    auto wide = VectorType::get({kDotPairs}, b.getI32Type());
+    Value raw = LLVM::LoadOp::create(b, loc, bytes, address, kDotPairs);
+    raw = arith::ExtUIOp::create(b, loc, wide, raw);
+    Value second = arith::ShLIOp::create(b, loc, raw, ints.constant(raw, 12));
+    Value both =
+        LLVM::BitcastOp::create(b, loc, words, ints.either(raw, second));
+    bits = lookUp(b, loc, table, both);
+  } else {
+    // Exponents from 1 on differ by their bias alone; those of 0 are few.
+    for (unsigned i = 0; i < 8; ++i)
+      table[i] = bfloatOf(std::ldexp(float(i), -9));
+    auto bytes = VectorType::get({2 * kDotPairs}, b.getI8Type());
+    Value raw = LLVM::LoadOp::create(b, loc, bytes, address, 2 * kDotPairs);
+    raw = arith::ExtUIOp::create(b, loc, words, raw);
+    Value magnitude = ints.place(raw, 0, 0x7f);
+    Value small = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult,
+                                        magnitude, ints.constant(magnitude, 8));
+    bits =
+        arith::ShLIOp::create(b, loc, magnitude, ints.constant(magnitude, 4));
+    bits = arith::AddIOp::create(b, loc, bits,
+                                 ints.constant(bits, (127 - 7) << 7));
+    bits = arith::SelectOp::create(b, loc, small,
+                                   lookUp(b, loc, table, magnitude), bits);
+    bits = ints.either(bits, ints.place(raw, 8, 0x8000));
+  }
+  return LLVM::BitcastOp::create(
+      b, loc, VectorType::get({2 * kDotPairs}, b.getBF16Type()), bits);
 }
 
 Value headrace::loadScales(OpBuilder &b, Location loc, Type elementType,
-                           Type scale, int64_t lanes, Value address) {
+                           Type scale, int64_t lanes, Value address,
+                           bool exact) {
   auto floats = VectorType::get({lanes}, b.getF32Type());
   Value scales;
   if (isa<Float8E8M0FNUType>(scale)) {
@@ -124,6 +176,8 @@ Value headrace::loadScales(OpBuilder &b, Location loc, Type elementType,
   } else {
     scales = LLVM::LoadOp::create(b, loc, floats, address, unsigned(lanes * 4));
   }
+  if (exact)
+    return scales;
   // The bias of binary16 is 15.
   float factor = std::ldexp(1.0f, int(15 - Element(elementType).bias));
   Value constant =

@@ -20,16 +20,21 @@ std::pair<mlir::Value, mlir::Value> loadPairs(mlir::OpBuilder &b,
                                               mlir::Type element, int64_t lanes,
                                               mlir::Value address);
 
-/// Those vectors as one of pairs of bfloat16, as a dot instruction takes them:
-/// the elements of either encoding are values of bfloat16.
-mlir::Value joinPairs(mlir::OpBuilder &b, mlir::Location loc,
-                      std::pair<mlir::Value, mlir::Value> pairs);
+/// Lanes of what `loadDotPairs` gives.
+constexpr int64_t kDotPairs = 16;
+
+/// Loads 16 neighbouring pairs as one vector of pairs of bfloat16, exact, by
+/// AVX-512's tables of 16-bit numbers (AVX512BW, which every processor with its
+/// dot instruction has). No element may be a NaN.
+mlir::Value loadDotPairs(mlir::OpBuilder &b, mlir::Location loc,
+                         mlir::Type element, mlir::Value address);
 
 /// Loads `lanes` packed scales of elements of type `element` from `address`, as
-/// float32 times the power of two by which its elements are too small.
+/// float32; unless elements are `exact`, times the power of two by which
+/// `loadPairs` leaves them too small.
 mlir::Value loadScales(mlir::OpBuilder &b, mlir::Location loc,
                        mlir::Type element, mlir::Type scale, int64_t lanes,
-                       mlir::Value address);
+                       mlir::Value address, bool exact);
 
 } // namespace headrace
 

@@ -830,26 +830,27 @@ LogicalResult ProgramLowering::lowerEncodedMma(flow::MmaOp op) {
   // Two input channels: the panel's pairs against one of each row.
   auto pair = [&](Value weights, Value x, ArrayRef<Value> sums) {
     SmallVector<Value> out(sums);
-    SmallVector<std::pair<Value, Value>> decoded;
-    for (int64_t v = 0; v < width; ++v)
-      decoded.push_back(
-          loadPairs(b, loc, element, lanes,
-                    offset(weights, v * pairBytes(element, lanes))));
+    auto from = [&](int64_t v) {
+      return offset(weights, v * pairBytes(element, lanes));
+    };
     if (dot) {
-      SmallVector<Value> joined;
-      for (auto one : decoded)
-        joined.push_back(joinPairs(b, loc, one));
+      SmallVector<Value> pairs;
+      for (int64_t v = 0; v < width; ++v)
+        pairs.push_back(loadDotPairs(b, loc, element, from(v)));
       for (int64_t r = 0; r < rows; ++r) {
         Value both = load(b.getI32Type(), offset(x, r * tile.stride), 4);
         Value xs =
-            LLVM::BitcastOp::create(b, loc, joined[0].getType(), splat(both));
+            LLVM::BitcastOp::create(b, loc, pairs[0].getType(), splat(both));
         for (int64_t v = 0; v < width; ++v) {
           Value &sum = out[size_t(r * width + v)];
-          sum = dotProduct(sum, joined[size_t(v)], xs);
+          sum = dotProduct(sum, pairs[size_t(v)], xs);
         }
       }
       return out;
     }
+    SmallVector<std::pair<Value, Value>> decoded;
+    for (int64_t v = 0; v < width; ++v)
+      decoded.push_back(loadPairs(b, loc, element, lanes, from(v)));
     for (int64_t p = 0; p < 2; ++p)
       for (int64_t r = 0; r < rows; ++r) {
         Value scalar =
@@ -893,7 +894,8 @@ LogicalResult ProgramLowering::lowerEncodedMma(flow::MmaOp op) {
     for (int64_t v = 0; v < width; ++v) {
       Value scale =
           loadScales(b, loc, element, scaled.getScale(), lanes,
-                     offset(scales, v * lanes * scaled.getPackedScaleBytes()));
+                     offset(scales, v * lanes * scaled.getPackedScaleBytes()),
+                     /*exact=*/dot);
       for (int64_t r = 0; r < rows; ++r) {
         size_t i = size_t(r * width + v);
         out.resize(totals.size());
