@@ -121,6 +121,18 @@ func.func @layer(%x: tensor<?x12xf32>) -> tensor<?x6xf32> {
   %r = linalg.matmul ins(%q, %w : tensor<?x6xf32>, tensor<6x6xf32>) outs(%f : tensor<?x6xf32>) -> tensor<?x6xf32>
   return %r : tensor<?x6xf32>
 })"},
+    // Every element of both encodings but NaN, subnormal ones, too.
+    {"encoded", 0, R"(
+tier.weight @w : tensor<64x32xf8E4M3FN, #tier.scaled<rows = 64, columns = 32, scale = f32>> from [#tier.range<"codes.bin" at 0 bytes 2048>, #tier.range<"f32.bin" at 0 bytes 4>]
+tier.weight @v : tensor<32x64xf4E2M1FN, #tier.scaled<rows = 1, columns = 32, scale = f8E8M0FNU>> from [#tier.range<"codes.bin" at 0 bytes 1024>, #tier.range<"exponents.bin" at 0 bytes 64>]
+func.func @layer(%x: tensor<?x32xf32>, %y: tensor<?x64xf32>)
+    -> (tensor<?x64xf32>, tensor<?x32xf32>) {
+  %w = tier.use @w : tensor<64x32xf8E4M3FN, #tier.scaled<rows = 64, columns = 32, scale = f32>>
+  %v = tier.use @v : tensor<32x64xf4E2M1FN, #tier.scaled<rows = 1, columns = 32, scale = f8E8M0FNU>>
+  %a = nn.linear %x, %w inputs bf16 : tensor<?x32xf32>, tensor<64x32xf8E4M3FN, #tier.scaled<rows = 64, columns = 32, scale = f32>> -> tensor<?x64xf32>
+  %b = nn.linear %y, %v inputs bf16 : tensor<?x64xf32>, tensor<32x64xf4E2M1FN, #tier.scaled<rows = 1, columns = 32, scale = f8E8M0FNU>> -> tensor<?x32xf32>
+  return %a, %b : tensor<?x64xf32>, tensor<?x32xf32>
+})"},
     // A softmax written out, and a mean over columns.
     {"reductions", 6, R"(
 func.func @layer(%x: tensor<?x11xf32>) -> (tensor<?x11xf32>, tensor<?xf32>) {
@@ -367,6 +379,14 @@ protected:
     writeNumbers("bf16.bin", [](llvm::raw_ostream &os, float value) {
       uint16_t bits = reference::floatToBf16(value);
       os.write(reinterpret_cast<const char *>(&bits), 2);
+    });
+    int number = 0;
+    writeNumbers("codes.bin", [&](llvm::raw_ostream &os, float) {
+      int code = number++ % 256;
+      os << char(code % 128 == 127 ? 0 : code); // No NaN.
+    });
+    writeNumbers("exponents.bin", [&](llvm::raw_ostream &os, float) {
+      os << char(120 + number++ % 8);
     });
   }
   ~Fallback() override { llvm::sys::fs::remove_directories(directory); }

@@ -188,12 +188,12 @@ private:
     constexpr uint64_t kAlignment = 256;
     uint64_t end = 0;
     StringRef level;
-    for (auto buffer : module.getOps<tier::BufferOp>())
-      if (!buffer.getRole()) {
+    for (auto buffer : module.getOps<tier::BufferOp>()) {
+      level = buffer.getLevel(); // One for all, those of the host, too.
+      if (!buffer.getRole())
         end = std::max<uint64_t>(end, uint64_t(*buffer.getOffset()) +
                                           uint64_t(buffer.getBytes()));
-        level = buffer.getLevel();
-      }
+    }
     OpBuilder b(module.getContext());
     b.setInsertionPoint(*module.getOps<flow::ScheduleOp>().begin());
     auto place = [&](const char *name, int64_t bytes, Type type) {
