@@ -104,6 +104,10 @@ typedef enum headrace_cpu_feature_e {
 #define HEADRACE_ROLE_KV_TABLE "kv_table" /* [S][max_pages] page numbers */
 #define HEADRACE_ROLE_LOGITS "logits"     /* output, float32 [R][vocabulary] */
 
+/* Role of a buffer of kind `scratch` that nothing shares bytes with: a kernel
+ * finds in it what the last one left. Zero at first. */
+#define HEADRACE_ROLE_KEPT "kept"
+
 #ifdef __cplusplus
 }
 #endif

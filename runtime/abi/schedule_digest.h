@@ -139,6 +139,15 @@ void ForEachScheduleWord(const Manifest &manifest, Push &&push) {
       steps(one.steps());
     }
   }
+  // Last, so that the digests of plans without homes are what they were.
+  if (plan.home_level() == UINT32_MAX)
+    return;
+  word(plan.home_level());
+  word(plan.home_budget());
+  word(plan.staging_offset());
+  word(plan.staging_bytes());
+  for (const Bundle *bundle : *plan.bundles())
+    word(bundle->home());
 }
 
 } // namespace headrace::abi

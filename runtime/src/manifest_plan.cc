@@ -56,6 +56,7 @@ public:
     HEADRACE_RETURN_IF_ERROR(CheckLevels());
     HEADRACE_RETURN_IF_ERROR(CheckPools());
     HEADRACE_RETURN_IF_ERROR(CheckBundles());
+    HEADRACE_RETURN_IF_ERROR(CheckHomes());
     HEADRACE_RETURN_IF_ERROR(CheckWeights());
     HEADRACE_RETURN_IF_ERROR(CheckRoutings());
     HEADRACE_RETURN_IF_ERROR(CheckRanges());
@@ -208,6 +209,42 @@ private:
                          i, weight, offset, bytes, end, bundle.bytes());
         end = offset + bytes;
       }
+    }
+    return Status();
+  }
+
+  /// Where bundles are while they are in no slot, of a plan that says it.
+  Status CheckHomes() {
+    const uint32_t level = plan.home_level();
+    if (level != kNoIndex &&
+        (level >= manifest.levels()->size() || level == plan.fast_level()))
+      return DAMAGED("manifest: plan: home level %u of %u", level,
+                     manifest.levels()->size());
+    const uint64_t arena = level == kNoIndex ? 0 : ArenaBytes(level);
+    if (plan.home_budget() && arena > plan.home_budget())
+      return DAMAGED("manifest: plan: a home arena of %" PRIu64
+                     " bytes for a budget of %" PRIu64,
+                     arena, plan.home_budget());
+    if (plan.staging_offset() % kPage || plan.staging_bytes() % kPage ||
+        !Fits(plan.staging_offset(), plan.staging_bytes(), arena))
+      return DAMAGED("manifest: plan: staging of %" PRIu64 " bytes at %" PRIu64
+                     " in an arena of %" PRIu64,
+                     plan.staging_bytes(), plan.staging_offset(), arena);
+    Take(level, plan.staging_offset(), plan.staging_bytes(), "staging", 0);
+    for (uint32_t i = 0; i < plan.bundles()->size(); ++i) {
+      const abi::Bundle &bundle = *plan.bundles()->Get(i);
+      if (bundle.home() == UINT64_MAX) {
+        if (level != kNoIndex && bundle.bytes() > plan.staging_bytes())
+          return DAMAGED("manifest: bundle #%u: %" PRIu64
+                         " bytes through staging of %" PRIu64,
+                         i, bundle.bytes(), plan.staging_bytes());
+        continue;
+      }
+      if (bundle.home() % kPage || !Fits(bundle.home(), bundle.bytes(), arena))
+        return DAMAGED("manifest: bundle #%u: a home of %" PRIu64
+                       " bytes at %" PRIu64 " in an arena of %" PRIu64,
+                       i, bundle.bytes(), bundle.home(), arena);
+      Take(level, bundle.home(), bundle.bytes(), "home of bundle", i);
     }
     return Status();
   }
@@ -538,7 +575,7 @@ private:
                             "of a newer version",
                             i, j, static_cast<unsigned>(part.kind()));
         if (part.index() >= PartCount(part.kind()) ||
-            part.entry() >= manifest.entries()->size() ||
+            !HasSteps(part.entry(), part.step_class()) ||
             part.first_step() > part.last_step() ||
             !Fits(part.offset(), part.bytes(), arena))
           return DAMAGED("manifest: certificate #%u: part #%u: index %u, entry "
@@ -548,7 +585,7 @@ private:
       }
       if (const abi::Witness *witness = peak.witness()) {
         const abi::Limits &limits = *manifest.limits();
-        if (witness->entry() >= manifest.entries()->size() ||
+        if (!HasSteps(witness->entry(), witness->step_class()) ||
             witness->tokens() == 0 || witness->tokens() > limits.max_tokens() ||
             witness->sequences() == 0 ||
             witness->sequences() > limits.max_sequences() ||
@@ -562,6 +599,13 @@ private:
     return Status();
   }
 
+  bool HasSteps(uint32_t entry, uint32_t step_class) const {
+    if (entry >= manifest.entries()->size() || step_class == kNoIndex)
+      return entry < manifest.entries()->size();
+    const auto *classes = manifest.entries()->Get(entry)->classes();
+    return classes && step_class < classes->size();
+  }
+
   uint32_t PartCount(abi::PartKind kind) const {
     switch (kind) {
     case abi::PartKind::weight:
@@ -570,8 +614,11 @@ private:
       return manifest.buffers()->size();
     case abi::PartKind::slot:
       return plan.pools()->size();
+    case abi::PartKind::home:
+      return plan.bundles()->size();
     case abi::PartKind::kv:
     case abi::PartKind::scratch:
+    case abi::PartKind::staging:
       return 1;
     }
     return 0;

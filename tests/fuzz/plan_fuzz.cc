@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Fuzz target: the plan checker, on manifests as they come.
 #include "runtime/abi/package_format.h"
-#include "tools/plan-check/PackageReader.h"
+#include "tools/package-reader/PackageReader.h"
 #include "tools/plan-check/PlanChecker.h"
 
 #define XXH_INLINE_ALL

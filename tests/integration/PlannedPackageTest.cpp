@@ -3,7 +3,7 @@
 // streamed and experts come in waves, and not a bit of the logits may change.
 #include "tests/integration/PackageModel.h"
 #include "tools/headrace/Compile.h"
-#include "tools/plan-check/PackageReader.h"
+#include "tools/package-reader/PackageReader.h"
 #include "tools/plan-check/PlanChecker.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"

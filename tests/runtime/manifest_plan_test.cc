@@ -67,6 +67,19 @@ void MakePredicted(abi::ManifestT &m) {
   step.most = 1;
 }
 
+/// Gives the bundle a home on a level of its own, with staging behind it.
+void MakeHoused(abi::ManifestT &m) {
+  abi::BundleT &bundle = *m.plan->bundles[0];
+  auto host = std::make_unique<abi::LevelT>();
+  host->name = "host";
+  host->bytes = host->arena_bytes = 3 * bundle.bytes;
+  m.levels.push_back(std::move(host));
+  m.plan->home_level = 1;
+  m.plan->staging_offset = bundle.bytes;
+  m.plan->staging_bytes = 2 * bundle.bytes;
+  bundle.home = 0;
+}
+
 headrace_status_t OpenChanged(const Change &change, bool seal = true) {
   std::unique_ptr<abi::ManifestT> manifest = PlannedToyManifest();
   change(*manifest);
@@ -89,6 +102,7 @@ TEST(ManifestPlan, TheToysAreFine) {
   EXPECT_TRUE(IsOk(OpenChanged([](abi::ManifestT &) {})));
   EXPECT_TRUE(IsOk(OpenChanged(MakeRouted)));
   EXPECT_TRUE(IsOk(OpenChanged(MakePredicted)));
+  EXPECT_TRUE(IsOk(OpenChanged(MakeHoused)));
 }
 
 /// A plan may place inputs and outputs; without one they have no place.
@@ -144,6 +158,11 @@ constexpr uint64_t kHuge = ~uint64_t(0) - 4095;
 #define PREDICTED(Statement)                                                   \
   [](abi::ManifestT &m) {                                                      \
     MakePredicted(m);                                                          \
+    Statement;                                                                 \
+  }
+#define HOUSED(Statement)                                                      \
+  [](abi::ManifestT &m) {                                                      \
+    MakeHoused(m);                                                             \
     Statement;                                                                 \
   }
 #define STEPS m.entries[0]->steps
@@ -297,6 +316,32 @@ INSTANTIATE_TEST_SUITE_P(
              "end beyond buffer"}));
 
 INSTANTIATE_TEST_SUITE_P(
+    Homes, ManifestPlanDamage,
+    ::testing::Values(
+        Case{"home_level", HOUSED(m.plan->home_level = 2), "home level 2"},
+        Case{"home_fast", HOUSED(m.plan->home_level = 0), "home level 0"},
+        Case{"home_none", CHANGE(BUNDLE->home = 0), "a home of"},
+        Case{"home_budget", HOUSED(m.plan->home_budget = 1), "a home arena"},
+        Case{"home_offset", HOUSED(BUNDLE->home = kHuge), "a home of"},
+        Case{"home_alignment", HOUSED(BUNDLE->home = 64), "a home of"},
+        Case{"home_overlap", HOUSED(BUNDLE->home = m.plan->staging_offset),
+             "overlap"},
+        Case{"staging_offset", HOUSED(m.plan->staging_offset = kHuge),
+             "staging of"},
+        Case{"staging_alignment", HOUSED(m.plan->staging_offset += 64),
+             "staging of"},
+        Case{"staging_bytes", HOUSED(m.plan->staging_bytes = kHuge),
+             "staging of"},
+        Case {
+          "staging_small",
+              HOUSED(BUNDLE->home = UINT64_MAX; m.plan->staging_bytes = 0),
+              "through staging"
+        }),
+    [](const ::testing::TestParamInfo<Case> &info) {
+      return std::string(info.param.name);
+    });
+
+INSTANTIATE_TEST_SUITE_P(
     Certificate, ManifestPlanDamage,
     ::testing::Values(
         Case{"peak", CHANGE(m.certificate[0]->bytes += 1), "peak of"},
@@ -310,6 +355,10 @@ INSTANTIATE_TEST_SUITE_P(
              "part #0"},
         Case{"part_bytes", CHANGE(m.certificate[0]->parts[0]->bytes = kHuge),
              "part #0"},
+        Case{"part_class", CHANGE(m.certificate[0]->parts[0]->step_class = 0),
+             "part #0"},
+        Case{"witness_class", CHANGE(m.certificate[0]->witness->step_class = 7),
+             "witness"},
         Case{"witness_tokens", CHANGE(m.certificate[0]->witness->tokens = 0),
              "witness"},
         Case{"witness_context",

@@ -11,7 +11,7 @@
 #include "tools/headrace/Table.h"
 #include "tools/headrace/timeline/SimulateStep.h"
 #include "tools/headrace/timeline/Timeline.h"
-#include "tools/plan-check/PackageReader.h"
+#include "tools/package-reader/PackageReader.h"
 #include "tools/plan-check/PlanChecker.h"
 #include <cinttypes>
 #include <cstdio>

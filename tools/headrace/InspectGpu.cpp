@@ -4,7 +4,7 @@
 
 #include "runtime/abi/kernel_abi.h"
 #include "tools/headrace/Table.h"
-#include "tools/plan-check/PackageReader.h"
+#include "tools/package-reader/PackageReader.h"
 
 #include <map>
 #include <set>

@@ -4,7 +4,7 @@
 
 #include "tools/headrace/Flags.h"
 #include "tools/headrace/Table.h"
-#include "tools/plan-check/PackageReader.h"
+#include "tools/package-reader/PackageReader.h"
 #include "tools/plan-check/PlanChecker.h"
 
 #include <algorithm>
@@ -29,10 +29,41 @@ struct Region {
 
 std::string number(uint64_t value) { return std::to_string(value); }
 
+/// Launches and steps of an entry, or of one of its classes.
+struct NamedSteps {
+  std::string name;
+  uint32_t launches;
+  std::vector<const abi::Step *> steps;
+};
+
+NamedSteps
+named(const std::string &name,
+      const flatbuffers::Vector<flatbuffers::Offset<abi::Launch>> &launches,
+      const flatbuffers::Vector<flatbuffers::Offset<abi::Step>> *steps) {
+  NamedSteps out{name, launches.size(), {}};
+  if (steps)
+    out.steps.assign(steps->begin(), steps->end());
+  return out;
+}
+
 class PlanPrinter {
 public:
   explicit PlanPrinter(const abi::Manifest &manifest)
-      : manifest(manifest), plan(*manifest.plan()) {}
+      : manifest(manifest), plan(*manifest.plan()) {
+    for (const abi::Entry *entry : *manifest.entries()) {
+      const std::string name = entry->name()->str();
+      for (uint32_t i = 0; entry->classes() && i < entry->classes()->size();
+           ++i) {
+        const abi::StepClass &one = *entry->classes()->Get(i);
+        schedules.push_back(
+            named(name + ", " + manifest.code()->Get(one.code())->cpu()->str() +
+                      ", to " + number(one.max_tokens()) + " tokens",
+                  *one.launches(), one.steps()));
+      }
+      if (entry->launches()->size())
+        schedules.push_back(named(name, *entry->launches(), entry->steps()));
+    }
+  }
 
   void print() const {
     summary();
@@ -76,6 +107,14 @@ private:
                 " experts a layer";
       line("peak", text);
     }
+    if (plan.home_level() < manifest.levels()->size()) {
+      const abi::Level &home = *manifest.levels()->Get(plan.home_level());
+      line("home of weights",
+           home.name()->str() + ", " + number(home.arena_bytes()) +
+               " bytes of " +
+               (plan.home_budget() ? number(plan.home_budget())
+                                   : number(home.bytes())));
+    }
   }
 
   /// What of a level is taken by what.
@@ -104,7 +143,7 @@ private:
     if (index == plan.fast_level()) {
       Region scratch;
       scratch.add(plan.scratch_offset(), plan.workers() * plan.worker_bytes());
-      scratch.count = plan.workers();
+      scratch.count = plan.worker_bytes() ? plan.workers() : 0;
       row("scratch", scratch, "one piece a thread");
     }
     if (manifest.kv() && index == plan.kv_level()) {
@@ -134,6 +173,16 @@ private:
                      abi::EnumNameCachePolicy(pool->policy());
       row((pool->name()->str()).c_str(), slots, why.c_str());
     }
+    if (index == plan.home_level()) {
+      Region homes, staging;
+      for (const abi::Bundle *bundle : *plan.bundles())
+        if (bundle->home() != UINT64_MAX)
+          homes.add(bundle->home(), bundle->bytes());
+      row("bundles", homes, "pinned: copied to slots when they are needed");
+      if (plan.staging_bytes())
+        staging.add(plan.staging_offset(), plan.staging_bytes());
+      row("staging", staging, "pinned: what is read from the package");
+    }
     table.print();
   }
 
@@ -147,17 +196,17 @@ private:
           plan.pools()->Get(bundle->pool())->kind() == abi::PoolKind::ring;
       (ring ? streamed : routed).add(0, bundle->bytes());
     }
-    for (const abi::Entry *entry : *manifest.entries()) {
-      uint64_t bytes = 0;
-      for (uint32_t i = 0; entry->steps() && i < entry->steps()->size(); ++i) {
-        const abi::Step &step = *entry->steps()->Get(i);
-        if (step.kind() == abi::StepKind::fetch)
-          bytes += plan.bundles()->Get(step.bundle())->bytes();
-        experts += step.kind() == abi::StepKind::routed;
-        if (step.kind() == abi::StepKind::predict)
-          ahead = std::max<uint64_t>(ahead, step.most());
+    for (const NamedSteps &schedule : schedules) {
+      uint64_t bytes = 0, layers = 0;
+      for (const abi::Step *step : schedule.steps) {
+        if (step->kind() == abi::StepKind::fetch)
+          bytes += plan.bundles()->Get(step->bundle())->bytes();
+        layers += step->kind() == abi::StepKind::routed;
+        if (step->kind() == abi::StepKind::predict)
+          ahead = std::max<uint64_t>(ahead, step->most());
       }
       fetched = std::max(fetched, bytes);
+      experts = std::max(experts, layers);
     }
     if (streamed.count)
       table.add({"streamed bundles", number(streamed.bytes),
@@ -176,13 +225,12 @@ private:
   void steps() const {
     Table table("schedules", {"entry", "steps", "launches", "fetches",
                               "routed layers", "predicted"});
-    for (const abi::Entry *entry : *manifest.entries()) {
+    for (const NamedSteps &schedule : schedules) {
       uint64_t kinds[uint32_t(abi::StepKind::MAX) + 1] = {};
-      for (uint32_t i = 0; entry->steps() && i < entry->steps()->size(); ++i)
-        ++kinds[uint32_t(entry->steps()->Get(i)->kind())];
-      table.add({entry->name()->str(),
-                 number(entry->steps() ? entry->steps()->size() : 0),
-                 number(entry->launches()->size()),
+      for (const abi::Step *step : schedule.steps)
+        ++kinds[uint32_t(step->kind())];
+      table.add({schedule.name, number(schedule.steps.size()),
+                 number(schedule.launches),
                  number(kinds[uint32_t(abi::StepKind::fetch)]),
                  number(kinds[uint32_t(abi::StepKind::routed)]),
                  number(kinds[uint32_t(abi::StepKind::predict)])});
@@ -192,6 +240,7 @@ private:
 
   const abi::Manifest &manifest;
   const abi::Plan &plan;
+  std::vector<NamedSteps> schedules;
 };
 
 } // namespace

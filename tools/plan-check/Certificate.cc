@@ -19,10 +19,12 @@ namespace {
 /// A peak that no run reaches to this share is no peak.
 constexpr double kReached = 1 / 1.05;
 
-/// Whether the part is in use at a step of an entry.
-bool covers(const abi::Part &part, uint32_t entry, uint32_t step) {
-  return part.first_step() <= step && step <= part.last_step() &&
-         (part.last_step() == UINT32_MAX || part.entry() == entry);
+/// Whether the part is in use from one step to another of these steps.
+bool covers(const abi::Part &part, std::pair<uint32_t, uint32_t> steps,
+            uint32_t from, uint32_t to) {
+  return part.first_step() <= from && to <= part.last_step() &&
+         (part.last_step() == UINT32_MAX ||
+          std::pair(part.entry(), part.step_class()) == steps);
 }
 
 } // namespace
@@ -76,14 +78,13 @@ void Checker::checkParts(const abi::Peak &peak) {
         Key(part->kind(), part->index(), part->offset(), part->bytes()), part);
   for (const Schedule &schedule : schedules())
     for (const Thing &thing : thingsOf(schedule)) {
-      if (thing.level != peak.level() || !schedule.certified)
+      if (thing.level != peak.level())
         continue;
       bool listed = false;
       auto range = parts.equal_range(
           Key(thing.kind, thing.index, thing.place.offset, thing.place.bytes));
       for (auto it = range.first; it != range.second; ++it)
-        if (covers(*it->second, schedule.entry, thing.from) &&
-            covers(*it->second, schedule.entry, thing.to))
+        if (covers(*it->second, schedule.number, thing.from, thing.to))
           listed = used[it->second] = true;
       if (!listed)
         fail(Rule::parts, on(peak.level()), "no part is ", thing.name(), ", ",
@@ -104,7 +105,8 @@ void Checker::checkPeak(const abi::Peak &peak) {
     // sums wrap and come out right.
     std::map<uint64_t, uint64_t> changes;
     for (const abi::Part *part : listOf(peak.parts()))
-      if (covers(*part, schedule.entry, part->first_step())) {
+      if (covers(*part, schedule.number, part->first_step(),
+                 part->first_step())) {
         changes[part->first_step()] += part->bytes();
         changes[uint64_t(part->last_step()) + 1] -= part->bytes();
       }
@@ -131,8 +133,13 @@ void Checker::checkWitness(const abi::Peak &peak) {
   uint32_t experts = 0; // The most of a layer.
   for (uint32_t i = 0; plan && i < plan->routings()->size(); ++i)
     experts = std::max(experts, plan->routings()->Get(i)->experts());
-  if (run.tokens() == 0 || run.tokens() > limits.max_tokens() ||
-      run.sequences() == 0 || run.sequences() > limits.max_sequences() ||
+  const std::pair steps(run.entry(), run.step_class());
+  uint32_t most = 0; // Tokens of a step that they are for.
+  for (const Schedule &schedule : schedules())
+    if (schedule.number == steps)
+      most = std::min(schedule.maxTokens, limits.max_tokens());
+  if (run.tokens() == 0 || run.tokens() > most || run.sequences() == 0 ||
+      run.sequences() > limits.max_sequences() ||
       run.sequences() > run.tokens() || run.outputs() > run.tokens() ||
       run.context() > limits.max_context() || run.experts() > experts ||
       uint64_t(run.context()) * run.sequences() < run.tokens()) {
@@ -145,11 +152,12 @@ void Checker::checkWitness(const abi::Peak &peak) {
   uint64_t claimed = 0;
   double reached = 0;
   for (const abi::Part *part : listOf(peak.parts())) {
-    if (!covers(*part, run.entry(), run.step()))
+    if (!covers(*part, steps, run.step(), run.step()))
       continue;
     claimed += part->bytes();
     double share = 1;
-    if (part->kind() == abi::PartKind::buffer)
+    if (part->kind() == abi::PartKind::buffer &&
+        part->last_step() != UINT32_MAX)
       share = double(run.tokens()) / limits.max_tokens();
     if (part->kind() == abi::PartKind::kv && plan && plan->kv_pages()) {
       uint64_t pages =
@@ -163,7 +171,8 @@ void Checker::checkWitness(const abi::Peak &peak) {
       uint64_t brought = 0;
       for (const Schedule &schedule : schedules())
         for (const abi::Step *step : listOf(schedule.steps))
-          if (schedule.certified && step->kind() == abi::StepKind::routed &&
+          if (schedule.number == steps &&
+              step->kind() == abi::StepKind::routed &&
               bundle(step->bundle()).pool() == part->index())
             brought +=
                 std::min(run.experts(),

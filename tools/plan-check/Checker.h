@@ -10,6 +10,7 @@
 namespace headrace::plancheck {
 
 constexpr uint32_t kNone = UINT32_MAX;
+constexpr uint64_t kNowhere = UINT64_MAX; ///< A home: in the package alone.
 
 /// The elements of a vector that may be absent.
 template <typename Vector>
@@ -33,9 +34,9 @@ struct Range {
 
 /// Launches and steps of an entry, or of one of its GPU classes.
 struct Schedule {
-  uint32_t entry;
+  std::pair<uint32_t, uint32_t> number; ///< Entry, class; kNone: its own.
+  uint32_t maxTokens;
   std::string name; ///< For messages: "entry 'forward'".
-  bool certified;   ///< The certificate's steps are those of this schedule.
   const flatbuffers::Vector<flatbuffers::Offset<abi::Launch>> &launches;
   const flatbuffers::Vector<flatbuffers::Offset<abi::Step>> *steps;
 

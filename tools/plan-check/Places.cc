@@ -17,57 +17,40 @@ constexpr uint64_t kPage = 4096; ///< What reads past the page cache do.
 } // namespace
 
 void Checker::checkPlaces() {
-  auto place = [&](const char *kind, uint32_t index, uint32_t level,
-                   const Range &range, uint64_t alignment) {
-    const abi::Level &home = *manifest.levels()->Get(level);
-    const uint64_t end = plan ? home.arena_bytes() : home.bytes();
-    if (!range.isIn(end))
-      fail(Rule::bounds, on(level), kind, " #", index, ": ", range.bytes,
-           " bytes from ", range.offset, " on in ", end);
-    if (range.offset % alignment)
-      fail(Rule::alignment, kind, " #", index, ": offset ", range.offset,
-           " is no multiple of ", alignment);
-  };
   for (uint32_t i = 0; i < manifest.levels()->size(); ++i) {
     const abi::Level &level = *manifest.levels()->Get(i);
     uint64_t most = level.bytes();
     if (plan && i == plan->fast_level() && plan->budget())
       most = std::min(most, plan->budget());
+    if (plan && i == plan->home_level() && plan->home_budget())
+      most = std::min(most, plan->home_budget());
     if (level.arena_bytes() > most)
       fail(Rule::bounds, on(i), "an arena of ", level.arena_bytes(),
            " bytes, expected at most ", most);
   }
-  for (uint32_t i = 0; i < manifest.weights()->size(); ++i)
-    if (weight(i).residency() == abi::Residency::resident)
-      place("weight", i, weight(i).level(),
-            {weight(i).offset(), weightBytes(i)}, kPage);
-  for (uint32_t i = 0; i < manifest.buffers()->size(); ++i)
-    if (buffer(i).kind() == abi::BufferKind::scratch)
-      place("buffer", i, buffer(i).level(),
-            {buffer(i).offset(), buffer(i).bytes()}, kLine);
   for (const Schedule &schedule : schedules())
-    for (const Thing &thing : thingsOf(schedule))
-      if (thing.kind == abi::PartKind::buffer)
-        place("buffer", thing.index, thing.level, thing.place, kLine);
-  for (uint32_t i = 0; i < poolCount(); ++i) {
-    place("pool", i, pool(i).level(),
-          {pool(i).offset(), pool(i).slot_bytes() * pool(i).slots()}, kPage);
+    for (const Thing &thing : thingsOf(schedule)) {
+      const abi::Level &home = *manifest.levels()->Get(thing.level);
+      const uint64_t end = plan ? home.arena_bytes() : home.bytes();
+      if (!thing.place.isIn(end))
+        fail(Rule::bounds, on(thing.level), thing.name(), ": ",
+             thing.place.bytes, " bytes from ", thing.place.offset, " on in ",
+             end);
+      const bool lines = thing.kind == abi::PartKind::buffer ||
+                         thing.kind == abi::PartKind::kv ||
+                         thing.kind == abi::PartKind::scratch;
+      if (const uint64_t unit = lines ? kLine : kPage;
+          thing.place.offset % unit)
+        fail(Rule::alignment, thing.name(), ": offset ", thing.place.offset,
+             " is no multiple of ", unit);
+    }
+  for (uint32_t i = 0; i < poolCount(); ++i)
     if (pool(i).slot_bytes() % kPage)
       fail(Rule::alignment, "pool #", i, ": slots of ", pool(i).slot_bytes(),
            " bytes are no multiple of ", kPage);
-  }
-  if (!plan)
-    return;
-  place("scratch", 0, plan->fast_level(),
-        {plan->scratch_offset(), plan->worker_bytes() * plan->workers()},
-        kLine);
-  if (plan->worker_bytes() % kLine)
+  if (plan && plan->worker_bytes() % kLine)
     fail(Rule::alignment, "a worker's ", plan->worker_bytes(),
          " bytes are no multiple of ", kLine);
-  if (manifest.kv())
-    place("key-value cache", 0, plan->kv_level(),
-          {plan->kv_offset(), manifest.kv()->page_bytes() * plan->kv_pages()},
-          kLine);
 }
 
 void Checker::checkBundles() {
@@ -149,7 +132,16 @@ std::vector<Thing> Checker::thingsOf(const Schedule &schedule) const {
         lives.try_emplace(which, i, i).first->second.second = i;
       }
   }
-  const abi::Entry &entry = *manifest.entries()->Get(schedule.entry);
+  auto hasRole = [&](uint32_t which, const char *role) {
+    return buffer(which).role() && buffer(which).role()->str() == role;
+  };
+  for (uint32_t i = 0; i < manifest.buffers()->size(); ++i)
+    if (plan && hasRole(i, HEADRACE_ROLE_KEPT)) { // Whoever names it.
+      add(abi::PartKind::buffer, i, buffer(i).level(),
+          {buffer(i).offset(), buffer(i).bytes()}, 0, end);
+      lives.erase(i);
+    }
+  const abi::Entry &entry = *manifest.entries()->Get(schedule.number.first);
   const bool owns = plan && entry.name()->string_view() == "forward";
   for (const auto &[which, life] : lives) {
     const abi::BufferKind kind = buffer(which).kind();
@@ -157,8 +149,7 @@ std::vector<Thing> Checker::thingsOf(const Schedule &schedule) const {
     // last one; of other entries they are the host's own.
     const uint32_t from = kind == abi::BufferKind::input ? 0 : life.first;
     const uint32_t to = kind == abi::BufferKind::output ? end : life.second;
-    const bool isPages = buffer(which).role() &&
-                         buffer(which).role()->str() == HEADRACE_ROLE_KV_POOL;
+    const bool isPages = hasRole(which, HEADRACE_ROLE_KV_POOL);
     if (kind == abi::BufferKind::scratch || (owns && !isPages))
       add(abi::PartKind::buffer, which, buffer(which).level(),
           {buffer(which).offset(), buffer(which).bytes()}, from, to);
@@ -170,6 +161,13 @@ std::vector<Thing> Checker::thingsOf(const Schedule &schedule) const {
     add(abi::PartKind::scratch, 0, plan->fast_level(),
         {plan->scratch_offset(), plan->worker_bytes() * plan->workers()}, 0,
         end);
+  for (uint32_t i = 0; i < bundleCount(); ++i)
+    if (bundle(i).home() != kNowhere)
+      add(abi::PartKind::home, i, plan->home_level(),
+          {bundle(i).home(), bundle(i).bytes()}, 0, end);
+  if (plan && plan->home_level() != kNone)
+    add(abi::PartKind::staging, 0, plan->home_level(),
+        {plan->staging_offset(), plan->staging_bytes()}, 0, end);
   if (plan && manifest.kv())
     add(abi::PartKind::kv, 0, plan->kv_level(),
         {plan->kv_offset(), manifest.kv()->page_bytes() * plan->kv_pages()}, 0,

@@ -38,11 +38,19 @@ std::vector<Schedule> Checker::schedules() const {
     const abi::Entry &entry = *manifest.entries()->Get(i);
     const std::string name = "entry '" + entry.name()->str() + "'";
     if (entry.launches()->size())
-      all.push_back({i, name, true, *entry.launches(), entry.steps()});
+      all.push_back({{i, kNone},
+                     manifest.limits()->max_tokens(),
+                     name,
+                     *entry.launches(),
+                     entry.steps()});
+    uint32_t number = 0;
     for (const abi::StepClass *one : listOf(entry.classes()))
       all.push_back(
-          {i, name + ", up to " + std::to_string(one->max_tokens()) + " tokens",
-           false, *one->launches(), one->steps()});
+          {{i, number++},
+           one->max_tokens(),
+           name + ", up to " + std::to_string(one->max_tokens()) + " tokens",
+           *one->launches(),
+           one->steps()});
   }
   return all;
 }

@@ -35,14 +35,21 @@ bool Checker::checkReferences() {
     checkPlanReferences();
   for (const Schedule &schedule : schedules())
     checkScheduleReferences(schedule);
+  // An entry, and one of its classes or its own steps.
+  auto refersToSteps = [&](const auto &one, const char *what) {
+    const uint32_t entries = manifest.entries()->size();
+    refers(one.entry(), entries, what, 0, "entry");
+    if (one.entry() < entries && one.step_class() != kNone)
+      refers(one.step_class(),
+             listOf(manifest.entries()->Get(one.entry())->classes()).size(),
+             what, 0, "class");
+  };
   for (const abi::Peak *peak : *manifest.certificate()) {
     refers(peak->level(), levels, "peak", 0, "level");
     for (const abi::Part *part : listOf(peak->parts()))
-      refers(part->entry(), manifest.entries()->size(), "part of peak", 0,
-             "entry");
+      refersToSteps(*part, "part of peak");
     if (peak->witness())
-      refers(peak->witness()->entry(), manifest.entries()->size(), "witness", 0,
-             "entry");
+      refersToSteps(*peak->witness(), "witness");
   }
   return found.size() == before;
 }
@@ -52,6 +59,8 @@ void Checker::checkPlanReferences() {
   const uint32_t weights = manifest.weights()->size();
   refers(plan->fast_level(), levels, "plan", 0, "level");
   refers(plan->kv_level(), levels, "plan", 0, "level");
+  if (plan->home_level() != kNone)
+    refers(plan->home_level(), levels, "plan", 0, "level");
   for (uint32_t i = 0; i < poolCount(); ++i) {
     refers(pool(i).level(), levels, "pool", i, "level");
     if (pool(i).kind() > abi::PoolKind::MAX ||
@@ -67,6 +76,8 @@ void Checker::checkPlanReferences() {
   for (uint32_t i = 0; i < bundleCount(); ++i) {
     const abi::Bundle &one = bundle(i);
     refers(one.pool(), poolCount(), "bundle", i, "pool");
+    if (one.home() != kNowhere && plan->home_level() == kNone)
+      fail(Rule::references, "bundle #", i, " has a home on no level");
     if (one.offsets()->size() != one.weights()->size()) {
       fail(Rule::references, "bundle #", i, " has ", one.offsets()->size(),
            " offsets for ", one.weights()->size(), " weights");
@@ -150,11 +161,19 @@ bool Checker::checkSizes() {
            " slots, expected at least one and its ", pool(i).min_slots());
     add("pool", i, pool(i).offset(), pool(i).slot_bytes(), pool(i).slots());
   }
-  for (uint32_t i = 0; i < bundleCount(); ++i)
+  for (uint32_t i = 0; i < bundleCount(); ++i) {
     for (uint32_t j = 0; j < bundle(i).weights()->size(); ++j)
       add("bundle", i, bundle(i).offsets()->Get(j),
           weightBytes(bundle(i).weights()->Get(j)));
+    if (bundle(i).home() != kNowhere)
+      add("home of bundle", i, bundle(i).home(), bundle(i).bytes());
+    else if (plan->home_level() != kNone &&
+             bundle(i).bytes() > plan->staging_bytes())
+      fail(Rule::sizes, "bundle #", i, ": ", bundle(i).bytes(),
+           " bytes come through staging of ", plan->staging_bytes());
+  }
   if (plan) {
+    add("staging", 0, plan->staging_offset(), plan->staging_bytes());
     add("scratch", 0, plan->scratch_offset(), plan->worker_bytes(),
         plan->workers());
     for (uint32_t i = 0; i < manifest.kernels()->size(); ++i)

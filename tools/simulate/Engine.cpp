@@ -51,8 +51,10 @@ double Engine::bytesOf(size_t lane) const {
 }
 
 size_t Engine::transfer(const std::string &source, const std::string &target,
-                        double bytes, std::string name, std::string detail) {
+                        double bytes, std::string name, std::string detail,
+                        size_t after) {
   Transfer one;
+  one.after = after;
   one.link = queueOf(source, target);
   Queue &queue = queues[one.link];
   double moving = queue.bandwidth > 0 ? bytes / queue.bandwidth : 0;
@@ -79,6 +81,8 @@ void Engine::advance(double *remaining, double share, const std::string &bus,
     for (Queue &queue : queues)
       if (!queue.waiting.empty()) {
         Transfer &first = transfers[queue.waiting.front()];
+        if (first.after != kNone && !transfers[first.after].ended)
+          continue;
         if (!first.started) {
           first.started = true;
           first.begin = time;

@@ -5,6 +5,7 @@
 
 #include "compiler/machine/Machine.h"
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <string>
 #include <vector>
@@ -44,10 +45,11 @@ class Engine {
 public:
   explicit Engine(const Machine &machine);
 
-  /// Starts a transfer when those before it on its link have ended; the number
-  /// is for `waitFor`.
+  /// Starts a transfer when those before it on its link have ended, and so has
+  /// `after`, if there is one; the number is for `waitFor`.
   size_t transfer(const std::string &source, const std::string &target,
-                  double bytes, std::string name, std::string detail);
+                  double bytes, std::string name, std::string detail,
+                  size_t after = SIZE_MAX);
   /// Runs a kernel to its end.
   void run(const KernelWork &work);
   /// Lets time pass until the transfer has ended. `what` names it in the bar.
@@ -76,6 +78,7 @@ public:
 private:
   struct Transfer {
     size_t link;
+    size_t after;     ///< SIZE_MAX: none.
     double remaining; ///< Seconds that it takes alone.
     double share;     ///< Of its bus that it asks for, alone.
     double bytes;

@@ -137,6 +137,17 @@ struct PackageSimulator::State {
                : "bundle " + std::to_string(bundle);
   }
 
+  /// Where the package is: the level behind that of its weights' home.
+  std::string packageLevel(const std::string &home) const {
+    bool slower = false; // Levels come from fast to slow.
+    for (const Machine::Level &one : machine.levels) {
+      if (slower)
+        return one.name;
+      slower = one.name == home;
+    }
+    return "disk";
+  }
+
   /// Sees to it that the bundle is in the slot or on its way there.
   void fetch(uint32_t bundle, uint32_t slot) {
     const uint32_t pool = plan->bundles()->Get(bundle)->pool();
@@ -148,10 +159,18 @@ struct PackageSimulator::State {
       bytes += double(work.weight(weight).bytes);
     const bool wasFull = home.bundle != UINT32_MAX;
     home.bundle = bundle;
+    const std::string detail = "to slot " + std::to_string(slot) + " of " +
+                               plan->pools()->Get(pool)->name()->str();
+    size_t read = kThere; // Into staging, of a device's bundle without a home.
+    std::string from = source;
+    if (plan->home_level() != UINT32_MAX) {
+      from = manifest.levels()->Get(plan->home_level())->name()->str();
+      if (plan->bundles()->Get(bundle)->home() == UINT64_MAX)
+        read = engine.transfer(packageLevel(from), from, bytes, nameOf(bundle),
+                               detail);
+    }
     home.transfer =
-        engine.transfer(source, level, bytes, nameOf(bundle),
-                        "to slot " + std::to_string(slot) + " of " +
-                            plan->pools()->Get(pool)->name()->str());
+        engine.transfer(from, level, bytes, nameOf(bundle), detail, read);
     log.fetch(home.transfer, pool, wasFull);
   }
 

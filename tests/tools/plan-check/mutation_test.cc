@@ -34,8 +34,25 @@ std::string text(const std::vector<Violation> &found) {
 using Break = std::function<bool(abi::ManifestT &, Random &)>;
 
 abi::EntryT &entryOf(abi::ManifestT &m) { return *m.entries[0]; }
+/// Of the entry, or of its last class.
+std::vector<std::unique_ptr<abi::LaunchT>> &launchesOf(abi::ManifestT &m) {
+  abi::EntryT &entry = entryOf(m);
+  return entry.classes.empty() ? entry.launches
+                               : entry.classes.back()->launches;
+}
 std::vector<std::unique_ptr<abi::StepT>> &stepsOf(abi::ManifestT &m) {
-  return m.entries[0]->steps;
+  abi::EntryT &entry = entryOf(m);
+  return entry.classes.empty() ? entry.steps : entry.classes.back()->steps;
+}
+/// A bundle with a home, drawn; null where none has.
+abi::BundleT *housed(abi::ManifestT &m, Random &random) {
+  if (m.plan->home_level == UINT32_MAX)
+    return nullptr;
+  for (;;)
+    if (auto &one =
+            m.plan->bundles[draw(random, 0, m.plan->bundles.size() - 1)];
+        one->home != UINT64_MAX)
+      return one.get();
 }
 abi::PeakT &peakOf(abi::ManifestT &m) { return *m.certificate[0]; }
 uint64_t bytesOfWeight(abi::ManifestT &m, uint32_t weight) {
@@ -123,11 +140,13 @@ std::vector<Break> breaks(Rule rule) {
           return true;
         },
         [](M &m, R &r) {
-          m.weights[any(r, m.weights.size())]->level = beyond(r, 2);
+          m.weights[any(r, m.weights.size())]->level =
+              beyond(r, m.levels.size());
           return true;
         },
         [](M &m, R &r) {
-          m.buffers[any(r, m.buffers.size())]->level = beyond(r, 2);
+          m.buffers[any(r, m.buffers.size())]->level =
+              beyond(r, m.levels.size());
           return true;
         },
         [](M &m, R &r) {
@@ -151,12 +170,12 @@ std::vector<Break> breaks(Rule rule) {
         },
         [](M &m, R &r) {
           stepsOf(m)[stepOf(m, r, K::launch)]->launch =
-              beyond(r, entryOf(m).launches.size());
+              beyond(r, launchesOf(m).size());
           return true;
         },
         [](M &m, R &r) {
           stepsOf(m)[stepOf(m, r, K::routed)]->launch_count =
-              beyond(r, entryOf(m).launches.size() + 1);
+              beyond(r, launchesOf(m).size() + 1);
           return true;
         },
         [](M &m, R &r) {
@@ -170,33 +189,63 @@ std::vector<Break> breaks(Rule rule) {
           return true;
         },
         [](M &m, R &r) {
-          auto &launches = entryOf(m).launches;
+          auto &launches = launchesOf(m);
           launches[any(r, launches.size())]->weights[0] =
               beyond(r, m.weights.size());
           return true;
         },
         [](M &m, R &r) {
-          auto &launches = entryOf(m).launches;
+          auto &launches = launchesOf(m);
           launches[any(r, launches.size())]->buffers[0] =
               beyond(r, m.buffers.size());
           return true;
         },
         [](M &m, R &r) {
-          auto &launches = entryOf(m).launches;
+          auto &launches = launchesOf(m);
           launches[any(r, launches.size())]->kernel =
               beyond(r, m.kernels.size());
           return true;
         },
         [](M &m, R &r) {
-          m.plan->pools[any(r, 2)]->level = beyond(r, 2);
+          m.plan->pools[any(r, 2)]->level = beyond(r, m.levels.size());
           return true;
         },
         [](M &m, R &r) {
           peakOf(m).parts[any(r, peakOf(m).parts.size())]->entry = beyond(r, 1);
           return true;
+        },
+        [](M &m, R &r) {
+          const uint32_t classes = uint32_t(entryOf(m).classes.size());
+          uint32_t wrong = uint32_t(draw(r, classes, UINT32_MAX - 1));
+          if (draw(r, 0, 1))
+            peakOf(m).parts[any(r, peakOf(m).parts.size())]->step_class = wrong;
+          else
+            peakOf(m).witness->step_class = wrong;
+          return true;
+        },
+        [](M &m, R &r) {
+          m.plan->home_level =
+              uint32_t(draw(r, m.levels.size(), UINT32_MAX - 1));
+          return true;
+        },
+        // A home on no level.
+        [](M &m, R &r) {
+          if (!housed(m, r))
+            return false;
+          m.plan->home_level = UINT32_MAX;
+          return true;
         }};
   case Rule::sizes:
     return {[](M &m, R &r) {
+              if (abi::BundleT *one = housed(m, r); one && draw(r, 0, 1))
+                one->home = UINT64_MAX - draw(r, 1, one->bytes);
+              else if (one) // Staging too small.
+                m.plan->staging_bytes = 0;
+              else
+                return false;
+              return true;
+            },
+            [](M &m, R &r) {
               uint32_t i = weightOf(m, r, abi::Residency::resident);
               m.weights[i]->offset =
                   UINT64_MAX - draw(r, 0, bytesOfWeight(m, i) - 1);
@@ -240,6 +289,19 @@ std::vector<Break> breaks(Rule rule) {
             }};
   case Rule::bounds:
     return {[](M &m, R &r) {
+              abi::BundleT *one = housed(m, r);
+              if (one)
+                one->home = m.levels[m.plan->home_level]->arena_bytes;
+              return one && one->bytes;
+            },
+            [](M &m, R &r) {
+              if (m.plan->home_level == UINT32_MAX)
+                return false;
+              m.plan->home_budget =
+                  m.levels[m.plan->home_level]->arena_bytes - draw(r, 1, 9);
+              return true;
+            },
+            [](M &m, R &r) {
               m.levels[0]->bytes = m.levels[0]->arena_bytes - draw(r, 1, 4000);
               return true;
             },
@@ -269,6 +331,12 @@ std::vector<Break> breaks(Rule rule) {
             }};
   case Rule::alignment:
     return {[](M &m, R &r) {
+              abi::BundleT *one = housed(m, r);
+              if (one)
+                one->home += 64 * draw(r, 1, 63);
+              return one != nullptr;
+            },
+            [](M &m, R &r) {
               auto all = alwaysPlaced(m);
               const Placed &one = all[any(r, all.size())];
               *one.offset -= draw(r, 1, one.alignment - 1);
@@ -295,6 +363,14 @@ std::vector<Break> breaks(Rule rule) {
             }};
   case Rule::overlap:
     return {
+        // A home onto another one.
+        [](M &m, R &r) {
+          abi::BundleT *a = housed(m, r), *b = a ? housed(m, r) : nullptr;
+          if (a == b || a->bytes == 0 || b->bytes == 0)
+            return false;
+          a->home = b->home;
+          return true;
+        },
         // One thing that is always there onto another.
         [](M &m, R &r) {
           auto all = alwaysPlaced(m);
@@ -314,7 +390,7 @@ std::vector<Break> breaks(Rule rule) {
         // The rows of a layer onto its routing: both live in its routed step.
         [](M &m, R &r) {
           auto &routed = *stepsOf(m)[stepOf(m, r, K::routed)];
-          auto &launch = *entryOf(m).launches[routed.launch];
+          auto &launch = *launchesOf(m)[routed.launch];
           auto &list = *m.buffers[launch.buffers[1]];
           m.buffers[launch.buffers[2]]->offset = list.offset;
           return true;
@@ -550,13 +626,23 @@ std::vector<Break> breaks(Rule rule) {
             [](M &m, R &r) {
               auto &a = *stepsOf(m)[stepOf(m, r, K::routed)];
               auto &b = *stepsOf(m)[stepOf(m, r, K::routed)];
-              auto &launches = entryOf(m).launches;
+              auto &launches = launchesOf(m);
               std::swap(launches[a.launch]->weights[0],
                         launches[b.launch]->weights[0]);
               return &a != &b;
             }};
   case Rule::parts:
-    return {[](M &m, R &r) {
+    return {[](M &m, R &r) { // Of the home level.
+              if (m.certificate.size() < 2)
+                return false;
+              auto &parts = m.certificate[1]->parts;
+              if (draw(r, 0, 1))
+                parts[any(r, parts.size())]->kind = abi::PartKind::kv;
+              else
+                parts.erase(parts.begin() + any(r, parts.size()));
+              return true;
+            },
+            [](M &m, R &r) {
               auto &parts = peakOf(m).parts;
               parts.erase(parts.begin() + any(r, parts.size()));
               return true;
@@ -616,6 +702,12 @@ std::vector<Break> breaks(Rule rule) {
             }};
   case Rule::peak:
     return {[](M &m, R &r) {
+              if (m.certificate.size() < 2)
+                return false;
+              m.certificate[1]->bytes += draw(r, 1, 1 << 20);
+              return true;
+            },
+            [](M &m, R &r) {
               peakOf(m).bytes -= draw(r, 1, peakOf(m).bytes);
               return true;
             },
@@ -624,63 +716,64 @@ std::vector<Break> breaks(Rule rule) {
               return true;
             }};
   case Rule::witness:
-    return {[](M &m, R &r) {
-              (void)r;
-              peakOf(m).witness.reset();
-              return true;
-            },
-            [](M &m, R &r) {
-              peakOf(m).witness->tokens =
-                  draw(r, 0, 1)
-                      ? 0
-                      : m.limits->max_tokens + uint32_t(draw(r, 1, 9));
-              return true;
-            },
-            [](M &m, R &r) {
-              peakOf(m).witness->sequences =
-                  draw(r, 0, 1)
-                      ? 0
-                      : m.limits->max_sequences + uint32_t(draw(r, 1, 9));
-              return true;
-            },
-            [](M &m, R &r) {
-              peakOf(m).witness->context =
-                  m.limits->max_context + uint32_t(draw(r, 1, 9));
-              return true;
-            },
-            [](M &m, R &r) {
-              peakOf(m).witness->outputs =
-                  peakOf(m).witness->tokens + uint32_t(draw(r, 1, 9));
-              return true;
-            },
-            // More rows than the sequences have positions.
-            [](M &m, R &r) {
-              (void)r;
-              peakOf(m).witness->context = 0;
-              return true;
-            },
-            // More experts than there are.
-            [](M &m, R &r) {
-              peakOf(m).witness->experts += uint32_t(draw(r, 1, 100));
-              return true;
-            },
-            // A step with fewer parts.
-            [](M &m, R &r) {
-              auto &run = *peakOf(m).witness;
-              run.step = uint32_t(draw(r, 0, stepsOf(m).size() - 1));
-              uint64_t sum = 0;
-              for (auto &part : peakOf(m).parts)
-                if (part->first_step <= run.step && run.step <= part->last_step)
-                  sum += part->bytes;
-              return sum != peakOf(m).bytes;
-            },
-            // A cache of keys and values that stays nearly empty.
-            [](M &m, R &r) {
-              (void)r;
-              auto &run = *peakOf(m).witness;
-              run.context = (run.tokens + run.sequences - 1) / run.sequences;
-              return true;
-            }};
+    return {
+        [](M &m, R &r) {
+          (void)r;
+          peakOf(m).witness.reset();
+          return true;
+        },
+        [](M &m, R &r) {
+          peakOf(m).witness->tokens =
+              draw(r, 0, 1) ? 0
+                            : m.limits->max_tokens + uint32_t(draw(r, 1, 9));
+          return true;
+        },
+        [](M &m, R &r) {
+          peakOf(m).witness->sequences =
+              draw(r, 0, 1) ? 0
+                            : m.limits->max_sequences + uint32_t(draw(r, 1, 9));
+          return true;
+        },
+        [](M &m, R &r) {
+          peakOf(m).witness->context =
+              m.limits->max_context + uint32_t(draw(r, 1, 9));
+          return true;
+        },
+        [](M &m, R &r) {
+          peakOf(m).witness->outputs =
+              peakOf(m).witness->tokens + uint32_t(draw(r, 1, 9));
+          return true;
+        },
+        // More rows than the sequences have positions.
+        [](M &m, R &r) {
+          (void)r;
+          peakOf(m).witness->context = 0;
+          return true;
+        },
+        // More experts than there are.
+        [](M &m, R &r) {
+          peakOf(m).witness->experts += uint32_t(draw(r, 1, 100));
+          return true;
+        },
+        // A step with fewer parts.
+        [](M &m, R &r) {
+          auto &run = *peakOf(m).witness;
+          run.step = uint32_t(draw(r, 0, stepsOf(m).size() - 1));
+          uint64_t sum = 0;
+          for (auto &part : peakOf(m).parts)
+            if (part->first_step <= run.step && run.step <= part->last_step &&
+                (part->last_step == UINT32_MAX ||
+                 part->step_class == run.step_class))
+              sum += part->bytes;
+          return sum != peakOf(m).bytes;
+        },
+        // A cache of keys and values that stays nearly empty.
+        [](M &m, R &r) {
+          (void)r;
+          auto &run = *peakOf(m).witness;
+          run.context = (run.tokens + run.sequences - 1) / run.sequences;
+          return true;
+        }};
   case Rule::digest:
     return {[](M &m, R &r) {
               m.plan->digest ^= uint64_t(1) << draw(r, 0, 63);
@@ -716,7 +809,7 @@ std::vector<Break> breaks(Rule rule) {
         },
         // A launch that reads a guess.
         [](M &m, R &r) {
-          auto &launches = entryOf(m).launches;
+          auto &launches = launchesOf(m);
           const auto &routed = *stepsOf(m)[stepOf(m, r, K::routed)];
           launches[routed.launch + draw(r, 0, 1)]->buffers.push_back(
               routingOf(m, r, K::predict).buffer);
@@ -725,7 +818,7 @@ std::vector<Break> breaks(Rule rule) {
         // One that nobody makes.
         [](M &m, R &r) {
           auto &step = *stepsOf(m)[stepOf(m, r, K::predict)];
-          entryOf(m).launches[step.launch]->buffers.pop_back();
+          launchesOf(m)[step.launch]->buffers.pop_back();
           return true;
         },
         [](M &m, R &r) {
@@ -795,7 +888,8 @@ TEST_P(Mutants, AreRejectedByTheirRule) {
   Random random(GetParam());
   int made = 0, ways0 = 0;
   for (; made < kMutants && ways0 < 100 * kMutants; ++ways0) {
-    abi::ManifestT manifest = validPlan(random);
+    abi::ManifestT manifest =
+        draw(random, 0, 1) ? validPlan(random) : devicePlan(random);
     if (!ways[size_t(ways0) % ways.size()](manifest, random))
       continue;
     if (mayBeSealed(rule))
@@ -820,7 +914,8 @@ INSTANTIATE_TEST_SUITE_P(EveryRule, Mutants, testing::Range(1u, kRuleCount + 1),
 TEST(ValidPlans, AreAccepted) {
   Random random(7);
   for (int i = 0; i < 1000; ++i) {
-    std::vector<Violation> found = check(validPlan(random));
+    std::vector<Violation> found =
+        check(i % 2 ? validPlan(random) : devicePlan(random));
     ASSERT_TRUE(found.empty()) << "plan " << i << ":\n" << text(found);
   }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // What the reader of packages lets through, and what it says of the rest.
 #include "tests/tools/plan-check/valid_plan.h"
-#include "tools/plan-check/PackageReader.h"
+#include "tools/package-reader/PackageReader.h"
 #include "tools/plan-check/PlanChecker.h"
 
 #include "runtime/abi/package_format.h"

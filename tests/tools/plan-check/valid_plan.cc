@@ -353,6 +353,73 @@ private:
 
 abi::ManifestT validPlan(Random &random) { return Maker(random).make(); }
 
+abi::ManifestT devicePlan(Random &random) {
+  abi::ManifestT m = validPlan(random);
+  abi::EntryT &entry = *m.entries[0];
+  for (uint32_t tokens : {m.limits->max_tokens / 2, m.limits->max_tokens}) {
+    auto one = std::make_unique<abi::StepClassT>();
+    one->max_tokens = one->max_outputs = tokens;
+    one->max_sequences = m.limits->max_sequences;
+    for (auto &launch : entry.launches)
+      one->launches.push_back(std::make_unique<abi::LaunchT>(*launch));
+    for (auto &step : entry.steps)
+      one->steps.push_back(std::make_unique<abi::StepT>(*step));
+    entry.classes.push_back(std::move(one));
+  }
+  entry.launches.clear();
+  entry.steps.clear();
+  abi::PeakT &peak = *m.certificate[0];
+  std::vector<std::unique_ptr<abi::PartT>> parts;
+  for (auto &part : peak.parts)
+    for (uint32_t i = part->last_step == UINT32_MAX ? 1 : 0; i < 2; ++i) {
+      parts.push_back(std::make_unique<abi::PartT>(*part));
+      if (part->last_step != UINT32_MAX)
+        parts.back()->step_class = i;
+    }
+  peak.parts = std::move(parts);
+  peak.witness->step_class = 1;
+
+  m.levels.push_back(std::make_unique<abi::LevelT>());
+  m.levels.back()->name = "host";
+  m.plan->home_level = uint32_t(m.levels.size() - 1);
+  auto home = std::make_unique<abi::PeakT>();
+  home->level = m.plan->home_level;
+  home->witness = std::make_unique<abi::WitnessT>(*peak.witness);
+  uint64_t end = 0, staged = 0;
+  auto take = [&](abi::PartKind kind, uint32_t index, uint64_t bytes) {
+    auto part = std::make_unique<abi::PartT>();
+    part->kind = kind;
+    part->index = index;
+    part->offset = end;
+    part->bytes = bytes;
+    home->parts.push_back(std::move(part));
+    end += bytes;
+    return end - bytes;
+  };
+  for (uint32_t i = 0; i < m.plan->bundles.size(); ++i) {
+    abi::BundleT &bundle = *m.plan->bundles[i];
+    if (i && draw(random, 0, 3) == 0) // The first one has a home,
+      staged = std::max(staged, bundle.bytes);
+    else
+      bundle.home = take(abi::PartKind::home, i, bundle.bytes);
+  }
+  abi::BundleT &last = *m.plan->bundles.back();
+  if (staged == 0 && last.home != UINT64_MAX) { // and one has none.
+    home->parts.pop_back();
+    end = last.home;
+    last.home = UINT64_MAX;
+    staged = last.bytes;
+  }
+  m.plan->staging_bytes = 2 * staged;
+  m.plan->staging_offset = take(abi::PartKind::staging, 0, 2 * staged);
+  home->bytes = m.levels.back()->arena_bytes = end;
+  m.levels.back()->bytes = end + draw(random, 0, 5000);
+  m.plan->home_budget = draw(random, 0, 1) ? end : 0;
+  m.certificate.push_back(std::move(home));
+  seal(m);
+  return m;
+}
+
 std::vector<uint8_t> bytesOf(const abi::ManifestT &manifest) {
   flatbuffers::FlatBufferBuilder builder;
   abi::FinishManifestBuffer(builder, abi::CreateManifest(builder, &manifest));

@@ -22,6 +22,11 @@ inline uint64_t draw(Random &random, uint64_t least, uint64_t most) {
 /// a cache brings. Sizes, numbers of slots and layers are drawn.
 abi::ManifestT validPlan(Random &random);
 
+/// The same for a device whose weights come out of a host's memory: the
+/// schedule is that of two classes of steps, bundles have a home on a third
+/// level, and some come through staging there.
+abi::ManifestT devicePlan(Random &random);
+
 /// Writes the digests of the schedule as it is now.
 void seal(abi::ManifestT &manifest);
 

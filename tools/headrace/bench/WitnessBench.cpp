@@ -3,7 +3,7 @@
 #include "tools/headrace/Runtime.h"
 #include "tools/headrace/bench/Benches.h"
 #include "tools/headrace/bench/Random.h"
-#include "tools/plan-check/PackageReader.h"
+#include "tools/package-reader/PackageReader.h"
 #include <cinttypes>
 #include <fstream>
 

@@ -2,7 +2,7 @@
 // One step of a package on a machine.
 #include "tools/headrace/timeline/SimulateStep.h"
 
-#include "tools/plan-check/PackageReader.h"
+#include "tools/package-reader/PackageReader.h"
 #include "tools/plan-check/PlanChecker.h"
 
 using namespace headrace;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Reads the manifest of a package.
-#include "tools/plan-check/PackageReader.h"
+#include "tools/package-reader/PackageReader.h"
 
 #include "runtime/abi/package_format.h"
 

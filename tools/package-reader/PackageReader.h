@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Reads the manifest of a package: for the plan checker and the simulator,
 // which trust neither the compiler nor the runtime.
-#ifndef HEADRACE_TOOLS_PLANCHECK_PACKAGEREADER_H
-#define HEADRACE_TOOLS_PLANCHECK_PACKAGEREADER_H
+#ifndef HEADRACE_TOOLS_PACKAGEREADER_PACKAGEREADER_H
+#define HEADRACE_TOOLS_PACKAGEREADER_PACKAGEREADER_H
 
 #include "runtime/abi/package_generated.h"
 #include <cstddef>
@@ -33,4 +33,4 @@ private:
 
 } // namespace headrace::plancheck
 
-#endif // HEADRACE_TOOLS_PLANCHECK_PACKAGEREADER_H
+#endif // HEADRACE_TOOLS_PACKAGEREADER_PACKAGEREADER_H
