@@ -61,6 +61,10 @@ struct KvLayout {
   explicit KvLayout(nn::KvCacheType type, bool gpu = false);
 };
 
+/// On a `tier.buffer` without a role: its contents last from run to run, so
+/// nothing shares its bytes.
+constexpr const char *kKept = "headrace.kept";
+
 /// Memory of an activation or of packed weights: rows of products' operands are
 /// padded to an odd number of cache lines, so that neighbouring rows do not
 /// fall on one set; everything else is dense. Packed weights are

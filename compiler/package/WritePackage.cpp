@@ -181,6 +181,14 @@ struct Slot {
   uint32_t blob = 0;
 };
 
+/// An entry point: one schedule, or for GPUs one a class of steps in the order
+/// of the manifest. A code section runs all that are not another's alone.
+struct EntryParts {
+  StringRef name;
+  flow::ScheduleOp any;
+  SmallVector<std::pair<uint32_t, flow::ScheduleOp>> classes; ///< By section.
+};
+
 class PackageWriter {
 public:
   PackageWriter(ModuleOp module, StringRef path, const PackageOptions &options)
@@ -195,6 +203,7 @@ private:
   void addSlots(tier::WeightOp weight);
   llvm::Error checkSlots();
   llvm::Error collectEndTokens();
+  void collectEntries();
   /// An integer of `headrace.model`; 0 where it is silent.
   int64_t modelNumber(StringRef name);
   llvm::Error packWeights(OutputFile &file, uint64_t &end);
@@ -208,6 +217,7 @@ private:
   bool gpu = false;
   SmallVector<Slot> slots;
   SmallVector<tier::BufferOp> buffers;
+  std::vector<EntryParts> entryParts;
   llvm::StringMap<uint32_t> weightNumber; ///< First slot.
   llvm::StringMap<uint32_t> bufferNumber, kernelNumber;
   std::vector<BlobRecord> blobs;
@@ -264,7 +274,15 @@ llvm::Error PackageWriter::collect() {
     return error;
   if (llvm::Error error = checkSlots())
     return error;
-  ManifestNumbers numbers{weightNumber, bufferNumber, {}};
+  collectEntries();
+  ManifestNumbers numbers{weightNumber, bufferNumber, {}, {}};
+  for (auto [e, entry] : llvm::enumerate(entryParts)) {
+    if (!gpu)
+      numbers.schedules[entry.any.getSymName()].push_back({uint32_t(e)});
+    for (auto [c, part] : llvm::enumerate(entry.classes))
+      numbers.schedules[part.second.getSymName()].push_back(
+          {uint32_t(e), uint32_t(c)});
+  }
   auto machine = module->getAttrOfType<tier::MachineAttr>("tier.machine");
   for (auto [i, level] : llvm::enumerate(machine.getLevels()))
     numbers.levels[level.getName()] = uint32_t(i);
@@ -273,6 +291,25 @@ llvm::Error PackageWriter::collect() {
     slotBytes.push_back(slot.packedBytes);
   plan = recordPlan(module, numbers, slotBytes, limits);
   return llvm::Error::success();
+}
+
+void PackageWriter::collectEntries() {
+  llvm::MapVector<StringRef, SmallVector<flow::ScheduleOp>> schedules;
+  for (auto schedule : module.getOps<flow::ScheduleOp>()) {
+    auto entry = schedule->getAttrOfType<StringAttr>("headrace.entry");
+    schedules[entry ? entry.getValue() : schedule.getSymName()].push_back(
+        schedule);
+  }
+  for (auto &[name, parts] : schedules) {
+    entryParts.push_back({name, parts.front(), {}});
+    for (uint32_t section = 0; gpu && section < code.sections.size();
+         ++section) {
+      bool cubin = code.sections[section].format == abi::CodeFormat::cubin;
+      for (flow::ScheduleOp schedule : parts)
+        if (isInSection(schedule, cubin ? kCubin : kPtx))
+          entryParts.back().classes.push_back({section, schedule});
+    }
+  }
 }
 
 /// A kernel reads as many slots behind an operand's first as the weight has.
@@ -475,7 +512,9 @@ std::vector<uint8_t> PackageWriter::manifest() {
         : view               ? abi::BufferKind::view
         : buffer.getOutput() ? abi::BufferKind::output
                              : abi::BufferKind::input,
-        b.CreateString(view ? "" : role.str()),
+        b.CreateString(view                     ? ""
+                       : buffer->hasAttr(kKept) ? HEADRACE_ROLE_KEPT
+                                                : role.str()),
         b.CreateString(text(buffer.getType())), elementOf(buffer.getType()),
         levelNumber.lookup(buffer.getLevel()), offset, buffer.getBytes(),
         scratch || view ? abi::RowKind::fixed : rowsOf(role),
@@ -530,47 +569,40 @@ std::vector<uint8_t> PackageWriter::manifest() {
     });
     return b.CreateVector(launches);
   };
-  // A GPU's entry is several schedules, one a class of steps, and each code
-  // section runs all of them.
+  auto stepsOf = [&](flow::ScheduleOp schedule) {
+    flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<abi::Step>>>
+        list = 0;
+    if (plan.plan) {
+      std::vector<flatbuffers::Offset<abi::Step>> steps;
+      for (const auto &step : plan.steps[schedule.getSymName()])
+        steps.push_back(abi::CreateStep(b, step.get()));
+      list = b.CreateVector(steps);
+    }
+    return list;
+  };
   std::vector<flatbuffers::Offset<abi::Entry>> entries;
-  llvm::MapVector<StringRef, SmallVector<flow::ScheduleOp>> schedules;
-  for (auto schedule : module.getOps<flow::ScheduleOp>()) {
-    auto entry = schedule->getAttrOfType<StringAttr>("headrace.entry");
-    schedules[entry ? entry.getValue() : schedule.getSymName()].push_back(
-        schedule);
-  }
-  for (auto &[entry, parts] : schedules) {
+  for (const EntryParts &entry : entryParts) {
     std::vector<flatbuffers::Offset<abi::StepClass>> classes;
-    for (uint32_t section = 0; gpu && section < code.sections.size(); ++section)
-      for (flow::ScheduleOp schedule : parts) {
-        bool cubin = code.sections[section].format == abi::CodeFormat::cubin;
-        if (!isInSection(schedule, cubin ? kCubin : kPtx))
-          continue;
-        auto bounds = schedule->getAttrOfType<DictionaryAttr>("headrace.class");
-        auto bound = [&](StringRef name) {
-          return uint32_t(bounds.getAs<IntegerAttr>(name).getInt());
-        };
-        classes.push_back(abi::CreateStepClass(
-            b, section, bound("max_tokens"), bound("max_sequences"),
-            bound("max_outputs"), launchesOf(schedule)));
-      }
-    flow::ScheduleOp any = parts.front();
+    for (auto [section, schedule] : entry.classes) {
+      auto bounds = schedule->getAttrOfType<DictionaryAttr>("headrace.class");
+      auto bound = [&](StringRef name) {
+        return uint32_t(bounds.getAs<IntegerAttr>(name).getInt());
+      };
+      auto launches = launchesOf(schedule);
+      classes.push_back(abi::CreateStepClass(
+          b, section, bound("max_tokens"), bound("max_sequences"),
+          bound("max_outputs"), launches, stepsOf(schedule)));
+    }
+    flow::ScheduleOp any = entry.any;
     auto launches =
         gpu ? b.CreateVector(std::vector<flatbuffers::Offset<abi::Launch>>())
             : launchesOf(any);
-    flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<abi::Step>>>
-        stepList = 0;
-    if (plan.plan) {
-      std::vector<flatbuffers::Offset<abi::Step>> steps;
-      for (const auto &step : plan.steps[entries.size()])
-        steps.push_back(abi::CreateStep(b, step.get()));
-      stepList = b.CreateVector(steps);
-    }
+    auto steps = gpu ? 0 : stepsOf(any);
     entries.push_back(
-        abi::CreateEntry(b, b.CreateString(entry.str()),
+        abi::CreateEntry(b, b.CreateString(entry.name.str()),
                          b.CreateVector(numbers(any.getInputs())),
                          b.CreateVector(numbers(any.getOutputs())), launches,
-                         gpu ? b.CreateVector(classes) : 0, stepList));
+                         gpu ? b.CreateVector(classes) : 0, steps));
   }
   std::vector<flatbuffers::Offset<abi::Code>> codeList;
   for (const CodeSection &section : code.sections)

@@ -16,6 +16,17 @@ using namespace headrace;
 
 namespace {
 
+/// What the certificate needs to know about a schedule.
+struct Schedule {
+  struct {
+    int64_t tokens, sequences, outputs;
+  } most; ///< Of a step that it runs.
+  SmallVector<ScheduleNumber, 2> numbers;
+  uint32_t steps = 0;
+  /// First and last step that a buffer is in use at.
+  std::map<uint32_t, std::pair<uint32_t, uint32_t>> lives;
+};
+
 class PlanReader {
 public:
   PlanReader(ModuleOp module, const ManifestNumbers &numbers,
@@ -41,9 +52,12 @@ public:
     plan.kv_offset = op.getKv();
     plan.kv_pages = uint32_t(op.getKvPages());
     record.arenas[plan.fast_level] = op.getArena();
-    auto peak = std::make_unique<abi::PeakT>();
-    peak->level = plan.fast_level;
-    record.certificate.push_back(std::move(peak));
+    if (op.getHome()) {
+      plan.home_level = numbers.levels.lookup(*op.getHome());
+      plan.staging_bytes = *op.getStaging();
+      plan.staging_offset = *op.getHomeArena() - plan.staging_bytes;
+      record.arenas[plan.home_level] = *op.getHomeArena();
+    }
 
     for (auto pin : module.getOps<tier::PinOp>())
       readPin(pin);
@@ -53,7 +67,8 @@ public:
       readBundle(bundle);
     for (auto schedule : module.getOps<flow::ScheduleOp>())
       readSchedule(schedule);
-    certify();
+    certifyFast();
+    certifyHome();
     record.setDigest(1);
     return std::move(record);
   }
@@ -101,6 +116,8 @@ private:
       }
       for (int64_t offset : op.getOffsets())
         bundle->offsets.push_back(uint64_t(offset));
+      if (op.getHome())
+        bundle->home = *op.getHome() + e * op.getBytes();
       record.plan->bundles.push_back(std::move(bundle));
     }
   }
@@ -128,11 +145,24 @@ private:
     return it->second;
   }
 
-  /// Steps of an entry, and at which of them its buffers are in use.
+  /// Steps of an entry or a class, and at which of them its buffers are in use.
   void readSchedule(flow::ScheduleOp schedule) {
-    record.steps.emplace_back();
-    auto &steps = record.steps.back();
-    uint32_t entry = uint32_t(record.steps.size()) - 1, launches = 0;
+    auto &steps = record.steps[schedule.getSymName()];
+    schedules.emplace_back();
+    schedules.back().numbers = numbers.schedules.lookup(schedule.getSymName());
+    if (auto bounds =
+            schedule->getAttrOfType<DictionaryAttr>("headrace.class")) {
+      auto bound = [&](StringRef name) {
+        return bounds.getAs<IntegerAttr>(name).getInt();
+      };
+      schedules.back().most = {bound("max_tokens"), bound("max_sequences"),
+                               bound("max_outputs")};
+    } else {
+      schedules.back().most = {limits.maxTokens, limits.maxSequences,
+                               limits.maxTokens};
+    }
+    auto &lives = schedules.back().lives;
+    uint32_t launches = 0;
     auto add = [&](abi::StepKind kind) -> abi::StepT & {
       steps.push_back(std::make_unique<abi::StepT>());
       steps.back()->kind = kind;
@@ -145,10 +175,8 @@ private:
           auto it = numbers.buffers.find(symbol.getValue());
           if (it == numbers.buffers.end())
             continue;
-          auto [life, fresh] =
-              lives.try_emplace({entry, it->second}, std::pair(step, step));
-          if (!fresh)
-            life->second.second = step;
+          lives.try_emplace(it->second, std::pair(step, step))
+              .first->second.second = step;
         }
       ++launches;
     };
@@ -192,11 +220,20 @@ private:
             use(cast<flow::LaunchOp>(op.getBody().front().front()));
           });
     }
+    schedules.back().steps = uint32_t(steps.size());
   }
 
   //===--------------------------------------------------------------------===//
   // Certificate
   //===--------------------------------------------------------------------===//
+
+  /// Starts the certificate of a level; its parts are added to the last one.
+  void certify(uint32_t level) {
+    auto peak = std::make_unique<abi::PeakT>();
+    peak->level = level;
+    peak->witness = std::make_unique<abi::WitnessT>();
+    record.certificate.push_back(std::move(peak));
+  }
 
   abi::PartT &addPart(abi::PartKind kind, uint32_t index, uint64_t offset,
                       uint64_t bytes) {
@@ -205,20 +242,22 @@ private:
     part->index = index;
     part->offset = offset;
     part->bytes = bytes;
-    auto &parts = record.certificate[0]->parts;
+    auto &parts = record.certificate.back()->parts;
     parts.push_back(std::move(part));
     return *parts.back();
   }
 
+  /// Adds what is always in use.
+  void stay(abi::PartKind kind, uint32_t index, uint64_t offset,
+            uint64_t bytes) {
+    addPart(kind, index, offset, bytes);
+    record.certificate.back()->bytes += bytes;
+  }
+
   /// Lists what is in fast memory and when, and finds the fullest step.
-  void certify() {
+  void certifyFast() {
     const abi::PlanT &plan = *record.plan;
-    uint64_t always = 0;
-    auto stay = [&](abi::PartKind kind, uint32_t index, uint64_t offset,
-                    uint64_t bytes) {
-      addPart(kind, index, offset, bytes);
-      always += bytes;
-    };
+    certify(plan.fast_level);
     stay(abi::PartKind::scratch, 0, plan.scratch_offset,
          plan.workers * plan.worker_bytes);
     if (plan.kv_pages)
@@ -229,57 +268,92 @@ private:
     for (auto [i, pool] : llvm::enumerate(plan.pools))
       stay(abi::PartKind::slot, uint32_t(i), pool->offset,
            pool->slots * pool->slot_bytes);
-
     std::vector<std::vector<uint64_t>> alive;
-    for (auto &steps : record.steps)
-      alive.emplace_back(steps.size() + 1, 0);
+    for (const Schedule &schedule : schedules)
+      alive.emplace_back(schedule.steps + 1, 0);
     for (auto buffer : module.getOps<tier::BufferOp>()) {
       uint32_t number = numbers.buffers.lookup(buffer.getSymName());
       auto host = record.buffers.find(number);
       bool isHost = host != record.buffers.end();
       if (buffer.getRole() && !isHost)
         continue; // Pages of the key-value cache, or of the host.
-      for (uint32_t entry = 0; entry < record.steps.size(); ++entry) {
-        auto it = lives.find({entry, number});
-        if (it == lives.end())
+      const uint64_t offset = isHost ? host->second : *buffer.getOffset();
+      if (buffer->hasAttr(kKept)) {
+        stay(abi::PartKind::buffer, number, offset, buffer.getBytes());
+        continue;
+      }
+      for (auto [i, schedule] : llvm::enumerate(schedules)) {
+        auto it = schedule.lives.find(number);
+        if (it == schedule.lives.end())
           continue;
-        abi::PartT &part = addPart(abi::PartKind::buffer, number,
-                                   isHost ? host->second : *buffer.getOffset(),
-                                   buffer.getBytes());
-        part.entry = entry;
-        part.first_step = it->second.first;
-        part.last_step = it->second.second;
+        auto [first, last] = it->second;
         // The host writes before the first step and reads after the last.
         if (isHost && !buffer.getOutput())
-          part.first_step = 0;
+          first = 0;
         if (isHost && buffer.getOutput())
-          part.last_step = uint32_t(record.steps[entry].size()) - 1;
-        for (uint32_t s = part.first_step; s <= part.last_step; ++s)
-          alive[entry][s] += buffer.getBytes();
+          last = schedule.steps - 1;
+        for (const ScheduleNumber &one : schedule.numbers) {
+          abi::PartT &part =
+              addPart(abi::PartKind::buffer, number, offset, buffer.getBytes());
+          part.entry = one.entry;
+          part.step_class = one.stepClass;
+          part.first_step = first;
+          part.last_step = last;
+        }
+        for (uint32_t s = first; s <= last; ++s)
+          alive[i][s] += buffer.getBytes();
       }
     }
-    abi::PeakT &peak = *record.certificate[0];
-    peak.witness = std::make_unique<abi::WitnessT>();
-    peak.bytes = always;
-    for (uint32_t entry = 0; entry < alive.size(); ++entry)
-      for (uint32_t s = 0; s < alive[entry].size(); ++s)
-        if (always + alive[entry][s] > peak.bytes) {
-          peak.bytes = always + alive[entry][s];
-          peak.witness->entry = entry;
+    abi::PeakT &peak = *record.certificate.back();
+    const uint64_t always = peak.bytes;
+    const Schedule *fullest = &schedules.front();
+    // Of classes that are alike the one with the most rows shows it best.
+    for (auto [i, schedule] : llvm::enumerate(schedules))
+      for (uint32_t s = 0; s < alive[i].size(); ++s)
+        if (always + alive[i][s] > peak.bytes ||
+            (always + alive[i][s] == peak.bytes &&
+             schedule.most.tokens > fullest->most.tokens)) {
+          peak.bytes = always + alive[i][s];
+          fullest = &schedule;
           peak.witness->step = s;
         }
-    peak.witness->tokens = uint32_t(std::min<int64_t>(
-        limits.maxTokens, limits.maxSequences * limits.maxContext));
-    peak.witness->sequences = uint32_t(limits.maxSequences);
-    peak.witness->outputs = peak.witness->tokens;
-    peak.witness->context = uint32_t(limits.maxContext);
-    peak.witness->experts = uint32_t(activeExperts);
+    describeRun(*peak.witness, *fullest);
+  }
+
+  /// And what a device's weights have in the host's memory.
+  void certifyHome() {
+    const abi::PlanT &plan = *record.plan;
+    if (!record.arenas.count(plan.home_level))
+      return;
+    certify(plan.home_level);
+    for (auto [i, bundle] : llvm::enumerate(plan.bundles))
+      if (bundle->home != UINT64_MAX)
+        stay(abi::PartKind::home, uint32_t(i), bundle->home, bundle->bytes);
+    if (plan.staging_bytes)
+      stay(abi::PartKind::staging, 0, plan.staging_offset, plan.staging_bytes);
+    describeRun(*record.certificate.back()->witness, schedules.front());
+  }
+
+  /// The largest run that a schedule admits.
+  void describeRun(abi::WitnessT &run, const Schedule &schedule) {
+    run.entry = schedule.numbers.front().entry;
+    run.step_class = schedule.numbers.front().stepClass;
+    run.sequences =
+        uint32_t(std::min(limits.maxSequences, schedule.most.sequences));
+    run.tokens = uint32_t(
+        std::min<int64_t>(std::min(limits.maxTokens, schedule.most.tokens),
+                          limits.maxSequences * limits.maxContext));
+    run.outputs =
+        uint32_t(std::min<int64_t>(run.tokens, schedule.most.outputs));
+    run.context = uint32_t(limits.maxContext);
+    run.experts = uint32_t(activeExperts);
   }
 
   uint64_t kvPageBytes() {
     auto type = module->getAttrOfType<TypeAttr>("headrace.kv_cache");
     auto cache = cast<nn::KvCacheType>(type.getValue());
-    return uint64_t(KvLayout(cache).pageElements) *
+    const bool gpu = module->hasAttr("headrace.target");
+    return uint64_t(KvLayout(cache, gpu).pageElements) *
            (cache.getElement().getIntOrFloatBitWidth() / 8);
   }
 
@@ -289,8 +363,7 @@ private:
   const StepLimits &limits;
   PlanRecord record;
   llvm::StringMap<uint32_t> poolNumber, bundleNumber, routings;
-  /// First and last step of a buffer in an entry.
-  std::map<std::pair<uint32_t, uint32_t>, std::pair<uint32_t, uint32_t>> lives;
+  std::vector<Schedule> schedules;
   int64_t activeExperts = 0;
 };
 

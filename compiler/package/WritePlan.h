@@ -12,11 +12,18 @@
 
 namespace headrace {
 
+/// Steps of the manifest: an entry's own, or those of one of its classes.
+struct ScheduleNumber {
+  uint32_t entry = 0, stepClass = UINT32_MAX;
+};
+
 /// How the manifest numbers what ops name.
 struct ManifestNumbers {
   llvm::StringMap<uint32_t> weights; ///< First slot of each.
   llvm::StringMap<uint32_t> buffers;
   llvm::StringMap<uint32_t> levels;
+  /// By schedule: one for each code section that runs it.
+  llvm::StringMap<llvm::SmallVector<ScheduleNumber, 2>> schedules;
 };
 
 /// What a plan adds to the manifest. Digests are 1 until they are known.
@@ -30,7 +37,8 @@ struct PlanRecord {
   std::vector<Place> slots;             ///< By slot of the binding table.
   std::map<uint32_t, uint64_t> buffers; ///< Offsets of the host's buffers.
   std::map<uint32_t, uint64_t> arenas;  ///< Bytes by level.
-  std::vector<std::vector<std::unique_ptr<abi::StepT>>> steps; ///< By entry.
+  using Steps = std::vector<std::unique_ptr<abi::StepT>>;
+  llvm::StringMap<Steps> steps; ///< By schedule.
   std::vector<std::unique_ptr<abi::PeakT>> certificate;
 
   void setDigest(uint64_t digest);

@@ -102,10 +102,41 @@ EmitOptions headrace::emitOptionsFor(const CpuTarget &target) {
   return emit;
 }
 
+/// Finds out what kernels need besides their operands: known when their code is
+/// made, from a copy of the placed module.
+static LogicalResult measureKernels(ModuleOp module,
+                                    const PhaseOptions &options,
+                                    MemoryPlanOptions &memory) {
+  OwningOpRef<ModuleOp> copy = module.clone();
+  if (auto chip = module->getAttrOfType<StringAttr>("headrace.target")) {
+    auto target = resolveGpuTarget(chip.getValue());
+    if (!target)
+      return module.emitError(llvm::toString(target.takeError()));
+    auto need = measureGpuWorkspace(*copy, *target);
+    if (failed(need))
+      return failure();
+    auto add = [&](const char *name, uint64_t bytes, Type element, bool kept) {
+      auto count = int64_t(bytes / (element.getIntOrFloatBitWidth() / 8));
+      if (bytes)
+        memory.buffers.push_back(
+            {name, RankedTensorType::get({count}, element), bytes, kept});
+    };
+    Builder b(module.getContext());
+    add(kTickets, need->ticketBytes, b.getI32Type(), /*kept=*/true);
+    add(kWorkspace, need->workspaceBytes, b.getI8Type(), /*kept=*/false);
+    add(kPartials, need->partialBytes, b.getI8Type(), /*kept=*/false);
+    return success();
+  }
+  if (failed(emitTilePrograms(*copy, emitOptionsFor(options.target))))
+    return failure();
+  for (auto program : copy->getOps<flow::ProgramOp>())
+    memory.scratchBytes =
+        std::max<uint64_t>(memory.scratchBytes, program.getScratch());
+  return success();
+}
+
 /// Places buffers and plans fast memory, with routers that run ahead or
-/// without. How much scratch the kernels take, which is the same for both, is
-/// known when their programs are written: a copy of the module is taken that
-/// far where `memory` does not say yet.
+/// without. What kernels need besides is the same for both.
 static FailureOr<MemoryPlanSummary> placeAndPlan(ModuleOp module,
                                                  const PhaseOptions &options,
                                                  MemoryPlanOptions &memory,
@@ -117,14 +148,9 @@ static FailureOr<MemoryPlanSummary> placeAndPlan(ModuleOp module,
   pm.addPass(createPlaceBuffersPass(/*planned=*/true));
   if (failed(pm.run(module)))
     return failure();
-  if (memory.scratchBytes == 0) {
-    OwningOpRef<ModuleOp> copy = module.clone();
-    if (failed(emitTilePrograms(*copy, emitOptionsFor(options.target))))
-      return failure();
-    for (auto program : copy->getOps<flow::ProgramOp>())
-      memory.scratchBytes =
-          std::max<uint64_t>(memory.scratchBytes, program.getScratch());
-  }
+  if (memory.scratchBytes == 0 && memory.buffers.empty() &&
+      failed(measureKernels(module, options, memory)))
+    return failure();
   return planMemory(module, memory);
 }
 
@@ -264,10 +290,6 @@ llvm::Error headrace::runPhases(ModuleOp module, const PhaseOptions &options) {
         "and '%s'",
         phaseName(options.from).str().c_str(),
         phaseName(options.to).str().c_str());
-  if (options.plan &&
-      (!options.gpu.empty() || module->hasAttr("headrace.target")))
-    return llvm::createStringError("fast memory is planned for target 'cpu' "
-                                   "only; leave the plan out for a GPU");
   for (int i = int(options.from); i <= int(options.to); ++i) {
     Phase phase = Phase(i);
     if (phase == Phase::package)

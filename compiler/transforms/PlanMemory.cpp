@@ -24,6 +24,9 @@ using tiering::kPage;
 
 namespace {
 
+/// Of what lies in the package alone.
+constexpr uint64_t kNowhere = UINT64_MAX;
+
 /// Launches that a transfer may stand between: one, or those of a routed layer,
 /// which run together wave by wave.
 struct Unit {
@@ -51,6 +54,7 @@ struct Bundle {
   uint64_t bytes = 0;
   SmallVector<SmallVector<Span>> spans; ///< By entry.
   uint32_t fetches = 0;                 ///< In the main entry.
+  uint64_t home = kNowhere;             ///< In the home level's arena.
 };
 
 /// A routed layer: unit `unit` of entry `entry` and what it reads.
@@ -58,7 +62,8 @@ struct Group {
   int entry, unit;
   SmallVector<WeightUse *> weights;
   int64_t experts = 0, slots = 1;
-  uint64_t bytes = 0; ///< Of one expert.
+  uint64_t bytes = 0;       ///< Of one expert.
+  uint64_t home = kNowhere; ///< Of the first one.
 };
 
 /// What a router that runs ahead writes, and the routed layer that it is for.
@@ -86,11 +91,15 @@ public:
 
   FailureOr<MemoryPlanSummary> run() {
     machine = module->getAttrOfType<tier::MachineAttr>("tier.machine");
+    gpu = module->hasAttr("headrace.target");
+    fast = gpu ? "hbm" : "dram";
     tier::LevelAttr level =
-        machine ? machine.lookupLevel("dram") : tier::LevelAttr();
+        machine ? machine.lookupLevel(fast) : tier::LevelAttr();
     if (!level)
-      return module.emitError("expected a machine with a level 'dram'");
-    workers = std::max<uint64_t>(machine.getLevels()[0].getCount(), 1);
+      return module.emitError("expected a machine with a level '")
+             << fast << "'";
+    workers =
+        gpu ? 1 : std::max<uint64_t>(machine.getLevels()[0].getCount(), 1);
     readProgram();
     if (failed(formGroups()) || failed(formPredictions()))
       return failure();
@@ -107,6 +116,8 @@ public:
              << problem.capacity << ": " << minimum - problem.capacity
              << " too few";
     placement = *found;
+    if (failed(settleHomes()))
+      return failure();
     place();
     schedule();
     MemoryPlanSummary summary;
@@ -183,7 +194,7 @@ private:
     llvm::DenseSet<WeightUse *> taken;
     for (auto [e, list] : llvm::enumerate(units))
       for (auto [u, unit] : llvm::enumerate(list)) {
-        Group group{int(e), int(u), {}, 0, 1, 0};
+        Group group{int(e), int(u), {}};
         for (flow::LaunchOp launch : unit.launches)
           for (WeightUse *use : weightsOf(launch)) {
             if (!use->routed || llvm::is_contained(group.weights, use))
@@ -388,15 +399,22 @@ private:
         hostBuffers.push_back({buffer, end});
         end += llvm::alignTo(buffer.getBytes(), 64);
       }
+    for (const KernelBuffer &buffer : options.buffers) {
+      constexpr uint64_t kAlignment = 256; // Of any access of a kernel.
+      end = llvm::alignTo(end, kAlignment);
+      kernelBuffers.push_back({&buffer, end});
+      end += llvm::alignTo(buffer.bytes, 64);
+    }
     end = alignToPage(end);
     // As a session does it: a worker's part starts on a page of its own, and
-    // equal offsets fall into different sets of a cache.
-    workerBytes = alignToPage(options.scratchBytes) + kPage;
+    // equal offsets fall into different sets of a cache. A GPU's kernels have
+    // theirs inside.
+    workerBytes = gpu ? 0 : alignToPage(options.scratchBytes) + kPage;
     scratchOffset = end;
     end += workers * workerBytes;
     if (auto type = module->getAttrOfType<TypeAttr>("headrace.kv_cache")) {
       auto cache = cast<nn::KvCacheType>(type.getValue());
-      uint64_t pageBytes = uint64_t(KvLayout(cache).pageElements) *
+      uint64_t pageBytes = uint64_t(KvLayout(cache, gpu).pageElements) *
                            (cache.getElement().getIntOrFloatBitWidth() / 8);
       kvPages = uint64_t(limits.maxSequences) *
                 llvm::divideCeil(uint64_t(limits.maxContext),
@@ -418,7 +436,7 @@ private:
   }
 
   void pin(StringRef name, ArrayRef<int64_t> offsets) {
-    tier::PinOp::create(b, module.getLoc(), name, "dram", offsets);
+    tier::PinOp::create(b, module.getLoc(), name, fast, offsets);
   }
   void pin(WeightUse *use) {
     SmallVector<int64_t> offsets;
@@ -429,8 +447,64 @@ private:
     pin(use->op.getSymName(), offsets);
   }
 
+  /// Says where what moves is when it is not in fast memory, on a machine whose
+  /// kernels reach no other level: in the host's memory as far as that goes,
+  /// what comes in each run first, the rest in the package. That comes through
+  /// as much of the host's memory as two of the largest take.
+  LogicalResult settleHomes() {
+    if (!gpu)
+      return success();
+    struct Mover {
+      uint64_t *home; ///< Of the first bundle.
+      uint64_t bytes, count;
+    };
+    SmallVector<Mover> movers;
+    for (auto [i, bundle] : llvm::enumerate(bundles))
+      if (!placement.resident[i])
+        movers.push_back({&bundle.home, bundle.bytes, 1});
+    for (Group &group : groups)
+      if (isCached())
+        movers.push_back({&group.home, group.bytes, uint64_t(group.experts)});
+    if (movers.empty())
+      return success();
+    tier::LevelAttr level = machine.lookupLevel("dram");
+    if (!level)
+      return module.emitError("expected machine '")
+             << machine.getName()
+             << "' to have a level 'dram' for weights that move";
+    uint64_t have = level.getBytes() * level.getCount(), all = 0, largest = 0;
+    if (options.hostMemory)
+      have = std::min(have, options.hostMemory);
+    for (const Mover &one : movers) {
+      all += one.bytes * one.count;
+      largest = std::max(largest, one.bytes);
+    }
+    if (all > have)
+      homeStaging = 2 * largest;
+    if (homeStaging > have)
+      return module.emitError("expected at least ")
+             << homeStaging << " bytes of the host's memory for weights that "
+             << "come from the package, but got " << have << ": "
+             << homeStaging - have << " too few";
+    for (Mover &one : movers)
+      if (one.bytes * one.count <= have - homeStaging - homeEnd) {
+        *one.home = homeEnd;
+        homeEnd += one.bytes * one.count;
+      }
+    homeEnd += homeStaging;
+    return success();
+  }
+
   void place() {
     b.setInsertionPoint(entries.front());
+    for (auto [buffer, offset] : kernelBuffers) {
+      auto op = tier::BufferOp::create(
+          b, module.getLoc(), b.getStringAttr(buffer->name),
+          TypeAttr::get(buffer->type), b.getStringAttr(fast),
+          i64(buffer->bytes), i64(offset), StringAttr(), UnitAttr());
+      if (buffer->kept)
+        op->setAttr(kKept, b.getUnitAttr());
+    }
     for (auto [buffer, offset] : hostBuffers)
       pin(buffer.getSymName(), {int64_t(offset)});
     for (WeightUse *use : fixed)
@@ -450,14 +524,14 @@ private:
         continue;
       ringNames[ring] = "ring" + std::to_string(ring);
       tier::PoolOp::create(b, module.getLoc(), ringNames[ring],
-                           tier::PoolKind::ring, nullptr, "dram", end,
+                           tier::PoolKind::ring, nullptr, fast, end,
                            placement.ringSlots, bytes, placement.ringSlots);
       end += bytes * placement.ringSlots;
     }
     for (auto [i, bundle] : llvm::enumerate(bundles))
       if (!placement.resident[i])
         emitBundle("bundle" + std::to_string(i), ringNames[ringOf(bundle)],
-                   bundle.weights, bundle.bytes, IntegerAttr());
+                   bundle.weights, bundle.bytes, IntegerAttr(), bundle.home);
     // The cache comes last: with more memory it may grow.
     if (cached && !groups.empty()) {
       // Layers follow each other in a cycle, which age alone would go round
@@ -468,19 +542,21 @@ private:
           b.getContext(),
           predicts ? tier::CachePolicy::predict : tier::CachePolicy::lfu);
       tier::PoolOp::create(b, module.getLoc(), "experts", tier::PoolKind::cache,
-                           policy, "dram", end, placement.cacheSlots,
+                           policy, fast, end, placement.cacheSlots,
                            problem.slotBytes(), 1);
       end += placement.cacheSlots * problem.slotBytes();
       for (auto [i, group] : llvm::enumerate(groups))
         emitBundle("experts" + std::to_string(i), "experts", group.weights,
-                   group.bytes, i64(uint64_t(group.experts)));
+                   group.bytes, i64(uint64_t(group.experts)), group.home);
     }
     b.setInsertionPoint(entries.front());
     tier::PlanOp::create(
         b, module.getLoc(), b.getStringAttr(strategyName(options.strategy)),
-        b.getStringAttr("dram"), i64(end), i64(options.fastMemory),
-        i64(minimum), i64(workers), i64(workerBytes), i64(scratchOffset),
-        i64(kvPages), i64(kvOffset));
+        b.getStringAttr(fast), i64(end), i64(options.fastMemory), i64(minimum),
+        i64(workers), i64(workerBytes), i64(scratchOffset), i64(kvPages),
+        i64(kvOffset), homeEnd ? b.getStringAttr("dram") : StringAttr(),
+        homeEnd ? i64(homeEnd) : IntegerAttr(),
+        homeEnd ? i64(homeStaging) : IntegerAttr());
   }
 
   int ringOf(const Bundle &bundle) {
@@ -489,7 +565,7 @@ private:
 
   void emitBundle(const std::string &name, StringRef pool,
                   ArrayRef<WeightUse *> weights, uint64_t bytes,
-                  IntegerAttr experts) {
+                  IntegerAttr experts, uint64_t home) {
     SmallVector<Attribute> symbols;
     SmallVector<int64_t> offsets;
     uint64_t at = 0;
@@ -499,10 +575,11 @@ private:
       offsets.push_back(int64_t(at));
       at += use->bytes;
     }
-    tier::BundleOp::create(
-        b, module.getLoc(), b.getStringAttr(name),
-        FlatSymbolRefAttr::get(b.getContext(), pool), b.getArrayAttr(symbols),
-        b.getDenseI64ArrayAttr(offsets), i64(bytes), experts);
+    tier::BundleOp::create(b, module.getLoc(), b.getStringAttr(name),
+                           FlatSymbolRefAttr::get(b.getContext(), pool),
+                           b.getArrayAttr(symbols),
+                           b.getDenseI64ArrayAttr(offsets), i64(bytes), experts,
+                           home == kNowhere ? IntegerAttr() : i64(home));
   }
 
   /// Puts the transfers between the launches. The bundles of a ring take its
@@ -621,16 +698,16 @@ private:
     for (tier::LevelAttr level : machine.getLevels()) {
       for (tier::LinkAttr one : machine.getLinks()) {
         double rate = double(one.getBandwidth()) * double(one.getCount());
-        if (one.getSource() == "dram" &&
+        if (one.getSource() == fast &&
             one.getTarget() == machine.getLevels()[0].getName())
           memory = rate;
         if (slower && one.getSource() == level.getName() &&
-            one.getTarget() == "dram") {
+            one.getTarget() == fast) {
           link = rate;
           latency = double(one.getLatency()) * 1e-9;
         }
       }
-      slower |= level.getName() == "dram";
+      slower |= level.getName() == fast;
     }
     Beside out;
     out.kernels =
@@ -657,6 +734,8 @@ private:
   const MemoryPlanOptions &options;
   StepLimits limits;
   tier::MachineAttr machine;
+  bool gpu = false;
+  StringRef fast; ///< The level that is planned.
   OpBuilder b;
   std::vector<std::unique_ptr<WeightUse>> uses;
   llvm::StringMap<WeightUse *> byName;
@@ -668,11 +747,13 @@ private:
   std::vector<Group> groups;
   llvm::DenseMap<Operation *, Prediction> predictions; ///< By launch.
   SmallVector<std::pair<tier::BufferOp, uint64_t>> hostBuffers;
+  SmallVector<std::pair<const KernelBuffer *, uint64_t>> kernelBuffers;
   tiering::Problem problem;
   tiering::Placement placement;
   std::string ringNames[2];
   uint64_t end = 0, minimum = 0, workers = 1, workerBytes = 0,
-           scratchOffset = 0, kvOffset = 0, kvPages = 0;
+           scratchOffset = 0, kvOffset = 0, kvPages = 0, homeEnd = 0,
+           homeStaging = 0;
 };
 
 } // namespace

@@ -15,11 +15,24 @@ enum class Predict {
   off
 };
 
+/// A buffer that no launch of the module names yet: what kernels need besides
+/// their operands.
+struct KernelBuffer {
+  std::string name;
+  mlir::Type type;
+  uint64_t bytes = 0;
+  bool kept = false; ///< Its contents last from run to run.
+};
+
 struct MemoryPlanOptions {
   uint64_t fastMemory = 0; ///< Bytes; 0: as many as the level has.
+  /// Bytes of a host's memory for weights that a GPU does not hold; 0: as many
+  /// as the machine has.
+  uint64_t hostMemory = 0;
   tiering::Strategy strategy = tiering::Strategy::joint;
   Predict predict = Predict::automatic;
   uint64_t scratchBytes = 0; ///< That the hungriest kernel needs of a worker.
+  std::vector<KernelBuffer> buffers; ///< To place beside those of the module.
 };
 
 /// What became of a plan.

@@ -108,6 +108,7 @@ llvm::Error tools::compile(const CompileRequest &request) {
           request.strategy.c_str());
     options.plan.emplace();
     options.plan->fastMemory = request.fastMemory;
+    options.plan->hostMemory = request.hostMemory;
     options.plan->strategy = *strategy;
     if (request.predict != "auto")
       options.plan->predict =

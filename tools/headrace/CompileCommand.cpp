@@ -102,6 +102,9 @@ int tools::compileCommand(int argc, char **argv) {
         "at most 4096)"},
        {"--fast-memory", "BYTES",
         "plan for this much memory, as in 8GiB (default: no plan)"},
+       {"--host-memory", "BYTES",
+        "a GPU's plan: of the host, for weights that the fast memory does not "
+        "hold (default: the machine's)"},
        {"--strategy", "NAME",
         "what stays in it: joint, smallest-traffic (default: joint)"},
        {"--predict", "HOW",
@@ -144,6 +147,11 @@ int tools::compileCommand(int argc, char **argv) {
   request.maxSequences = line.number("--max-sequences", 16, 1, 4096);
   request.maxContext = line.number("--max-context", 0, 1, 1 << 24);
   request.fastMemory = line.bytes("--fast-memory", 0);
+  request.hostMemory = line.bytes("--host-memory", 0);
+  if (line.has("--host-memory") &&
+      (target == "cpu" || !line.has("--fast-memory")))
+    return line.usageError("'--host-memory' is of use with '--fast-memory' and "
+                           "a GPU as target only");
   request.strategy = line.text("--strategy", "joint");
   if (line.has("--strategy") && !line.has("--fast-memory"))
     return line.usageError("'--strategy' is of use with '--fast-memory' only");

@@ -558,12 +558,12 @@ LogicalResult headrace::emitGpuAttention(flow::KernelOp kernel,
   TileEmitter tile(k, a, size);
   tile.emit();
   int64_t blocks = a.kvHeads * tile.runs;
-  if (tile.runs > 1) {
-    out.tickets = std::max(out.tickets, kFewTokens * a.kvHeads);
+  // Named by the launch, also where a single run needs none.
+  out.tickets = std::max(out.tickets, kFewTokens * a.kvHeads);
+  if (tile.runs > 1)
     out.workspaceBytes =
         std::max(out.workspaceBytes, tile.alignedQueryBytes() +
                                          kFewTokens * tile.partialFloats() * 4);
-  }
   k.finish(kThreads, flow::GridAttr::get(kernel.getContext(),
                                          flow::GridKind::per_token_block,
                                          blocks, tile.rowsPerTile, 1));

@@ -4,6 +4,7 @@
 #include "compiler/codegen/gpu/GpuEmitters.h"
 #include "dialects/nn/IR/Nn.h"
 #include "dialects/tier/IR/Tier.h"
+#include "mlir/IR/IRMapping.h"
 #include "runtime/abi/gpu_kernel_abi.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/Support/MathExtras.h"
@@ -70,8 +71,6 @@ bool usesWarpgroups(flow::KernelOp kernel) {
   return uses;
 }
 
-constexpr const char *kWorkspace = "gpu.workspace", *kTickets = "gpu.tickets";
-
 class Driver {
 public:
   Driver(ModuleOp module, const GpuTarget &target)
@@ -91,7 +90,8 @@ public:
         classes.push_back({size, true, most});
   }
 
-  LogicalResult run() {
+  /// Makes the kernels, and forgets what no launch needs.
+  LogicalResult makeKernels() {
     for (auto kernel :
          llvm::make_early_inc_range(module.getOps<flow::KernelOp>())) {
       GpuEmitter emitter = emitterOf(kernel.getFamily());
@@ -132,12 +132,26 @@ public:
         if (size == StepSize::manyWarpgroups)
           limitTo(made.back(), kCubin);
         workspace = std::max(workspace, made.back().workspaceBytes);
+        partials = std::max(partials, made.back().partialBytes);
         tickets = std::max(tickets, made.back().tickets);
       }
     }
     if (!anyProduct)
       forgetLibrary();
-    if (failed(placeExtras()))
+    return success();
+  }
+
+  GpuWorkspace extras() const {
+    return {llvm::alignTo(uint64_t(workspace), 64),
+            llvm::alignTo(uint64_t(partials), 64),
+            llvm::alignTo(uint64_t(tickets) * 4, 64)};
+  }
+
+  LogicalResult run() {
+    if (failed(makeKernels()))
+      return failure();
+    auto plans = module.getOps<tier::PlanOp>();
+    if (failed(plans.begin() == plans.end() ? placeExtras() : findExtras()))
       return failure();
     for (auto schedule :
          llvm::make_early_inc_range(module.getOps<flow::ScheduleOp>())) {
@@ -182,8 +196,23 @@ private:
                     StringAttr::get(module.getContext(), section));
   }
 
-  /// Places the buffers of all kernels' own behind the planned ones. Both are
-  /// at no launch's disposal but the running one's.
+  /// A plan has placed them, as large as it was told.
+  LogicalResult findExtras() {
+    auto find = [&](const char *name, uint64_t bytes) -> LogicalResult {
+      auto buffer = module.lookupSymbol<tier::BufferOp>(name);
+      if (bytes == 0 || (buffer && uint64_t(buffer.getBytes()) >= bytes))
+        return success();
+      return module.emitError("expected the plan to have ")
+             << bytes << " bytes for '" << name << "', but it has "
+             << (buffer ? buffer.getBytes() : 0);
+    };
+    const GpuWorkspace need = extras();
+    return success(succeeded(find(kTickets, need.ticketBytes)) &&
+                   succeeded(find(kWorkspace, need.workspaceBytes)) &&
+                   succeeded(find(kPartials, need.partialBytes)));
+  }
+
+  /// Places the buffers of all kernels' own behind the planned ones.
   LogicalResult placeExtras() {
     constexpr uint64_t kAlignment = 256;
     uint64_t end = 0;
@@ -196,20 +225,22 @@ private:
     }
     OpBuilder b(module.getContext());
     b.setInsertionPoint(*module.getOps<flow::ScheduleOp>().begin());
-    auto place = [&](const char *name, int64_t bytes, Type type) {
+    auto place = [&](const char *name, uint64_t bytes, Type type) {
       if (!bytes)
         return;
       end = llvm::alignTo(end, kAlignment);
       tier::BufferOp::create(
           b, module.getLoc(), b.getStringAttr(name), TypeAttr::get(type),
-          b.getStringAttr(level), b.getI64IntegerAttr(bytes),
+          b.getStringAttr(level), b.getI64IntegerAttr(int64_t(bytes)),
           b.getI64IntegerAttr(int64_t(end)), StringAttr(), UnitAttr());
-      end += uint64_t(bytes);
+      end += bytes;
     };
-    place(kTickets, int64_t(llvm::alignTo(uint64_t(tickets) * 4, 64)),
+    place(kTickets, extras().ticketBytes,
           RankedTensorType::get({tickets}, b.getI32Type()));
-    place(kWorkspace, int64_t(llvm::alignTo(uint64_t(workspace), 64)),
+    place(kWorkspace, extras().workspaceBytes,
           RankedTensorType::get({workspace}, b.getI8Type()));
+    place(kPartials, extras().partialBytes,
+          RankedTensorType::get({partials}, b.getI8Type()));
     auto machine = module->getAttrOfType<tier::MachineAttr>("tier.machine");
     tier::LevelAttr home = machine ? machine.lookupLevel(level) : nullptr;
     uint64_t weights = 0;
@@ -259,23 +290,46 @@ private:
              b.getNamedAttr("max_tokens", b.getI64IntegerAttr(tokens))}));
     Block &block = made.getBody().emplaceBlock();
     OpBuilder inner = OpBuilder::atBlockEnd(&block);
-    for (auto launch : schedule.getBody().getOps<flow::LaunchOp>()) {
-      const Expansion &expansion = expansions[launch.getKernel()][number];
-      for (const DeviceKernel &kernel : expansion.kernels) {
-        if (kernel.library) {
-          launchProduct(inner, launch, kernel);
-          continue;
-        }
-        SmallVector<Attribute> results(launch.getResults().begin(),
-                                       launch.getResults().end());
-        for (ExtraBuffer extra : kernel.extras)
-          results.push_back(FlatSymbolRefAttr::get(
-              b.getContext(),
-              extra == ExtraBuffer::workspace ? kWorkspace : kTickets));
-        flow::LaunchOp::create(inner, launch.getLoc(), kernel.name,
-                               launch.getInputs(), b.getArrayAttr(results));
+    IRMapping transfers;
+    for (Operation &op : schedule.getBody().front())
+      if (auto launch = dyn_cast<flow::LaunchOp>(op))
+        expand(inner, launch, number);
+      else if (isa<flow::RoutedOp, flow::PredictOp>(op))
+        expandAround(inner, op, number);
+      else
+        inner.clone(op, transfers); // of a plan
+  }
+
+  /// The launches that one of the schedule becomes.
+  void expand(OpBuilder &b, flow::LaunchOp launch, size_t number) {
+    for (const DeviceKernel &kernel :
+         expansions[launch.getKernel()][number].kernels) {
+      if (kernel.library) {
+        launchProduct(b, launch, kernel);
+        continue;
       }
+      SmallVector<Attribute> results(launch.getResults().begin(),
+                                     launch.getResults().end());
+      for (ExtraBuffer extra : kernel.extras)
+        results.push_back(FlatSymbolRefAttr::get(
+            b.getContext(), extra == ExtraBuffer::workspace  ? kWorkspace
+                            : extra == ExtraBuffer::partials ? kPartials
+                                                             : kTickets));
+      flow::LaunchOp::create(b, launch.getLoc(), kernel.name,
+                             launch.getInputs(), b.getArrayAttr(results));
     }
+  }
+
+  /// The same inside of an op around launches. A prediction is its last launch;
+  /// what that needs runs before.
+  void expandAround(OpBuilder &b, Operation &around, size_t number) {
+    Operation *copy = b.cloneWithoutRegions(around);
+    Block &block = copy->getRegion(0).emplaceBlock();
+    OpBuilder inside = OpBuilder::atBlockEnd(&block);
+    for (Operation &op : around.getRegion(0).front())
+      expand(inside, cast<flow::LaunchOp>(op), number);
+    while (isa<flow::PredictOp>(copy) && !llvm::hasSingleElement(block))
+      block.front().moveBefore(copy);
   }
 
   /// The launch of a product by the library: x, w and a bias, then y.
@@ -297,10 +351,18 @@ private:
   SmallVector<Class> classes;
   bool anyProduct = false; ///< Whether the library runs any.
   llvm::StringMap<SmallVector<Expansion>> expansions;
-  int64_t workspace = 0, tickets = 0;
+  int64_t workspace = 0, partials = 0, tickets = 0;
 };
 
 } // namespace
+
+FailureOr<GpuWorkspace> headrace::measureGpuWorkspace(ModuleOp module,
+                                                      const GpuTarget &target) {
+  Driver driver(module, target);
+  if (failed(driver.makeKernels()))
+    return failure();
+  return driver.extras();
+}
 
 LogicalResult headrace::emitGpuKernels(ModuleOp module,
                                        const GpuTarget &target) {

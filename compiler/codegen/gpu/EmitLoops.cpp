@@ -105,15 +105,7 @@ private:
           return success();
         })
         .Case([&](flow::CountOp count) {
-          // All active experts are there at once.
-          Value value;
-          if (count.getWhat() == flow::Count::first_active)
-            value = k.i64(0);
-          else if (count.getWhat() == flow::Count::end_active)
-            value = k.i64(INT32_MAX);
-          else
-            value = k.toI64(k.count(count.getWhat()));
-          map.map(count.getResult(), value);
+          map.map(count.getResult(), k.toI64(k.count(count.getWhat())));
           return success();
         })
         .Case([&](flow::ScratchOp scratch) {

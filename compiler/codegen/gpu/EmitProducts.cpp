@@ -34,6 +34,13 @@ struct RoutingLists {
       : layout(routing.getType(), k.limits), k(k), base(k.buffer(routing)) {}
 
   Value activeCount() { return word(layout.activeCount, k.i32(0)); }
+  /// Which of them the launch is for: a wave, or all.
+  Value first() { return k.count(flow::Count::first_active); }
+  Value end() { return k.min(activeCount(), k.count(flow::Count::end_active)); }
+  /// That of the block, with `groups` blocks for each.
+  Value slot(int64_t groups) {
+    return k.add(first(), k.div(k.block(), groups));
+  }
   Value active(Value slot) { return word(layout.active, slot); }
   Value offset(Value expert) { return word(layout.offsets, expert); }
   Value row(Value place) { return word(layout.rows, place); }
@@ -259,9 +266,9 @@ LogicalResult headrace::emitGpuRoutedUp(flow::KernelOp kernel,
   else
     manyTokens.emplace(k, *product, size == StepSize::manyWarpgroups);
   int64_t groups = few ? fewTokens->groups() : manyTokens->groups();
-  Value slot = k.div(k.block(), groups), group = k.rem(k.block(), groups);
+  Value slot = lists.slot(groups), group = k.rem(k.block(), groups);
   std::function<void(Value, Value, Value, Value)> sink;
-  k.when(k.less(slot, lists.activeCount()), [&] {
+  k.when(k.less(slot, lists.end()), [&] {
     Value expert = lists.active(slot), begin = lists.offset(expert);
     Value count = k.sub(lists.offset(k.add(expert, 1)), begin);
     Value weights = k.weight(experts.getWeights()[0], expert);
@@ -288,8 +295,9 @@ LogicalResult headrace::emitGpuRoutedUp(flow::KernelOp kernel,
 
 namespace {
 
-/// The down half: each expert's rows times its weights into the workspace, one
-/// row for each place of the routing's lists, and their sum by rows.
+/// The down half: each expert's rows times its weights into the partials, one
+/// row for each place of the routing's lists, and their sum by rows. That is
+/// made with the last wave.
 class RoutedDown {
 public:
   RoutedDown(flow::KernelOp kernel, moe::CombineOp combine,
@@ -301,8 +309,8 @@ public:
         slots(int64_t(combine.getRouting().getType().getSlots())) {}
 
   void emit() {
-    out.workspaceBytes = std::max(
-        out.workspaceBytes, options.limits.maxTokens * slots * product.out * 4);
+    out.partialBytes = std::max(out.partialBytes, options.limits.maxTokens *
+                                                      slots * product.out * 4);
     if (size == StepSize::few) {
       emitFew();
     } else {
@@ -313,7 +321,7 @@ public:
 
 private:
   RowsInMemory partials(KernelBuilder &k) {
-    return {k.extra(ExtraBuffer::workspace), product.out, product.out,
+    return {k.extra(ExtraBuffer::partials), product.out, product.out,
             k.f32Type()};
   }
   flow::GridAttr routedGrid(int64_t groups) {
@@ -347,15 +355,15 @@ private:
   /// One launch: the block that arrives last at a column group adds it up.
   void emitFew() {
     const DeviceKernel &made = out.add(
-        kernel, size, "", {ExtraBuffer::workspace, ExtraBuffer::tickets});
+        kernel, size, "", {ExtraBuffer::partials, ExtraBuffer::tickets});
     KernelBuilder k(kernel, made.name, options.limits, made.extras);
     RoutingLists lists(k, combine.getRouting());
     FewTokens tokens(k, product, inPlace);
     int64_t groups = tokens.groups();
     out.tickets = std::max(out.tickets, groups);
-    Value slot = k.div(k.block(), groups), group = k.rem(k.block(), groups);
-    Value active = lists.activeCount();
-    k.when(k.less(slot, active), [&] {
+    Value slot = lists.slot(groups), group = k.rem(k.block(), groups);
+    Value end = lists.end();
+    k.when(k.less(slot, end), [&] {
       Value expert = lists.active(slot), begin = lists.offset(expert);
       Value count = k.sub(lists.offset(k.add(expert, 1)), begin);
       tokens.start(k.weight(experts.getWeights()[0], expert), group);
@@ -363,7 +371,8 @@ private:
                    [&](Value token) { return k.add(begin, token); });
       tokens.run(count, storePartial(k, begin, expert));
       Value counter = k.at(k.extra(ExtraBuffer::tickets), group, k.i32Type());
-      k.when(k.lastToArrive(counter, active), [&] {
+      Value last = k.lastToArrive(counter, k.sub(end, lists.first()));
+      k.when(k.both(last, k.equal(end, lists.activeCount())), [&] {
         // Places stand in the order of the experts, so walking all of them
         // meets a row's experts in their order.
         int64_t width = (product.rowBlocks + groups - 1) / groups * kBlockRows;
@@ -396,13 +405,13 @@ private:
 
   void emitMany() {
     const DeviceKernel &made =
-        out.add(kernel, size, "", {ExtraBuffer::workspace});
+        out.add(kernel, size, "", {ExtraBuffer::partials});
     KernelBuilder k(kernel, made.name, options.limits, made.extras);
     RoutingLists lists(k, combine.getRouting());
     ManyTokens tokens(k, product, size == StepSize::manyWarpgroups);
     int64_t groups = tokens.groups();
-    Value slot = k.div(k.block(), groups), group = k.rem(k.block(), groups);
-    k.when(k.less(slot, lists.activeCount()), [&] {
+    Value slot = lists.slot(groups), group = k.rem(k.block(), groups);
+    k.when(k.less(slot, lists.end()), [&] {
       Value expert = lists.active(slot), begin = lists.offset(expert);
       Value count = k.sub(lists.offset(k.add(expert, 1)), begin);
       tokens.run(
@@ -418,12 +427,13 @@ private:
   void emitCombine() {
     constexpr int64_t kThreads = 128;
     const DeviceKernel &made =
-        out.add(kernel, size, "combine", {ExtraBuffer::workspace});
+        out.add(kernel, size, "combine", {ExtraBuffer::partials});
     KernelBuilder k(kernel, made.name, options.limits, made.extras);
     RoutingLists lists(k, combine.getRouting());
     Value row = k.block();
     Value order = k.shared(slots * 4);
-    k.when(k.less(row, k.count(flow::Count::tokens)), [&] {
+    Value isLast = k.equal(lists.end(), lists.activeCount());
+    k.when(k.both(isLast, k.less(row, k.count(flow::Count::tokens))), [&] {
       Value first = k.mul(row, slots);
       k.when(k.less(k.thread(), k.i32(slots)), [&] {
         Value mine = lists.id(k.add(first, k.thread()));

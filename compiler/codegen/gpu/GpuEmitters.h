@@ -58,7 +58,7 @@ struct DeviceKernel {
 /// order, and what they need besides its operands and results.
 struct Expansion {
   llvm::SmallVector<DeviceKernel> kernels;
-  int64_t workspaceBytes = 0;
+  int64_t workspaceBytes = 0, partialBytes = 0;
   int64_t tickets = 0;
 
   /// Notes a kernel that a builder is about to make.
@@ -90,6 +90,19 @@ HEADRACE_GPU_EMITTER(emitGpuRouter);
 /// a kernel of the step left in the workspace.
 std::optional<DeviceKernel> libraryProduct(flow::KernelOp kernel,
                                            const StepLimits &limits);
+
+/// Buffers that kernels have besides their operands, see ExtraBuffer. Launches
+/// of different layers share them.
+constexpr const char *kWorkspace = "gpu.workspace", *kPartials = "gpu.partials",
+                     *kTickets = "gpu.tickets";
+
+/// How large they must be, in whole cache lines.
+struct GpuWorkspace {
+  uint64_t workspaceBytes = 0, partialBytes = 0, ticketBytes = 0;
+};
+/// Makes the kernels of `module` to find out, and leaves it half rewritten.
+mlir::FailureOr<GpuWorkspace> measureGpuWorkspace(mlir::ModuleOp module,
+                                                  const GpuTarget &target);
 
 /// Replaces every `flow.kernel` of a placed module by `gpu.module`s with a
 /// kernel each, and every schedule by one a class of steps. A kernel that

@@ -120,6 +120,8 @@ flow::Count KernelBuilder::rowCounter() {
 
 Value KernelBuilder::count(flow::Count what) {
   Value wide = loadConstant(b.getI64Type(), at(counts, int64_t(what) * 8));
+  if (what == flow::Count::end_active) // HEADRACE_ALL_ACTIVE is larger.
+    wide = arith::MinSIOp::create(b, wide, i64(INT32_MAX));
   return arith::TruncIOp::create(b, b.getI32Type(), wide);
 }
 

@@ -32,6 +32,7 @@ struct RowsInMemory {
 /// What a kernel reads and writes besides its own operands and results.
 enum class ExtraBuffer {
   workspace, ///< Bytes whose contents nobody keeps from launch to launch.
+  partials,  ///< The same, but kept through the waves of a routed layer.
   tickets    ///< i32 counters, zero before and after every launch.
 };
 

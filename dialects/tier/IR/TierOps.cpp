@@ -58,10 +58,19 @@ LogicalResult PlanOp::verify() {
     return emitOpError("expected minimum, arena and budget to ascend, but got ")
            << int64_t(getMinimum()) << ", " << int64_t(getArena()) << ", "
            << int64_t(getBudget());
-  for (uint64_t value : {getWorkerBytes(), getScratch(), getKv()})
+  for (uint64_t value : {getWorkerBytes(), getScratch(), getKv(),
+                         getHomeArena().value_or(0), getStaging().value_or(0)})
     if (value % 4096) // tier.plan C2
       return emitOpError("expected multiples of 4096, but got ")
              << int64_t(value);
+  if (above(getStaging().value_or(0),
+            getHomeArena().value_or(0))) // tier.plan C2
+    return emitOpError("expected at most ")
+           << int64_t(getHomeArena().value_or(0)) << " bytes of staging";
+  if (getHome().has_value() != getHomeArena().has_value() ||
+      getHome().has_value() != getStaging().has_value()) // tier.plan C3
+    return emitOpError("expected a home with an arena and staging, or none of "
+                       "them");
   return success();
 }
 
@@ -130,6 +139,10 @@ LogicalResult BundleOp::verifySymbolUses(SymbolTableCollection &tables) {
              << offset;
     last = offset;
   }
+  if (int64_t home = int64_t(getHome().value_or(0));
+      home < 0 || home % 4096) // tier.bundle C3
+    return emitOpError("expected a home at a multiple of 4096, but got ")
+           << home;
   return success();
 }
 

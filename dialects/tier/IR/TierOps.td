@@ -89,22 +89,33 @@ def Tier_PlanOp : Tier_Op<"plan"> {
     on are the threads' scratch; `kv_pages` pages of the key-value cache start
     at `kv`. `strategy` chose what stays.
 
+    Where kernels reach no other level, bundles may have a `home`: an arena of
+    another level, `home_arena` bytes, out of which they are copied into slots.
+    Its last `staging` bytes are for bundles without a home, which come from the
+    package.
+
     - (C1) `minimum` is at most `arena`, and `arena` at most a `budget` that is
       not 0.
-    - (C2) offsets and `worker_bytes` are multiples of 4096.
+    - (C2) offsets and `worker_bytes` are multiples of 4096, and so are
+      `home_arena` and `staging`, which is the smaller of the two.
+    - (C3) `home`, `home_arena` and `staging` are all there or none is.
 
     Example:
     ```mlir
     tier.plan "joint" level "dram" arena 1048576 budget 1050000 minimum 65536 workers 2 of 8192 at 16384 kv 8 at 32768
+    tier.plan "joint" level "hbm" arena 1048576 budget 0 minimum 65536 workers 1 of 0 at 16384 kv 8 at 32768 home "dram" arena 4194304 staging 65536
     ```
   }];
   let arguments = (ins StrAttr:$strategy, StrAttr:$level, I64Attr:$arena,
       I64Attr:$budget, I64Attr:$minimum, I64Attr:$workers,
-      I64Attr:$worker_bytes, I64Attr:$scratch, I64Attr:$kv_pages, I64Attr:$kv);
+      I64Attr:$worker_bytes, I64Attr:$scratch, I64Attr:$kv_pages, I64Attr:$kv,
+      OptionalAttr<StrAttr>:$home, OptionalAttr<I64Attr>:$home_arena,
+      OptionalAttr<I64Attr>:$staging);
   let assemblyFormat = [{
     $strategy `level` $level `arena` $arena `budget` $budget `minimum` $minimum
     `workers` $workers `of` $worker_bytes `at` $scratch
-    `kv` $kv_pages `at` $kv attr-dict
+    `kv` $kv_pages `at` $kv
+    (`home` $home^ `arena` $home_arena `staging` $staging)? attr-dict
   }];
   let hasVerifier = 1;
 }
@@ -156,25 +167,31 @@ def Tier_BundleOp : Tier_Op<"bundle", [Symbol,
   let description = [{
     The `weights` lie at `offsets` of a slot of `pool` while they are there, and
     take `bytes` bytes of it. With `experts` it stands for that many bundles:
-    number e holds matrix e of each of the weights, which are stacked.
+    number e holds matrix e of each of the weights, which are stacked. While it
+    is in no slot, it lies as in a slot at `home` of the arena of the plan's home
+    level, bundles of experts one behind the other; without a `home` it is in the
+    package alone.
 
     - (C1) `pool` names a `tier.pool` whose slots hold `bytes`.
     - (C2) `weights` name `tier.weight`s, stacked ones of `experts` matrices
       where `experts` is given and only there.
-    - (C3) there is one offset a weight, ascending multiples of 4096.
+    - (C3) there is one offset a weight, ascending multiples of 4096, and so is
+      `home`.
 
     Example:
     ```mlir
     tier.bundle @layer0 in @ring weights [@q, @o] offsets [0, 8192] bytes 16384
     tier.bundle @layer0.experts in @cache weights [@up, @down] offsets [0, 4096] bytes 8192 experts 8
+    tier.bundle @layer1 in @ring weights [@q1] offsets [0] bytes 8192 home 16384
     ```
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, FlatSymbolRefAttr:$pool,
       TypedArrayAttrBase<FlatSymbolRefAttr, "weights">:$weights,
-      DenseI64ArrayAttr:$offsets, I64Attr:$bytes, OptionalAttr<I64Attr>:$experts);
+      DenseI64ArrayAttr:$offsets, I64Attr:$bytes, OptionalAttr<I64Attr>:$experts,
+      OptionalAttr<I64Attr>:$home);
   let assemblyFormat = [{
     $sym_name `in` $pool `weights` $weights `offsets` $offsets `bytes` $bytes
-    (`experts` $experts^)? attr-dict
+    (`experts` $experts^)? (`home` $home^)? attr-dict
   }];
 }
 

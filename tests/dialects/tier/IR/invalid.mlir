@@ -241,6 +241,20 @@ module @plan_c2 {
 
 // -----
 
+module @plan_c2_staging {
+  // expected-error @+1 {{'tier.plan' op expected at most 4096 bytes of staging}}
+  tier.plan "joint" level "hbm" arena 8192 budget 0 minimum 4096 workers 1 of 0 at 0 kv 0 at 0 home "dram" arena 4096 staging 8192
+}
+
+// -----
+
+module @plan_c3 {
+  // expected-error @+1 {{'tier.plan' op expected a home with an arena and staging, or none of them}}
+  "tier.plan"() <{strategy = "joint", level = "hbm", arena = 8192 : i64, budget = 0 : i64, minimum = 4096 : i64, workers = 1 : i64, worker_bytes = 0 : i64, scratch = 0 : i64, kv_pages = 0 : i64, kv = 0 : i64, home = "dram"}> : () -> ()
+}
+
+// -----
+
 module @pin_c1 {
   tier.buffer @scratch : tensor<?xi32> level "dram" bytes 64 offset 0
   // expected-error @+1 {{'tier.pin' op expected '@scratch' to name a weight or a buffer with a role}}
@@ -305,6 +319,13 @@ tier.pool @pool ring level "dram" offset 0 slots 1 of 4096 least 1
 tier.weight @w : tensor<4x4xf32> from [#tier.range<"f" at 0 bytes 64>]
 // expected-error @+1 {{'tier.bundle' op expected ascending multiples of 4096, but got 64}}
 tier.bundle @bundle_c3_ascending in @pool weights [@w] offsets [64] bytes 4096
+
+// -----
+
+tier.pool @pool ring level "dram" offset 0 slots 1 of 4096 least 1
+tier.weight @w : tensor<4x4xf32> from [#tier.range<"f" at 0 bytes 64>]
+// expected-error @+1 {{'tier.bundle' op expected a home at a multiple of 4096, but got 64}}
+tier.bundle @bundle_c3_home in @pool weights [@w] offsets [0] bytes 4096 home 64
 
 // -----
 

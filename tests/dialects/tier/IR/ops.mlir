@@ -90,12 +90,15 @@ module @example attributes {test.compute = #tier.compute<"bf16", operations = 98
 // What a plan adds.
 module {
   tier.weight @q : tensor<64x64xbf16> from [#tier.range<"f" at 0 bytes 8192>]
+  tier.weight @q1 : tensor<64x64xbf16> from [#tier.range<"f" at 0 bytes 8192>]
   tier.weight @o : tensor<64x64xbf16> from [#tier.range<"f" at 0 bytes 8192>]
   tier.weight @head : tensor<64x64xbf16> from [#tier.range<"f" at 0 bytes 8192>]
   tier.weight @up : tensor<8x64x32xbf16> from [#tier.range<"f" at 8192 bytes 32768>]
   tier.weight @down : tensor<8x32x64xbf16> from [#tier.range<"f" at 8192 bytes 32768>]
   // CHECK: tier.plan "joint" level "dram" arena 1048576 budget 1050000 minimum 65536 workers 2 of 8192 at 16384 kv 8 at 32768
   tier.plan "joint" level "dram" arena 1048576 budget 1050000 minimum 65536 workers 2 of 8192 at 16384 kv 8 at 32768
+  // CHECK: tier.plan "joint" level "hbm" arena 1048576 budget 0 minimum 65536 workers 1 of 0 at 16384 kv 8 at 32768 home "dram" arena 4194304 staging 65536
+  tier.plan "joint" level "hbm" arena 1048576 budget 0 minimum 65536 workers 1 of 0 at 16384 kv 8 at 32768 home "dram" arena 4194304 staging 65536
   // CHECK: tier.pin @head level "dram" offsets [8192]
   tier.pin @head level "dram" offsets [8192]
   // CHECK: tier.pool @ring ring level "dram" offset 65536 slots 2 of 16384 least 1
@@ -106,6 +109,8 @@ module {
   tier.bundle @layer0 in @ring weights [@q, @o] offsets [0, 8192] bytes 16384
   // CHECK: tier.bundle @layer0.experts in @cache weights [@up, @down] offsets [0, 4096] bytes 8192 experts 8
   tier.bundle @layer0.experts in @cache weights [@up, @down] offsets [0, 4096] bytes 8192 experts 8
+  // CHECK: tier.bundle @layer1 in @ring weights [@q1] offsets [0] bytes 8192 home 16384
+  tier.bundle @layer1 in @ring weights [@q1] offsets [0] bytes 8192 home 16384
   func.func @transfers() {
     // CHECK: %[[T:.*]] = tier.prefetch @layer0 slot 0
     %t = tier.prefetch @layer0 slot 0

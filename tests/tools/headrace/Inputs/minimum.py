@@ -3,7 +3,7 @@
 """Asks `headrace compile` for a plan in 4 KiB, takes the minimum from its
 refusal, and expects that exactly this many bytes are accepted.
 
-usage: minimum.py HEADRACE MODEL OUTPUT
+usage: minimum.py HEADRACE MODEL OUTPUT [FLAG...]
 """
 import re
 import subprocess
@@ -13,7 +13,7 @@ import sys
 def compile(budget):
     run = subprocess.run(
         [sys.argv[1], "compile", sys.argv[2], "-o", sys.argv[3],
-         f"--fast-memory={budget}"], capture_output=True, text=True)
+         f"--fast-memory={budget}", *sys.argv[4:]], capture_output=True, text=True)
     return run.returncode, run.stderr
 
 
