@@ -116,9 +116,10 @@ public:
   /// exhausted, device lost.
   virtual Status Resolve(const abi::Launch &described, Launch *launch) = 0;
 
-  /// Says that the binding table is new or has changed. Not during a run.
-  /// Codes: device lost.
-  virtual Status BindWeights(const Vector<const void *> &table) = 0;
+  /// Says that `count` addresses of the binding table from `first` on are new
+  /// or have changed. Not during a run. Codes: device lost.
+  virtual Status BindWeights(const Vector<const void *> &table, size_t first,
+                             size_t count) = 0;
 
   /// Bytes of memory it took for itself.
   virtual uint64_t ScratchBytes() const = 0;
@@ -144,6 +145,32 @@ public:
   /// Ends the object and its memory.
   virtual void Destroy() = 0;
 };
+
+/// Copies to a device on a stream of its own, in order, beside what runs there.
+/// Used by one thread at a time.
+class CopyStream {
+public:
+  virtual ~CopyStream() = default;
+
+  /// Begins to copy from memory of AllocateHost(), which stays as it is until
+  /// the copy has ended. `out_number` gets its number: 1, 2, ...
+  /// Codes: device lost, internal.
+  virtual Status Copy(void *to, const void *from, uint64_t bytes,
+                      uint64_t *out_number) = 0;
+
+  /// Whether a copy and all before it have ended.
+  /// Codes: device lost.
+  virtual Status HasEnded(uint64_t number, bool *out_ended) = 0;
+
+  /// Waits for what is under way, and ends the object and its memory. A copy
+  /// that does not end loses the device.
+  virtual void Destroy() = 0;
+};
+
+struct CopyStreamDeleter {
+  void operator()(CopyStream *stream) const { stream->Destroy(); }
+};
+using CopyStreamOwner = std::unique_ptr<CopyStream, CopyStreamDeleter>;
 
 struct ExecutorDeleter {
   void operator()(Executor *executor) const { executor->Destroy(); }
@@ -201,6 +228,11 @@ struct headrace_device_t : headrace::runtime::RefCounted {
   CreateExecutor(headrace_package_t *package,
                  const headrace::runtime::ExecutorOptions &options,
                  headrace::runtime::ExecutorOwner *out) = 0;
+
+  /// Makes a stream of copies; the device outlives it. Only where the device
+  /// does not share the host's memory.
+  /// Codes: unimplemented, resource exhausted, device lost.
+  virtual Status CreateCopyStream(headrace::runtime::CopyStreamOwner *out) = 0;
 
   /// Ends the object and its memory.
   virtual void Destroy() = 0;

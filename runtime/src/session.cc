@@ -101,14 +101,21 @@ headrace_session_t::PlanMemory(const headrace_session_options_t &options) {
             Sum(staging_bytes,
                 SlotBytes(*package->manifest->buffers()->Get(buffer)));
   }
-  io_bytes = tiered ? 0 : std::max(staging_bytes, first);
+  // A plan has the buffers of steps in its arena, but not the counts.
+  io_bytes = tiered ? first : std::max(staging_bytes, first);
   if (!device->SharesHostMemory())
-    for (const abi::Entry *entry : *package->manifest->entries())
-      io_bytes = std::max(io_bytes, Sum(first, ArgumentBytes(*entry)));
+    for (uint32_t i = 0; i < package->manifest->entries()->size(); ++i)
+      if (!tiered || i != Model().entry)
+        io_bytes = std::max(
+            io_bytes,
+            Sum(first, ArgumentBytes(*package->manifest->entries()->Get(i))));
 
   const uint64_t present = device->MemoryBytes();
-  const uint64_t needed =
+  uint64_t needed =
       Sum(Sum(arena_bytes, kv_bytes), Sum(scratch_bytes, io_bytes));
+  for (uint32_t i = 0; i < package->summary.arena_bytes.size(); ++i)
+    if (tiered && IsHome(i))
+      needed -= std::min(needed, package->summary.arena_bytes[i]);
   if (needed <= present)
     return Status();
   return MakeStatus(HostAllocator(), HEADRACE_STATUS_RESOURCE_EXHAUSTED,
@@ -136,9 +143,13 @@ Status headrace_session_t::CreateArenas(bool tiered) {
   arenas.reserve(levels);
   for (uint32_t i = 0; i < levels; ++i) {
     arenas.emplace_back();
-    HEADRACE_RETURN_IF_ERROR(device->Allocate(
-        tiered ? package->summary.arena_bytes[i] : BufferBytes(i),
-        "the arena of the plan", &arenas[i]));
+    const uint64_t bytes =
+        tiered ? package->summary.arena_bytes[i] : BufferBytes(i);
+    HEADRACE_RETURN_IF_ERROR(
+        tiered && IsHome(i)
+            ? device->AllocateHost(bytes, "the home of the plan's weights",
+                                   &arenas[i])
+            : device->Allocate(bytes, "the arena of the plan", &arenas[i]));
   }
   uint32_t buffers = manifest.buffers()->size();
   addresses.assign(buffers, nullptr);
@@ -179,14 +190,14 @@ Status headrace_session_t::CreateIo() {
     return Status();
   uint64_t offset = shares ? 0 : kCountsBytes;
   for (uint32_t buffer : IoBuffers(Model()))
-    if (buffer != kNoIndex && IsTiered()) {
-      const abi::Buffer &planned = *package->manifest->buffers()->Get(buffer);
-      addresses[buffer] = arenas[planned.level()].Data() + planned.offset();
-      host_addresses[buffer] = addresses[buffer];
-    } else if (buffer != kNoIndex) {
-      addresses[buffer] = io.Data() + offset;
-      host_addresses[buffer] = (shares ? io : staging).Data() + offset;
-      offset += SlotBytes(*package->manifest->buffers()->Get(buffer));
+    if (buffer != kNoIndex) {
+      const abi::Buffer &described = *package->manifest->buffers()->Get(buffer);
+      addresses[buffer] =
+          IsTiered() ? arenas[described.level()].Data() + described.offset()
+                     : io.Data() + offset;
+      host_addresses[buffer] =
+          shares ? addresses[buffer] : staging.Data() + offset;
+      offset += SlotBytes(described);
     }
   return Status();
 }
@@ -323,7 +334,7 @@ Status headrace_session_t::Create(const headrace_session_options_t &options,
   HEADRACE_RETURN_IF_ERROR(CreateArenas(tiered));
   if (tiered)
     HEADRACE_RETURN_IF_ERROR(CreateTiers(options, source));
-  HEADRACE_RETURN_IF_ERROR(executor->BindWeights(weights));
+  HEADRACE_RETURN_IF_ERROR(executor->BindWeights(weights, 0, weights.size()));
   HEADRACE_RETURN_IF_ERROR(CreateKv());
   HEADRACE_RETURN_IF_ERROR(CreateIo());
   return CreateEntries();

@@ -93,18 +93,29 @@ struct headrace_session_t final : headrace::runtime::RefCounted {
 private:
   struct Pass;
   class WaveRunner;
+  using Launches =
+      flatbuffers::Vector<flatbuffers::Offset<headrace::abi::Launch>>;
+  using Steps = flatbuffers::Vector<flatbuffers::Offset<headrace::abi::Step>>;
 
   bool IsTiered() const { return tiers != nullptr; }
+  /// Whether a level's arena is in the host's memory beside a device's own.
+  bool IsHome(uint32_t level) const;
+  Status ReadRoutingBuffer(const headrace::runtime::TierRouting &routing,
+                           uint64_t bytes, const headrace::runtime::Run &run);
   Status CheckTiers(const headrace_session_options_t &options) const;
   Status CreateTiers(const headrace_session_options_t &options,
                      headrace::runtime::ByteSource *source);
   uint64_t BufferBytes(uint32_t level) const;
-  uint64_t LiveBytes(const headrace::abi::Entry &entry) const;
+  uint64_t LiveBytes(const headrace::abi::Entry &entry,
+                     const Launches &launches, const Steps *steps) const;
+  void CountLiveBytes();
   uint64_t OccupiedBytes(uint32_t level) const;
-  void NotePeak(uint32_t entry);
-  Status RunTiered(uint32_t entry, const headrace::runtime::Run &run);
+  void NotePeak(uint32_t schedule);
+  Status RunTiered(uint32_t entry, uint32_t step_class,
+                   const headrace::runtime::Run &run);
   void AwaitGuesses(const headrace::runtime::Run &run);
   Status Execute(const headrace::runtime::Run &run, uint32_t first_launch);
+  void KeepIfLost(const Status &status);
   Status PlanKv(const headrace_session_options_t &options);
   Status PlanMemory(const headrace_session_options_t &options);
   Status CreateArenas(bool tiered);
@@ -112,8 +123,6 @@ private:
   Status CreateIo();
   Status CreateEntries();
   Status CreateEntry(const headrace::abi::Entry &entry);
-  using Launches =
-      flatbuffers::Vector<flatbuffers::Offset<headrace::abi::Launch>>;
   Status ResolveClass(const Launches &launches,
                       headrace::runtime::ClassPlan *plan);
   uint64_t ArgumentBytes(const headrace::abi::Entry &entry) const;
@@ -148,7 +157,9 @@ private:
   Vector<uint64_t> launch_times; // of one run; empty where nobody asks
   // `loader`, where it is the one called `arena`; else null.
   headrace::runtime::TieredWeights *tiers = nullptr;
-  Vector<uint64_t> live_bytes;  // tiered: of buffers, most at once, by entry
+  Vector<uint64_t> live_bytes; // tiered: of buffers, most at once, by schedule
+  // What the host reads of a routing on a device with memory of its own.
+  headrace::runtime::DeviceMemory routing_copy;
   uint64_t scratch_in_plan = 0; // tiered: of all workers
   uint64_t budget_bytes = 0;
   uint64_t peak_bytes = 0; // of the fast level

@@ -54,7 +54,9 @@ Status headrace_session_t::RunEntry(uint32_t entry, const int64_t *counts,
   run.cancel = cancel;
   run.deadline_ns = deadline_ns;
   const uint64_t begin = tracer.IsOn() ? MonotonicNs() : 0;
-  Status status = IsTiered() ? RunTiered(entry, run) : Execute(run, 0);
+  Status status = IsTiered()
+                      ? RunTiered(entry, static_cast<uint32_t>(index), run)
+                      : Execute(run, 0);
   if (tracer.IsOn()) {
     const uint64_t end = MonotonicNs();
     if (IsTiered())
@@ -80,13 +82,17 @@ Status headrace_session_t::Execute(const Run &wanted, uint32_t first_launch) {
                       first_launch + static_cast<uint32_t>(i), launch_times[i],
                       launch_times[i + 1]);
   }
-  // A thread or the device may still be inside a kernel: what it uses is never
-  // freed.
+  KeepIfLost(status);
+  return status;
+}
+
+/// A thread or the device may still be inside a kernel or a copy: what it uses
+/// is never freed.
+void headrace_session_t::KeepIfLost(const Status &status) {
   if (status.Code() == HEADRACE_STATUS_DEVICE_LOST && !kept_for_ever) {
     kept_for_ever = true;
     Retain();
   }
-  return status;
 }
 
 Status headrace_session_t::Invoke(const headrace_invoke_options_t &options) {

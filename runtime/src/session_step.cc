@@ -211,7 +211,8 @@ void headrace_session_t::FillPass(const headrace_step_options_t &options,
 }
 
 /// Lists what a pass sends and fetches on a device with memory of its own:
-/// counts and inputs as far as they are used, in one piece, and the logits.
+/// counts and inputs as far as they are used, in one piece where no plan says
+/// otherwise, and the logits.
 /// Returns the number of uploads.
 size_t headrace_session_t::PlanTransfers(const Pass &pass) {
   transfers.clear();
@@ -225,13 +226,29 @@ size_t headrace_session_t::PlanTransfers(const Pass &pass) {
     end = static_cast<uint8_t *>(host_addresses[model.kv_table]) +
           static_cast<uint64_t>(pass.counts[HEADRACE_COUNT_SEQUENCES]) *
               package->manifest->kv()->max_pages() * sizeof(int32_t);
-  transfers.push_back(
-      {io.Data(), staging.Data(), static_cast<uint64_t>(end - staging.Data())});
+  if (IsTiered()) {
+    // Each has its own place in the arena. In the host's memory they follow one
+    // another, the longest last.
+    const auto inputs = IoBuffers(model);
+    transfers.push_back({io.Data(), staging.Data(), kCountsBytes});
+    for (uint32_t buffer : inputs)
+      if (buffer != kNoIndex && buffer != model.logits)
+        transfers.push_back(
+            {addresses[buffer], host_addresses[buffer],
+             buffer == model.kv_table
+                 ? static_cast<uint64_t>(
+                       end - static_cast<uint8_t *>(host_addresses[buffer]))
+                 : package->manifest->buffers()->Get(buffer)->bytes()});
+  } else {
+    transfers.push_back({io.Data(), staging.Data(),
+                         static_cast<uint64_t>(end - staging.Data())});
+  }
+  const size_t uploads = transfers.size();
   transfers.push_back(
       {addresses[model.logits], logits,
        static_cast<uint64_t>(pass.counts[HEADRACE_COUNT_OUTPUTS]) *
            package->manifest->limits()->vocabulary() * sizeof(float)});
-  return 1;
+  return uploads;
 }
 
 /// Runs the step. Logits go to `out`, or stay in the plan's buffer for null.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Session, tiered part: an arena under a budget, and what is in use of it.
 #include "runtime/src/session.h"
+#include "runtime/src/session_layout.h"
 #include "runtime/src/structs.h"
 #include "runtime/src/thread.h"
 #include "runtime/src/tier/read_plan.h"
@@ -45,11 +46,19 @@ Status headrace_session_t::CheckTiers(
     return MakeStatus(allocator, HEADRACE_STATUS_FAILED_PRECONDITION,
                       "session: the weight loader 'arena' needs a package with "
                       "a plan; compile it with --fast-memory");
-  if (!device->SharesHostMemory())
-    return MakeStatus(allocator, HEADRACE_STATUS_UNIMPLEMENTED,
-                      "session: the weight loader 'arena' needs a device that "
-                      "shares the host's memory");
+  const abi::Plan &plan = *package->manifest->plan();
+  if (!device->SharesHostMemory() && plan.home_level() == kNoIndex &&
+      plan.bundles()->size())
+    return MakeStatus(allocator, HEADRACE_STATUS_FAILED_PRECONDITION,
+                      "session: by the package's plan weights move straight "
+                      "from the package, which this device cannot read; "
+                      "compile it for this device");
   return Status();
+}
+
+bool headrace_session_t::IsHome(uint32_t level) const {
+  const abi::Plan *plan = package->manifest->plan();
+  return plan && !device->SharesHostMemory() && level == plan->home_level();
 }
 
 Status
@@ -65,7 +74,7 @@ headrace_session_t::CreateTiers(const headrace_session_options_t &options,
 
   tiers = New<TieredWeights>(allocator, allocator, package->source);
   loader.reset(tiers);
-  ReadTierPlan(manifest, &tiers->plan);
+  ReadTierPlan(manifest, executor->CodeIndex(), &tiers->plan);
   const bool in_file = package->source.memory == nullptr;
   if (in_file)
     tiers->file.Open(package->source.file,
@@ -81,6 +90,18 @@ headrace_session_t::CreateTiers(const headrace_session_options_t &options,
   wanted.queue.link =
       options.weight_source == HEADRACE_SOURCE_DISK ? "disk" : "page-cache";
   wanted.queue.level = tiers->plan.level;
+  if (!device->SharesHostMemory()) {
+    wanted.device = device.Get();
+    if (const uint32_t home = tiers->plan.home_level; home != kNoIndex) {
+      wanted.home = arenas[home].Data();
+      wanted.queue.level = manifest.levels()->Get(home)->name()->c_str();
+    }
+    uint64_t most = 0;
+    for (const TierRouting &routing : tiers->plan.routings)
+      most = std::max(most, manifest.buffers()->Get(routing.buffer)->bytes());
+    HEADRACE_RETURN_IF_ERROR(device->AllocateHost(
+        most, "routings that the host reads", &routing_copy));
+  }
   wanted.queue.chunk_bytes = manifest.chunk_bytes();
   wanted.queue.depth = kQueueDepth;
   // Reads out of the page cache are copies by a processor, which a ring would
@@ -95,9 +116,7 @@ headrace_session_t::CreateTiers(const headrace_session_options_t &options,
   wanted.tracer = tracer;
   HEADRACE_RETURN_IF_ERROR(tiers->loader.Create(wanted));
 
-  live_bytes.reserve(manifest.entries()->size());
-  for (const abi::Entry *entry : *manifest.entries())
-    live_bytes.push_back(LiveBytes(*entry));
+  CountLiveBytes();
   return loader->Bind(&weights);
 }
 
@@ -115,7 +134,8 @@ void headrace::runtime::EndSession(headrace_session_t *session) {
 // Running
 //===----------------------------------------------------------------------===//
 
-/// Runs parts of one entry for the arena loader.
+/// Runs parts of one entry for the arena loader: what the run sends goes before
+/// the first of them, what it fetches behind the last.
 class headrace_session_t::WaveRunner final : public LaunchRunner {
 public:
   WaveRunner(headrace_session_t *session, const Run &run)
@@ -128,11 +148,43 @@ public:
     part.launch_count = end - begin;
     part.counts[HEADRACE_COUNT_FIRST_ACTIVE] = first_active;
     part.counts[HEADRACE_COUNT_END_ACTIVE] = end_active;
-    return session->Execute(part, begin);
+    part.download_count = 0;
+    const Transfer counts = CountsOf(part);
+    if (std::exchange(sent, true)) {
+      // Kernels of a device with memory of its own find the counts there.
+      part.uploads = &counts;
+      part.upload_count =
+          run.upload_count && (first != first_active || last != end_active);
+    }
+    first = first_active;
+    last = end_active;
+    ArenaLoader &loader = session->tiers->loader;
+    if (const auto [from, to] = loader.Bound(); from < to) {
+      HEADRACE_RETURN_IF_ERROR(
+          session->executor->BindWeights(session->weights, from, to - from));
+      loader.ClearBound();
+    }
+    Status status = session->Execute(part, begin);
+    spent_ns += session->kernel_ns;
+    return status;
+  }
+
+  /// Fetches what the run gives.
+  Status Finish() {
+    session->kernel_ns = spent_ns;
+    if (run.download_count == 0)
+      return Status();
+    Run part = run;
+    part.launch_count = part.upload_count = 0;
+    part.out_kernel_ns = nullptr;
+    return session->Execute(part, 0);
   }
 
   Status ReadRouting(const TierRouting &routing, const int32_t **active,
                      uint32_t *count) override {
+    HEADRACE_RETURN_IF_ERROR(session->ReadRoutingBuffer(
+        routing, routing.active_offset + routing.experts * sizeof(int32_t),
+        run));
     const uint8_t *base = Bytes(routing);
     int32_t number;
     std::memcpy(&number, base + routing.count_offset, sizeof(number));
@@ -157,6 +209,12 @@ public:
     const int32_t *active;
     HEADRACE_RETURN_IF_ERROR(ReadRouting(routing, &active, count));
     std::copy(active, active + *count, out);
+    HEADRACE_RETURN_IF_ERROR(session->ReadRoutingBuffer(
+        routing,
+        std::max(routing.picks_offset +
+                     (routing.experts + uint64_t(1)) * sizeof(int32_t),
+                 routing.weights_offset + routing.most_picks * sizeof(float)),
+        run));
     const uint8_t *base = Bytes(routing);
     const auto *picks =
         reinterpret_cast<const int32_t *>(base + routing.picks_offset);
@@ -182,7 +240,16 @@ public:
   }
 
 private:
+  /// The counts on their way to the device, with what changes in a wave.
+  Transfer CountsOf(const Run &part) const {
+    if (session->staging.Bytes())
+      std::memcpy(session->staging.Data(), part.counts, sizeof(part.counts));
+    return {session->io.Data(), session->staging.Data(), kCountsBytes};
+  }
+
   const uint8_t *Bytes(const TierRouting &routing) const {
+    if (session->routing_copy.Bytes())
+      return session->routing_copy.Data();
     uint32_t index = routing.buffer;
     uint64_t offset = 0;
     const abi::Buffer *buffer =
@@ -205,7 +272,27 @@ private:
 
   headrace_session_t *const session;
   const Run &run;
+  bool sent = false;           // what the run sends
+  int64_t first = 0, last = 0; // active experts, as the device knows them
+  uint64_t spent_ns = 0;       // by the launches
 };
+
+/// Brings the first bytes of a routing to where the host reads them, on a
+/// device with memory of its own.
+Status headrace_session_t::ReadRoutingBuffer(const TierRouting &routing,
+                                             uint64_t bytes, const Run &run) {
+  if (!routing_copy.Bytes())
+    return Status();
+  const Transfer transfer = {addresses[routing.buffer], routing_copy.Data(),
+                             bytes};
+  Run part = run;
+  part.launch_count = part.upload_count = 0;
+  part.downloads = &transfer;
+  part.download_count = 1;
+  part.pinned = true;
+  part.out_kernel_ns = nullptr;
+  return Execute(part, 0);
+}
 
 /// How waits of a run may end early.
 static WaitLimits LimitsOf(const Run &run) {
@@ -215,10 +302,15 @@ static WaitLimits LimitsOf(const Run &run) {
   return limits;
 }
 
-Status headrace_session_t::RunTiered(uint32_t entry, const Run &run) {
+Status headrace_session_t::RunTiered(uint32_t entry, uint32_t step_class,
+                                     const Run &run) {
   WaveRunner runner(this, run);
-  Status status = tiers->loader.RunEntry(entry, &runner, LimitsOf(run));
-  NotePeak(entry);
+  Status status =
+      tiers->loader.RunEntry(entry, step_class, &runner, LimitsOf(run));
+  if (status.IsOk())
+    status = runner.Finish();
+  KeepIfLost(status);
+  NotePeak(tiers->plan.entry_schedules[entry] + step_class);
   return status;
 }
 
@@ -236,7 +328,9 @@ void headrace_session_t::AwaitGuesses(const Run &run) {
 /// it: a buffer lives from the first launch that names it to the last one, what
 /// the host gives from the beginning, what it reads to the end. Launches over
 /// experts run again for each wave, so their buffers live through all of them.
-uint64_t headrace_session_t::LiveBytes(const abi::Entry &entry) const {
+uint64_t headrace_session_t::LiveBytes(const abi::Entry &entry,
+                                       const Launches &listed,
+                                       const Steps *steps) const {
   const abi::Manifest &manifest = *package->manifest;
   const uint32_t level = manifest.plan()->fast_level();
   struct Range {
@@ -246,9 +340,9 @@ uint64_t headrace_session_t::LiveBytes(const abi::Entry &entry) const {
   const uint32_t count = manifest.buffers()->size();
   Vector<Range> ranges(count, {0, 0, kNoIndex, 0},
                        StdAllocator<Range>(HostAllocator()));
-  const uint32_t launches = entry.launches()->size();
+  const uint32_t launches = listed.size();
   for (uint32_t i = 0; i < launches; ++i)
-    for (uint32_t buffer : *entry.launches()->Get(i)->buffers()) {
+    for (uint32_t buffer : *listed.Get(i)->buffers()) {
       if (manifest.buffers()->Get(buffer)->kind() == abi::BufferKind::view)
         buffer = manifest.buffers()->Get(buffer)->base();
       ranges[buffer].first = std::min(ranges[buffer].first, i);
@@ -273,8 +367,8 @@ uint64_t headrace_session_t::LiveBytes(const abi::Entry &entry) const {
     ranges[buffer].first = 0;
   for (uint32_t buffer : *entry.outputs())
     ranges[buffer].last = launches;
-  if (entry.steps())
-    for (const abi::Step *step : *entry.steps()) {
+  if (steps)
+    for (const abi::Step *step : *steps) {
       if (step->kind() != abi::StepKind::routed)
         continue;
       const uint32_t begin = step->launch();
@@ -303,21 +397,37 @@ uint64_t headrace_session_t::LiveBytes(const abi::Entry &entry) const {
   return most;
 }
 
+/// In the order of the schedules in the tier plan.
+void headrace_session_t::CountLiveBytes() {
+  for (const abi::Entry *entry : *package->manifest->entries()) {
+    const size_t before = live_bytes.size();
+    for (uint32_t i = 0; entry->classes() && i < entry->classes()->size(); ++i)
+      if (const abi::StepClass &one = *entry->classes()->Get(i);
+          one.code() == executor->CodeIndex())
+        live_bytes.push_back(LiveBytes(*entry, *one.launches(), one.steps()));
+    if (live_bytes.size() == before)
+      live_bytes.push_back(
+          LiveBytes(*entry, *entry->launches(), entry->steps()));
+  }
+}
+
 /// Bytes of a level that are in use between steps.
 uint64_t headrace_session_t::OccupiedBytes(uint32_t level) const {
   uint64_t bytes = 0;
   const abi::Plan *plan = package->manifest->plan();
   if (IsTiered() && level == plan->fast_level())
     bytes += tiers->loader.OccupiedBytes();
+  if (IsTiered() && IsHome(level))
+    bytes += arenas[level].Bytes();
   if (HasKv() && level == (IsTiered() ? plan->kv_level() : 0))
     bytes += (kv.PageCount() - kv.FreeCount()) * kv.PageBytes();
   return bytes;
 }
 
-void headrace_session_t::NotePeak(uint32_t entry) {
+void headrace_session_t::NotePeak(uint32_t schedule) {
   const uint32_t level = package->manifest->plan()->fast_level();
   peak_bytes = std::max(peak_bytes, OccupiedBytes(level) + scratch_in_plan +
-                                        live_bytes[entry]);
+                                        live_bytes[schedule]);
 }
 
 Status headrace_session_t::DescribeLevel(uint32_t level,
@@ -331,6 +441,8 @@ Status headrace_session_t::DescribeLevel(uint32_t level,
   value.name = manifest.levels()->Get(level)->name()->c_str();
   value.occupied_bytes = OccupiedBytes(level);
   value.certified_bytes = package->summary.peak_bytes[level];
+  if (IsTiered() && IsHome(level))
+    value.peak_bytes = value.occupied_bytes; // filled once, from the start on
   if (IsTiered() && level == manifest.plan()->fast_level()) {
     value.peak_bytes = peak_bytes;
     value.budget_bytes = budget_bytes;
@@ -346,23 +458,27 @@ Status headrace_session_t::DescribeLevel(uint32_t level,
 
 Status headrace_session_t::DescribeLink(uint32_t link,
                                         headrace_link_usage_t *out) {
-  const uint32_t links = IsTiered() ? 1 : 0;
+  const uint32_t links = IsTiered() ? tiers->loader.LinkCount() : 0;
   if (link >= links)
     return MakeStatus(HostAllocator(), HEADRACE_STATUS_OUT_OF_RANGE,
                       "session: link %u of %u", link, links);
   ArenaLoader &loader = tiers->loader;
-  const LinkCounters counters = loader.Link();
+  Link &described = loader.LinkAt(link);
+  const LinkCounters counters = described.Counters();
+  const bool reads = link + 1 == links; // the package
   headrace_link_usage_t value = {};
-  value.name = loader.LinkName();
+  value.name = described.Name();
   value.bytes = counters.bytes;
   value.transfers = counters.transfers;
   value.failed = counters.failed;
   value.cancelled = counters.cancelled;
   value.busy_ns = counters.busy_ns;
-  value.stalls = loader.Waits().stalls;
-  value.wait_ns = loader.Waits().wait_ns;
-  value.is_direct = tiers->file.IsDirect();
-  value.uses_ring = loader.UsesRing();
+  if (link == 0) { // Launches wait for what it brings.
+    value.stalls = loader.Waits().stalls;
+    value.wait_ns = loader.Waits().wait_ns;
+  }
+  value.is_direct = reads && tiers->file.IsDirect();
+  value.uses_ring = reads && loader.UsesRing();
   return WriteStruct(HostAllocator(), value, out);
 }
 

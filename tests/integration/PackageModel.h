@@ -37,13 +37,14 @@ public:
     openOnDevice(path, budget);
   }
   /// On the first GPU; `library` is the file of its cuBLASLt, or null.
-  void openOnGpu(const std::string &path, const char *library = nullptr) {
+  void openOnGpu(const std::string &path, const char *library = nullptr,
+                 uint64_t budget = 0) {
     REQUIRE_OK(headrace_instance_create(nullptr, &instance));
     headrace_cuda_device_options_t options = {};
     options.struct_size = sizeof(options);
     options.cublaslt_library = library;
     REQUIRE_OK(headrace_device_create_cuda(instance, &options, &device));
-    openOnDevice(path, 0);
+    openOnDevice(path, budget);
   }
   headrace_sequence_t *sequence() {
     headrace_sequence_t *out = nullptr;

@@ -611,7 +611,8 @@ TEST(CudaPackage, TheBestCodeIsChosen) {
 //===----------------------------------------------------------------------===//
 
 /// Everything a host does, up to the first failure; all objects are released.
-headrace_status_t WholeLife(const std::vector<uint8_t> &bytes) {
+headrace_status_t WholeLife(const std::vector<uint8_t> &bytes,
+                            headrace_weight_loader_t weights) {
   TemporaryFile file(bytes);
   Instance instance = MakeInstance();
   Device device;
@@ -619,6 +620,7 @@ headrace_status_t WholeLife(const std::vector<uint8_t> &bytes) {
     return status;
   Package package = OpenFile(instance.get(), file.Path());
   auto options = sized<headrace_session_options_t>();
+  options.weights = weights;
   options.timing = 1;
   options.poison_outputs = 1;
   headrace_session_t *raw = nullptr;
@@ -670,8 +672,10 @@ const std::set<std::string> kEnds = {"cuCtxPopCurrent_v2",
                                      "cublasLtMatrixLayoutDestroy"};
 
 /// Goes through all calls of a whole life and makes each fail in turn.
-void EachCallFails(const std::vector<uint8_t> &bytes, int result) {
-  ASSERT_TRUE(IsOk(WholeLife(bytes)));
+void EachCallFails(const std::vector<uint8_t> &bytes, int result,
+                   headrace_weight_loader_t weights = HEADRACE_WEIGHTS_MAPPED) {
+  fake::Reset(); // what was called before
+  ASSERT_TRUE(IsOk(WholeLife(bytes, weights)));
   std::vector<std::pair<std::string, int>> calls;
   for (const std::string &function : fake::CalledFunctions())
     calls.emplace_back(function, fake::Calls(function.c_str()));
@@ -680,7 +684,7 @@ void EachCallFails(const std::vector<uint8_t> &bytes, int result) {
       SCOPED_TRACE(function + " #" + std::to_string(nth));
       fake::Reset();
       fake::FailAt(function.c_str(), nth, result);
-      Outcome outcome(WholeLife(bytes));
+      Outcome outcome(WholeLife(bytes, weights));
       if (!kEnds.count(function) && outcome.code == HEADRACE_STATUS_OK) {
         // While work is late it may be asked less often than before.
         EXPECT_EQ(function, "cuEventQuery");
@@ -703,6 +707,14 @@ TEST(CudaFailure, EachCallFailsWithAMistake) {
 
 TEST(CudaFailure, EachCallFailsForLackOfMemory) {
   EachCallFails(ToyGpuFile(), kOutOfMemory);
+}
+
+/// Of sessions whose weights move, out of the host's memory and out of the
+/// file.
+TEST(CudaFailure, EachCallFailsWhileWeightsMove) {
+  for (bool staged : {false, true})
+    for (int result : {kInvalidValue, kOutOfMemory})
+      EachCallFails(PlannedToyGpuFile(staged), result, HEADRACE_WEIGHTS_ARENA);
 }
 
 TEST(CudaFailure, EachCallOfTheLibraryFails) {

@@ -46,8 +46,8 @@ std::vector<uint8_t> ToyGpuCode() {
   return std::vector<uint8_t>(toy_gpu_ptx_begin, toy_gpu_ptx_end + 1);
 }
 
-std::unique_ptr<abi::ManifestT> ToyGpuManifest(uint32_t threads) {
-  std::unique_ptr<abi::ManifestT> manifest = ToyManifest();
+/// The same entries on a GPU, with steps, where there are any, in each class.
+static void MoveToGpu(abi::ManifestT *manifest, uint32_t threads) {
   const std::vector<uint8_t> text = ToyGpuCode();
   abi::CodeT &code = *manifest->code[0];
   code.target = HEADRACE_GPU_TARGET;
@@ -72,7 +72,8 @@ std::unique_ptr<abi::ManifestT> ToyGpuManifest(uint32_t threads) {
   }
 
   // Shorter than on a processor: here it cannot be stopped.
-  manifest->entries[kSlow]->launches[0]->grid_base = 1 << 18;
+  if (manifest->entries.size() > kSlow)
+    manifest->entries[kSlow]->launches[0]->grid_base = 1 << 18;
   auto cleared = Copy(*manifest->entries[kCount]->launches[0]);
   cleared->kernel = clear_index;
   cleared->grid_base = 1;
@@ -87,11 +88,51 @@ std::unique_ptr<abi::ManifestT> ToyGpuManifest(uint32_t threads) {
       one->max_outputs = i ? kToyMaxTokens : 1;
       for (const auto &launch : entry->launches)
         one->launches.push_back(Copy(*launch));
+      for (const auto &step : entry->steps)
+        one->steps.push_back(std::make_unique<abi::StepT>(*step));
       entry->classes.push_back(std::move(one));
     }
     entry->launches.clear();
+    entry->steps.clear();
   }
+}
+
+std::unique_ptr<abi::ManifestT> ToyGpuManifest(uint32_t threads) {
+  std::unique_ptr<abi::ManifestT> manifest = ToyManifest();
+  MoveToGpu(manifest.get(), threads);
   return manifest;
+}
+
+std::unique_ptr<abi::ManifestT> PlannedToyGpuManifest(bool staged) {
+  std::unique_ptr<abi::ManifestT> manifest = PlannedToyManifest();
+  MoveToGpu(manifest.get(), 32);
+  abi::PlanT &plan = *manifest->plan;
+  abi::BundleT &bundle = *plan.bundles[0];
+  manifest->levels[0]->name = "hbm";
+  auto host = std::make_unique<abi::LevelT>();
+  host->name = "dram";
+  plan.home_level = 1;
+  auto peak = std::make_unique<abi::PeakT>();
+  peak->level = plan.home_level;
+  auto part = std::make_unique<abi::PartT>();
+  if (staged) {
+    plan.staging_bytes = 2 * bundle.bytes;
+    part->kind = abi::PartKind::staging;
+  } else {
+    bundle.home = 0;
+    part->kind = abi::PartKind::home;
+  }
+  host->bytes = host->arena_bytes = peak->bytes = part->bytes =
+      staged ? plan.staging_bytes : bundle.bytes;
+  peak->parts.push_back(std::move(part));
+  manifest->certificate.push_back(std::move(peak));
+  manifest->levels.push_back(std::move(host));
+  SealPlan(manifest.get());
+  return manifest;
+}
+
+std::vector<uint8_t> PlannedToyGpuFile(bool staged) {
+  return ToyFile(*PlannedToyGpuManifest(staged), ToyGpuCode());
 }
 
 std::vector<uint8_t> ToyGpuFile() {

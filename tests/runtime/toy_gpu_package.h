@@ -20,6 +20,12 @@ std::unique_ptr<abi::ManifestT> ToyGpuManifest(uint32_t threads = 32);
 /// The file of the unchanged toy.
 std::vector<uint8_t> ToyGpuFile();
 
+/// The small toy with a plan: weight 0 is copied to the device when it is
+/// needed, out of pinned memory of the host; or, if `staged`, out of the
+/// package through it.
+std::unique_ptr<abi::ManifestT> PlannedToyGpuManifest(bool staged = false);
+std::vector<uint8_t> PlannedToyGpuFile(bool staged = false);
+
 } // namespace headrace::tests
 
 #endif // HEADRACE_TESTS_RUNTIME_TOY_GPU_PACKAGE_H

@@ -48,7 +48,7 @@ public:
         package->code.Data() + kernel.entry_offset());
     return Status();
   }
-  Status BindWeights(const Vector<const void *> &) override {
+  Status BindWeights(const Vector<const void *> &, size_t, size_t) override {
     return Status(); // read in place
   }
   uint64_t ScratchBytes() const override { return scratch.Bytes(); }
@@ -143,6 +143,10 @@ public:
     auto *executor = New<CpuExecutor>(instance->allocator, package, &pool);
     out->reset(executor);
     return executor->Create();
+  }
+  Status CreateCopyStream(CopyStreamOwner *) override {
+    return MakeStatus(instance->allocator, HEADRACE_STATUS_UNIMPLEMENTED,
+                      "device: kernels read the host's memory itself");
   }
   void Destroy() override {
     // The instance must outlive the memory that the device itself lies in.

@@ -2,6 +2,7 @@
 // CUDA device: opening, memory, waiting, and what a result means.
 #include "runtime/drivers/cuda/cuda_device.h"
 
+#include "runtime/drivers/cuda/copy_stream.h"
 #include "runtime/drivers/cuda/cuda_executor.h"
 #include "runtime/drivers/cuda/resident_package.h"
 #include "runtime/src/guard.h"
@@ -372,6 +373,12 @@ Status CudaDevice::CreateExecutor(headrace_package_t *package,
   }
   out->reset(executor);
   return executor->Create();
+}
+
+Status CudaDevice::CreateCopyStream(CopyStreamOwner *out) {
+  auto *stream = New<CudaCopyStream>(HostAllocator(), this);
+  out->reset(stream);
+  return stream->Create();
 }
 
 } // namespace headrace::runtime::cuda

@@ -108,19 +108,22 @@ Status CudaExecutor::Resolve(const abi::Launch &described, Launch *launch) {
   return Status();
 }
 
-Status CudaExecutor::BindWeights(const Vector<const void *> &weights) {
-  if (weights.empty())
+Status CudaExecutor::BindWeights(const Vector<const void *> &weights,
+                                 size_t first, size_t count) {
+  if (count == 0)
     return Status();
   HEADRACE_RETURN_IF_ERROR(device->CheckAlive());
   ContextScope scope(device);
   HEADRACE_RETURN_IF_ERROR(scope.TakeStatus());
-  // No run is under way, so the copy before has ended too.
-  const uint64_t bytes = weights.size() * sizeof(void *);
-  std::memcpy(table_staging.Data(), weights.data(), bytes);
-  return device->Check(
-      device->Api().cuMemcpyHtoDAsync_v2(AddressOf(table.Data()),
-                                         table_staging.Data(), bytes, stream),
-      "binding weights");
+  // No run is under way, so the copy before has ended too, unless none came
+  // between: then both write what the table has now.
+  const uint64_t offset = first * sizeof(void *);
+  const uint64_t bytes = count * sizeof(void *);
+  std::memcpy(table_staging.Data() + offset, weights.data() + first, bytes);
+  return device->Check(device->Api().cuMemcpyHtoDAsync_v2(
+                           AddressOf(table.Data() + offset),
+                           table_staging.Data() + offset, bytes, stream),
+                       "binding weights");
 }
 
 Status CudaExecutor::Fill(void *address, uint8_t value, uint64_t bytes) {
@@ -248,12 +251,12 @@ Status CudaExecutor::Replay(const Run &run) {
     return Status();
   CuGraphExec graph = nullptr;
   for (const Captured &one : captured)
-    if (one.launches == run.launches)
+    if (one.launches == run.launches && one.count == run.launch_count)
       graph = one.graph;
   if (!graph) {
     captured.reserve(captured.size() + 1);
     HEADRACE_RETURN_IF_ERROR(Capture(run, &graph));
-    captured.push_back({run.launches, graph});
+    captured.push_back({run.launches, run.launch_count, graph});
   }
   return device->Check(device->Api().cuGraphLaunch(graph, stream),
                        "starting a captured step");

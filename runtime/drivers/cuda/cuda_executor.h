@@ -25,7 +25,8 @@ public:
 
   uint32_t CodeIndex() const override { return resident->CodeIndex(); }
   Status Resolve(const abi::Launch &described, Launch *launch) override;
-  Status BindWeights(const Vector<const void *> &table) override;
+  Status BindWeights(const Vector<const void *> &table, size_t first,
+                     size_t count) override;
   uint64_t ScratchBytes() const override { return 0; }
   Status Fill(void *address, uint8_t value, uint64_t bytes) override;
   Status Copy(void *to, const void *from, uint64_t bytes) override;
@@ -33,9 +34,11 @@ public:
   void Destroy() override { Delete(device->HostAllocator(), this); }
 
 private:
-  /// The captured launches of one step class of one entry.
+  /// Captured launches: those of one step class of one entry, or a run of them
+  /// between transfers.
   struct Captured {
     const Launch *launches;
+    size_t count;
     CuGraphExec graph;
   };
 

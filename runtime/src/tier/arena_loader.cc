@@ -14,7 +14,9 @@ namespace headrace::runtime {
 using Kind = TierStep::Kind;
 
 ArenaLoader::ArenaLoader(const Allocator &allocator, const TierPlan *plan)
-    : allocator(allocator), plan(plan), queue(allocator),
+    : allocator(allocator), plan(plan), queue(allocator), to_device(allocator),
+      bundles(StdAllocator<Bundle>(allocator)),
+      home_pieces(StdAllocator<TransferPiece>(allocator)),
       pools(StdAllocator<Pool>(allocator)),
       slot_of(StdAllocator<uint32_t>(allocator)),
       deferred(StdAllocator<uint32_t>(allocator)) {}
@@ -27,7 +29,7 @@ ArenaLoader::~ArenaLoader() = default;
 
 Status ArenaLoader::CreatePool(uint32_t index, uint32_t slots) {
   const TierPool &planned = plan->pools[index];
-  pools.emplace_back(allocator, &queue, &tracer, &waits);
+  pools.emplace_back(allocator, &LinkAt(0), &tracer, &waits);
   Pool &pool = pools.back();
   const uint32_t inside = std::min(slots, planned.slots);
   uint64_t beyond;
@@ -35,11 +37,14 @@ Status ArenaLoader::CreatePool(uint32_t index, uint32_t slots) {
                              &beyond))
     beyond = UINT64_MAX;
   HEADRACE_RETURN_IF_ERROR(
-      Mapping::Arena(allocator, beyond, planned.name, &pool.extension));
+      device
+          ? device->Allocate(beyond, planned.name, &pool.device_extension)
+          : Mapping::Arena(allocator, beyond, planned.name, &pool.extension));
+  uint8_t *extension =
+      device ? pool.device_extension.Data() : pool.extension.Data();
   pool.slots.Create(slots, [&](uint32_t i) {
-    return i < inside
-               ? arena + planned.offset + planned.slot_bytes * i
-               : pool.extension.Data() + planned.slot_bytes * (i - inside);
+    return i < inside ? arena + planned.offset + planned.slot_bytes * i
+                      : extension + planned.slot_bytes * (i - inside);
   });
   if (planned.kind == PoolKind::kRing) {
     pool.readers.assign(slots, kNoIndex);
@@ -70,6 +75,9 @@ Status ArenaLoader::Create(const Options &options) {
   arena = options.arena;
   timeout_ns = options.timeout_ns;
   tracer = options.tracer;
+  device = options.device;
+  home = options.home;
+  chunk_bytes = options.queue.chunk_bytes;
   const auto count = static_cast<uint32_t>(plan->pools.size());
   Vector<uint32_t> slots(count, 0, StdAllocator<uint32_t>(allocator));
   HEADRACE_RETURN_IF_ERROR(
@@ -80,7 +88,34 @@ Status ArenaLoader::Create(const Options &options) {
     HEADRACE_RETURN_IF_ERROR(CreatePool(i, slots[i]));
   slot_of.assign(plan->bundles.size(), kNoIndex);
   deferred.reserve(plan->bundles.size());
-  return queue.Start(options.source, options.queue);
+  bundles = plan->bundles;
+  for (size_t i = 0; device && i < bundles.size(); ++i)
+    if (plan->bundle_homes[i] != kNoHome)
+      bundles[i].home = home + plan->bundle_homes[i];
+  HEADRACE_RETURN_IF_ERROR(queue.Start(options.source, options.queue));
+  return device ? CreateDeviceLink(options) : Status();
+}
+
+/// Stages are as large as the largest bundle that needs one.
+Status ArenaLoader::CreateDeviceLink(const Options &options) {
+  DeviceLink::Options wanted;
+  wanted.link = "pcie";
+  wanted.level = plan->level;
+  wanted.package = &queue;
+  wanted.staging = options.home + plan->staging_offset;
+  wanted.staging_bytes = plan->staging_bytes;
+  for (const Bundle &bundle : bundles)
+    for (uint32_t i = 0; !bundle.home && i < bundle.piece_count; ++i)
+      wanted.stage_bytes = std::max(
+          wanted.stage_bytes, bundle.pieces[i].target + bundle.pieces[i].room);
+  HEADRACE_RETURN_IF_ERROR(device->CreateCopyStream(&wanted.stream));
+  to_device.Create(std::move(wanted));
+  return Status();
+}
+
+bool ArenaLoader::Stop(uint64_t grace_ns) {
+  to_device.Stop();
+  return queue.Stop(grace_ns);
 }
 
 Status ArenaLoader::Bind(Vector<const void *> *table) {
@@ -89,17 +124,53 @@ Status ArenaLoader::Bind(Vector<const void *> *table) {
   const size_t first =
       static_cast<size_t>(resident.pieces - plan->pieces.data());
   for (uint32_t i = 0; i < resident.piece_count; ++i)
-    (*weights)[plan->piece_weights[first + i]] =
-        arena + resident.pieces[i].target;
+    SetAddress(plan->piece_weights[first + i],
+               arena + resident.pieces[i].target);
+  const uint64_t deadline = timeout_ns ? MonotonicNs() + timeout_ns : 0;
+  if (device) {
+    HEADRACE_RETURN_IF_ERROR(LoadHomes(deadline));
+    return to_device.Load(device, resident.pieces, resident.piece_count, arena,
+                          chunk_bytes, deadline);
+  }
   resident_job.pieces = resident.pieces;
   resident_job.piece_count = resident.piece_count;
   resident_job.base = arena;
   queue.Submit(&resident_job);
-  const uint64_t deadline = timeout_ns ? MonotonicNs() + timeout_ns : 0;
   HEADRACE_RETURN_IF_ERROR(queue.Wait(&resident_job, nullptr, deadline));
-  tracer.Transfer(queue.Link(), resident.name, resident.bytes,
+  tracer.Transfer(queue.Name(), resident.name, resident.bytes,
                   resident_job.begin_ns, resident_job.end_ns);
   return Status();
+}
+
+/// Reads the bundles that have a home to it.
+Status ArenaLoader::LoadHomes(uint64_t deadline_ns) {
+  size_t count = 0;
+  for (const Bundle &bundle : bundles)
+    count += bundle.home ? bundle.piece_count : 0;
+  home_pieces.reserve(count);
+  for (size_t i = 0; i < bundles.size(); ++i)
+    for (uint32_t j = 0; bundles[i].home && j < bundles[i].piece_count; ++j) {
+      home_pieces.push_back(bundles[i].pieces[j]);
+      home_pieces.back().target += plan->bundle_homes[i];
+    }
+  if (home_pieces.empty())
+    return Status();
+  resident_job.pieces = home_pieces.data();
+  resident_job.piece_count = static_cast<uint32_t>(home_pieces.size());
+  resident_job.base = const_cast<uint8_t *>(home);
+  queue.Submit(&resident_job);
+  HEADRACE_RETURN_IF_ERROR(queue.Wait(&resident_job, nullptr, deadline_ns));
+  home_pieces.clear();
+  home_pieces.shrink_to_fit();
+  return Status();
+}
+
+void ArenaLoader::SetAddress(uint32_t weight, const uint8_t *address) {
+  if ((*weights)[weight] == address)
+    return;
+  (*weights)[weight] = address;
+  bound.first = std::min<size_t>(bound.first, weight);
+  bound.second = std::max<size_t>(bound.second, weight + size_t(1));
 }
 
 uint64_t ArenaLoader::OccupiedBytes() const {
@@ -115,17 +186,17 @@ uint64_t ArenaLoader::OccupiedBytes() const {
 
 /// Points the binding table to the bundle's weights in `slot`.
 void ArenaLoader::BindBundle(uint32_t index, uint32_t slot) {
-  const Bundle &bundle = plan->bundles[index];
+  const Bundle &bundle = bundles[index];
   uint8_t *base = pools[plan->bundle_pools[index]].slots.Address(slot);
   const size_t first = static_cast<size_t>(bundle.pieces - plan->pieces.data());
   for (uint32_t i = 0; i < bundle.piece_count; ++i)
-    (*weights)[plan->piece_weights[first + i]] = base + bundle.pieces[i].target;
+    SetAddress(plan->piece_weights[first + i], base + bundle.pieces[i].target);
 }
 
 /// Sees to it that the bundle is in the slot or on its way.
 Status ArenaLoader::FetchInto(uint32_t index, uint32_t slot, bool urgent,
                               const WaitLimits &limits) {
-  const Bundle &bundle = plan->bundles[index];
+  const Bundle &bundle = bundles[index];
   SlotPool &slots = pools[plan->bundle_pools[index]].slots;
   if (!slots.Has(slot, bundle))
     HEADRACE_RETURN_IF_ERROR(slots.Fetch(slot, bundle, urgent, limits));
@@ -164,8 +235,8 @@ Status ArenaLoader::FetchStep(const TierStep &step, const WaitLimits &limits) {
 /// does not need any more: a link that waited for the next run to begin would
 /// make it wait in turn. The schedule does not say this, as it does not know
 /// which entry runs next; where it is another one, only bytes were wasted.
-Status ArenaLoader::FetchAhead(uint32_t entry, const WaitLimits &limits) {
-  for (; ahead_step < plan->entry_steps[entry + 1]; ++ahead_step) {
+Status ArenaLoader::FetchAhead(uint32_t schedule, const WaitLimits &limits) {
+  for (; ahead_step < plan->schedule_steps[schedule + 1]; ++ahead_step) {
     const TierStep &step = plan->steps[ahead_step];
     if (step.kind != Kind::kFetch)
       continue;
@@ -177,7 +248,7 @@ Status ArenaLoader::FetchAhead(uint32_t entry, const WaitLimits &limits) {
     pool.next_ahead = next;
     pool.ahead[slot] = 1;
     // The binding table stays: this run may still read the bundle elsewhere.
-    const Bundle &bundle = plan->bundles[step.bundle];
+    const Bundle &bundle = bundles[step.bundle];
     if (!pool.slots.Has(slot, bundle))
       HEADRACE_RETURN_IF_ERROR(
           pool.slots.Fetch(slot, bundle, /*urgent=*/false, limits));
@@ -215,14 +286,14 @@ void ArenaLoader::ReleaseStep(const TierStep &step) {
 bool ArenaLoader::HasArrived(uint32_t bundle) {
   SlotPool &slots = pools[plan->bundle_pools[bundle]].slots;
   const uint32_t slot = slot_of[bundle];
-  return slot != kNoIndex && slots.Has(slot, plan->bundles[bundle]) &&
+  return slot != kNoIndex && slots.Has(slot, bundles[bundle]) &&
          slots.HasArrived(slot);
 }
 
 Status ArenaLoader::WaitStep(const TierStep &step, const WaitLimits &limits) {
   Pool &pool = pools[plan->bundle_pools[step.bundle]];
   const uint32_t slot = slot_of[step.bundle];
-  const Bundle &bundle = plan->bundles[step.bundle];
+  const Bundle &bundle = bundles[step.bundle];
   if (slot == kNoIndex || pool.readers[slot] != step.bundle)
     return MakeStatus(allocator, HEADRACE_STATUS_INTERNAL,
                       "schedule: '%.200s' is waited for, but no slot of level "
@@ -322,9 +393,10 @@ void ArenaLoader::AwaitGuesses(const WaitLimits &limits) {
         return;
 }
 
-Status ArenaLoader::RunEntry(uint32_t entry, LaunchRunner *runner,
-                             const WaitLimits &limits) {
-  Status status = RunSteps(entry, runner, limits);
+Status ArenaLoader::RunEntry(uint32_t entry, uint32_t step_class,
+                             LaunchRunner *runner, const WaitLimits &limits) {
+  Status status =
+      RunSteps(plan->entry_schedules[entry] + step_class, runner, limits);
   // What is still under way may fail for the same reason. The next run begins
   // with what has arrived.
   if (!status.IsOk())
@@ -333,7 +405,7 @@ Status ArenaLoader::RunEntry(uint32_t entry, LaunchRunner *runner,
   return status;
 }
 
-Status ArenaLoader::RunSteps(uint32_t entry, LaunchRunner *runner,
+Status ArenaLoader::RunSteps(uint32_t schedule, LaunchRunner *runner,
                              const WaitLimits &limits) {
   deferred.clear();
   for (Pool &pool : pools) {
@@ -342,10 +414,10 @@ Status ArenaLoader::RunSteps(uint32_t entry, LaunchRunner *runner,
     pool.next_slot = pool.next_ahead = 0;
     pool.prediction = nullptr;
   }
-  ahead_step = plan->entry_steps[entry];
+  ahead_step = plan->schedule_steps[schedule];
   uint32_t fetches = 0; // of this run that are still to come
-  for (uint32_t i = plan->entry_steps[entry]; i < plan->entry_steps[entry + 1];
-       ++i)
+  for (uint32_t i = plan->schedule_steps[schedule];
+       i < plan->schedule_steps[schedule + 1]; ++i)
     fetches += plan->steps[i].kind == Kind::kFetch;
   uint32_t begin = 0, end = 0; // launches that may run, but do not yet
   auto flush = [&]() -> Status {
@@ -364,8 +436,8 @@ Status ArenaLoader::RunSteps(uint32_t entry, LaunchRunner *runner,
     end = launch + 1;
     return Status();
   };
-  for (uint32_t i = plan->entry_steps[entry]; i < plan->entry_steps[entry + 1];
-       ++i) {
+  for (uint32_t i = plan->schedule_steps[schedule];
+       i < plan->schedule_steps[schedule + 1]; ++i) {
     const TierStep &step = plan->steps[i];
     switch (step.kind) {
     case Kind::kLaunch:
@@ -393,7 +465,7 @@ Status ArenaLoader::RunSteps(uint32_t entry, LaunchRunner *runner,
       ReleaseStep(step);
       HEADRACE_RETURN_IF_ERROR(FetchDeferred(limits));
       if (fetches == 0 && deferred.empty())
-        HEADRACE_RETURN_IF_ERROR(FetchAhead(entry, limits));
+        HEADRACE_RETURN_IF_ERROR(FetchAhead(schedule, limits));
       break;
     case Kind::kRouted:
       HEADRACE_RETURN_IF_ERROR(flush());

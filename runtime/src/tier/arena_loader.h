@@ -5,6 +5,7 @@
 #define HEADRACE_RUNTIME_SRC_TIER_ARENA_LOADER_H
 
 #include "runtime/src/mapping.h"
+#include "runtime/src/tier/device_link.h"
 #include "runtime/src/tier/tier_plan.h"
 
 namespace headrace::runtime {
@@ -32,6 +33,10 @@ public:
   struct Options {
     uint64_t budget_bytes = 0; // of the level; 0: the plan's
     uint8_t *arena = nullptr;  // as planned, without the slots that are added
+    /// Whose memory the arena is in, where the host cannot reach that: then the
+    /// home level's arena in memory of its AllocateHost().
+    headrace_device_t *device = nullptr;
+    uint8_t *home = nullptr;
     ByteSource *source = nullptr;
     TransferQueue::Options queue;
     uint64_t timeout_ns = 0; // of loading the resident weights; 0: none
@@ -52,21 +57,31 @@ public:
   /// Codes: io, data loss, deadline exceeded.
   Status Bind(Vector<const void *> *table);
 
-  /// Runs the schedule of an entry. After any failure the loader can be used
-  /// again: what has not arrived is fetched again.
+  /// Runs the schedule of an entry, or of one of its classes of steps. After
+  /// any failure the loader can be used again: what has not arrived is fetched
+  /// again.
   /// Codes: those of LaunchRunner and of transfers.
-  Status RunEntry(uint32_t entry, LaunchRunner *runner,
+  Status RunEntry(uint32_t entry, uint32_t step_class, LaunchRunner *runner,
                   const WaitLimits &limits);
+
+  /// The addresses of the binding table that were set since ClearBound(): from,
+  /// to.
+  std::pair<size_t, size_t> Bound() const { return bound; }
+  void ClearBound() { bound = {SIZE_MAX, 0}; }
 
   /// Waits until what was fetched ahead for nothing has arrived, so that all
   /// that the last run moved has been told to the tracer.
   void AwaitGuesses(const WaitLimits &limits);
 
   /// Ends the transfers. False where one hangs; see TransferQueue.
-  bool Stop(uint64_t grace_ns) { return queue.Stop(grace_ns); }
+  bool Stop(uint64_t grace_ns);
 
-  LinkCounters Link() { return queue.Counters(); }
-  const char *LinkName() const { return queue.Link(); }
+  /// The links: into the arena first, then, for a device, into the host's
+  /// memory.
+  uint32_t LinkCount() const { return device ? 2 : 1; }
+  Link &LinkAt(uint32_t index) {
+    return device && index == 0 ? static_cast<Link &>(to_device) : queue;
+  }
   bool UsesRing() const { return queue.UsesRing(); }
   const WaitCounters &Waits() const { return waits; }
   uint32_t SlotCount(uint32_t pool) const { return pools[pool].slots.Count(); }
@@ -78,15 +93,16 @@ public:
 
 private:
   struct Pool {
-    Pool(const Allocator &allocator, TransferQueue *queue, Tracer *tracer,
+    Pool(const Allocator &allocator, Link *link, Tracer *tracer,
          WaitCounters *waits)
-        : slots(allocator, queue, tracer, waits), cache(allocator),
+        : slots(allocator, link, tracer, waits), cache(allocator),
           decisions(StdAllocator<ExpertCache::Decision>(allocator)),
           predicted(StdAllocator<int32_t>(allocator)),
           scores(StdAllocator<float>(allocator)),
           readers(StdAllocator<uint32_t>(allocator)),
           ahead(StdAllocator<uint8_t>(allocator)) {}
     Mapping extension; // slots beyond the plan
+    DeviceMemory device_extension;
     SlotPool slots;
     ExpertCache cache;
     Vector<ExpertCache::Decision> decisions; // of one routed step
@@ -101,15 +117,18 @@ private:
     uint32_t next_ahead = 0;  // the same, of the next run
   };
 
-  Status RunSteps(uint32_t entry, LaunchRunner *runner,
+  Status RunSteps(uint32_t schedule, LaunchRunner *runner,
                   const WaitLimits &limits);
+  Status CreateDeviceLink(const Options &options);
+  Status LoadHomes(uint64_t deadline_ns);
+  void SetAddress(uint32_t weight, const uint8_t *address);
   Status CreatePool(uint32_t index, uint32_t slots);
   void BindBundle(uint32_t bundle, uint32_t slot);
   Status FetchInto(uint32_t bundle, uint32_t slot, bool urgent,
                    const WaitLimits &limits);
   uint32_t RingSlot(const TierStep &step, uint32_t *next_slot) const;
   Status FetchStep(const TierStep &step, const WaitLimits &limits);
-  Status FetchAhead(uint32_t entry, const WaitLimits &limits);
+  Status FetchAhead(uint32_t schedule, const WaitLimits &limits);
   Status FetchDeferred(const WaitLimits &limits);
   bool HasArrived(uint32_t bundle);
   Status WaitStep(const TierStep &step, const WaitLimits &limits);
@@ -124,10 +143,17 @@ private:
   uint64_t timeout_ns = 0;
   Tracer tracer;
   WaitCounters waits;
-  TransferQueue queue;
+  TransferQueue queue; // out of the package
+  DeviceLink to_device;
+  headrace_device_t *device = nullptr;
+  const uint8_t *home = nullptr;
+  uint64_t chunk_bytes = 0;
+  Vector<Bundle> bundles; // the plan's, with their homes
   TransferJob resident_job;
+  Vector<TransferPiece> home_pieces; // while they are loaded
   Vector<Pool> pools;
   Vector<const void *> *weights = nullptr; // the session's binding table
+  std::pair<size_t, size_t> bound = {SIZE_MAX, 0}; // from, to: not yet taken
   Vector<uint32_t> slot_of;  // rings: by bundle, where its last fetch went
   Vector<uint32_t> deferred; // rings: bundles that wait for a slot, in order
   uint32_t ahead_step = 0;   // of the next run: what is fetched ahead next

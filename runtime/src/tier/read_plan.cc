@@ -11,8 +11,8 @@ namespace {
 
 class Reader {
 public:
-  Reader(const abi::Manifest &manifest, TierPlan *out)
-      : manifest(manifest), plan(*manifest.plan()), out(*out) {}
+  Reader(const abi::Manifest &manifest, uint32_t code, TierPlan *out)
+      : manifest(manifest), plan(*manifest.plan()), code(code), out(*out) {}
 
   void Read() {
     ReadPools();
@@ -26,6 +26,9 @@ public:
     ReadSteps();
     ReadMinimum();
     out.level = manifest.levels()->Get(plan.fast_level())->name()->c_str();
+    out.home_level = plan.home_level();
+    out.staging_offset = plan.staging_offset();
+    out.staging_bytes = plan.staging_bytes();
   }
 
 private:
@@ -99,12 +102,14 @@ private:
     const uint32_t count = plan.bundles()->size();
     out.bundles.reserve(count);
     out.bundle_pools.reserve(count);
+    out.bundle_homes.reserve(count);
     for (const abi::Bundle *bundle : *plan.bundles()) {
       const size_t first = out.pieces.size();
       for (uint32_t i = 0; i < bundle->weights()->size(); ++i)
         AddPiece(bundle->weights()->Get(i), bundle->offsets()->Get(i));
       out.bundles.push_back(BundleFrom(first));
       out.bundle_pools.push_back(bundle->pool());
+      out.bundle_homes.push_back(bundle->home());
     }
     // A pool's bundles are numbered in it as they come.
     out.bundle_numbers.reserve(count);
@@ -113,22 +118,32 @@ private:
   }
 
   void ReadSteps() {
-    const auto &entries = *manifest.entries();
-    for (uint32_t i = 0; i < entries.size(); ++i) {
-      out.entry_steps.push_back(static_cast<uint32_t>(out.steps.size()));
-      const abi::Entry &entry = *entries.Get(i);
-      if (entry.steps())
-        for (const abi::Step *step : *entry.steps())
-          out.steps.push_back(ReadStep(*step));
-      else
-        for (uint32_t launch = 0; launch < entry.launches()->size(); ++launch) {
-          TierStep step;
-          step.launch = launch;
-          out.steps.push_back(step);
-        }
+    for (const abi::Entry *entry : *manifest.entries()) {
+      out.entry_schedules.push_back(
+          static_cast<uint32_t>(out.schedule_steps.size()));
+      const size_t before = out.schedule_steps.size();
+      for (uint32_t i = 0; entry->classes() && i < entry->classes()->size();
+           ++i)
+        if (const auto &one = *entry->classes()->Get(i); one.code() == code)
+          ReadSchedule(*one.launches(), one.steps());
+      if (out.schedule_steps.size() == before)
+        ReadSchedule(*entry->launches(), entry->steps());
     }
-    out.entry_steps.push_back(static_cast<uint32_t>(out.steps.size()));
+    out.schedule_steps.push_back(static_cast<uint32_t>(out.steps.size()));
     PlaceGroups();
+  }
+
+  void ReadSchedule(
+      const flatbuffers::Vector<flatbuffers::Offset<abi::Launch>> &launches,
+      const flatbuffers::Vector<flatbuffers::Offset<abi::Step>> *steps) {
+    out.schedule_steps.push_back(static_cast<uint32_t>(out.steps.size()));
+    for (uint32_t i = 0; steps && i < steps->size(); ++i)
+      out.steps.push_back(ReadStep(*steps->Get(i)));
+    for (uint32_t i = 0; !steps && i < launches.size(); ++i) {
+      TierStep step;
+      step.launch = i;
+      out.steps.push_back(step);
+    }
   }
 
   TierStep ReadStep(const abi::Step &from) {
@@ -214,13 +229,14 @@ private:
 
   const abi::Manifest &manifest;
   const abi::Plan &plan;
+  const uint32_t code;
   TierPlan &out;
 };
 
 } // namespace
 
-void ReadTierPlan(const abi::Manifest &manifest, TierPlan *out) {
-  Reader(manifest, out).Read();
+void ReadTierPlan(const abi::Manifest &manifest, uint32_t code, TierPlan *out) {
+  Reader(manifest, code, out).Read();
 }
 
 } // namespace headrace::runtime

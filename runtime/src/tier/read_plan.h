@@ -9,8 +9,8 @@
 namespace headrace::runtime {
 
 /// Resolves the plan of `manifest`, which has one, was checked, and outlives
-/// `out`. Throws std::bad_alloc.
-void ReadTierPlan(const abi::Manifest &manifest, TierPlan *out);
+/// `out`, for code section `code`. Throws std::bad_alloc.
+void ReadTierPlan(const abi::Manifest &manifest, uint32_t code, TierPlan *out);
 
 } // namespace headrace::runtime
 

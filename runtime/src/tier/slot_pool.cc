@@ -16,13 +16,13 @@ void SlotPool::Settle(Slot &slot) {
   if (slot.job.failure != TransferJob::Failure::kNone)
     slot.bundle = nullptr;
   else if (slot.bundle)
-    tracer->Transfer(queue->Link(), slot.bundle->name, slot.bundle->bytes,
+    tracer->Transfer(link->Name(), slot.bundle->name, slot.bundle->bytes,
                      slot.job.begin_ns, slot.job.end_ns);
 }
 
 bool SlotPool::HasArrived(uint32_t index) {
   Slot &slot = slots[index];
-  if (slot.in_flight && queue->StateOf(slot.job) != TransferJob::State::kQueued)
+  if (slot.in_flight && link->StateOf(slot.job) != TransferJob::State::kQueued)
     Settle(slot);
   return slot.bundle && !slot.in_flight;
 }
@@ -49,9 +49,9 @@ Status SlotPool::AwaitEnd(uint32_t index, const WaitLimits &limits) {
   Slot &slot = slots[index];
   if (!slot.in_flight)
     return Status();
-  queue->Promote(&slot.job);
-  Status ended = queue->Wait(&slot.job, limits.cancel, limits.deadline_ns);
-  if (queue->StateOf(slot.job) == TransferJob::State::kQueued)
+  link->Promote(&slot.job);
+  Status ended = link->Wait(&slot.job, limits.cancel, limits.deadline_ns);
+  if (link->StateOf(slot.job) == TransferJob::State::kQueued)
     return ended;
   Settle(slot);
   return Status();
@@ -60,29 +60,30 @@ Status SlotPool::AwaitEnd(uint32_t index, const WaitLimits &limits) {
 void SlotPool::Submit(Slot &slot, bool urgent) {
   slot.job.pieces = slot.bundle->pieces;
   slot.job.piece_count = slot.bundle->piece_count;
+  slot.job.home = slot.bundle->home;
   slot.job.urgent = urgent;
   slot.ahead = !urgent;
   slot.in_flight = true;
-  queue->Submit(&slot.job);
+  link->Submit(&slot.job);
 }
 
 void SlotPool::Abandon() {
   for (Slot &slot : slots)
     if (slot.in_flight) {
       slot.bundle = nullptr;
-      queue->Cancel(&slot.job);
+      link->Cancel(&slot.job);
     }
 }
 
 /// Waits for a job under way and takes note of its end.
 Status SlotPool::Await(Slot &slot, const WaitLimits &limits) {
   const uint64_t begin = MonotonicNs();
-  Status status = queue->Wait(&slot.job, limits.cancel, limits.deadline_ns);
+  Status status = link->Wait(&slot.job, limits.cancel, limits.deadline_ns);
   const uint64_t end = MonotonicNs();
   ++counters->stalls;
   counters->wait_ns += end - begin;
   tracer->Wait(slot.bundle->name, begin, end);
-  if (queue->StateOf(slot.job) != TransferJob::State::kQueued)
+  if (link->StateOf(slot.job) != TransferJob::State::kQueued)
     Settle(slot);
   return status;
 }
@@ -94,10 +95,10 @@ Status SlotPool::Wait(uint32_t index, const WaitLimits &limits) {
     return Status();
   Status status;
   if (slot.in_flight) {
-    queue->Promote(&slot.job);
+    link->Promote(&slot.job);
     status = Await(slot, limits);
   } else {
-    status = queue->ResultOf(slot.job);
+    status = link->ResultOf(slot.job);
   }
   if (status.IsOk() || slot.in_flight || !slot.ahead || !bundle)
     return status;

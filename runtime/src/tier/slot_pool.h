@@ -3,8 +3,8 @@
 #ifndef HEADRACE_RUNTIME_SRC_TIER_SLOT_POOL_H
 #define HEADRACE_RUNTIME_SRC_TIER_SLOT_POOL_H
 
+#include "runtime/src/tier/link.h"
 #include "runtime/src/tier/trace.h"
-#include "runtime/src/tier/transfer_queue.h"
 
 namespace headrace::runtime {
 
@@ -12,7 +12,8 @@ namespace headrace::runtime {
 struct Bundle {
   const TransferPiece *pieces = nullptr;
   uint32_t piece_count = 0;
-  uint64_t bytes = 0; // of all pieces
+  uint64_t bytes = 0;            // of all pieces
+  const uint8_t *home = nullptr; // as in a job
   const char *name = nullptr;
 };
 
@@ -32,9 +33,9 @@ struct WaitCounters {
 /// what did not arrive is simply not there. Used by the session's thread.
 class SlotPool {
 public:
-  SlotPool(const Allocator &allocator, TransferQueue *queue, Tracer *tracer,
+  SlotPool(const Allocator &allocator, Link *link, Tracer *tracer,
            WaitCounters *counters)
-      : queue(queue), tracer(tracer), counters(counters),
+      : link(link), tracer(tracer), counters(counters),
         slots(StdAllocator<Slot>(allocator)) {}
 
   /// Slot i lies at `address(i)`. Throws std::bad_alloc.
@@ -58,7 +59,7 @@ public:
   /// Waits until the slot's bundle has arrived. What was fetched ahead and
   /// failed is tried once more, now that it is needed. If it does not come, the
   /// slot is empty.
-  /// Codes: those of TransferQueue::Wait.
+  /// Codes: those of Link::Wait.
   Status Wait(uint32_t slot, const WaitLimits &limits);
 
   /// Waits until nothing is under way to the slot, whatever became of it.
@@ -86,7 +87,7 @@ private:
   void Settle(Slot &slot);
   Status Await(Slot &slot, const WaitLimits &limits);
 
-  TransferQueue *const queue;
+  Link *const link;
   Tracer *const tracer;
   WaitCounters *const counters;
   Vector<Slot> slots;

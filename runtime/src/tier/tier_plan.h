@@ -68,6 +68,9 @@ struct TierStep {
   uint32_t most = 0; // kPredict: experts that are fetched ahead, at most
 };
 
+/// Of a bundle that lies in the package alone.
+constexpr uint64_t kNoHome = UINT64_MAX;
+
 /// All of it. Bundles point into `pieces`.
 struct TierPlan {
   explicit TierPlan(const Allocator &allocator)
@@ -76,25 +79,34 @@ struct TierPlan {
         bundles(StdAllocator<Bundle>(allocator)),
         bundle_pools(StdAllocator<uint32_t>(allocator)),
         bundle_numbers(StdAllocator<uint32_t>(allocator)),
+        bundle_homes(StdAllocator<uint64_t>(allocator)),
         pools(StdAllocator<TierPool>(allocator)),
         routings(StdAllocator<TierRouting>(allocator)),
         groups(StdAllocator<TierGroup>(allocator)),
         steps(StdAllocator<TierStep>(allocator)),
-        entry_steps(StdAllocator<uint32_t>(allocator)) {}
+        schedule_steps(StdAllocator<uint32_t>(allocator)),
+        entry_schedules(StdAllocator<uint32_t>(allocator)) {}
 
   Vector<TransferPiece> pieces;
   Vector<uint32_t> piece_weights; // binding slot of each piece
   Vector<Bundle> bundles;
   Vector<uint32_t> bundle_pools;   // by bundle
   Vector<uint32_t> bundle_numbers; // by bundle, among those of its pool
+  Vector<uint64_t> bundle_homes;   // by bundle, in the home level's arena
   Vector<TierPool> pools;
   Vector<TierRouting> routings;
-  Vector<TierGroup> groups;     // a pool's are consecutive
-  Vector<TierStep> steps;       // of all entries
-  Vector<uint32_t> entry_steps; // where the steps of each begin, and the end
-  Bundle resident;              // placed by offsets in the arena
-  const char *level = "";       // of the arena
-  uint64_t min_bytes = 0;       // certified with `min_slots` everywhere
+  Vector<TierGroup> groups; // a pool's are consecutive
+  Vector<TierStep> steps;   // of all schedules
+  // Where the steps of each schedule begin, and the end; by entry its first
+  // schedule, one for each class of steps where there are any.
+  Vector<uint32_t> schedule_steps;
+  Vector<uint32_t> entry_schedules;
+  Bundle resident;                  // placed by offsets in the arena
+  uint32_t home_level = UINT32_MAX; // UINT32_MAX: bundles have no home
+  uint64_t staging_offset = 0;      // in that level's arena
+  uint64_t staging_bytes = 0;
+  const char *level = ""; // of the arena
+  uint64_t min_bytes = 0; // certified with `min_slots` everywhere
 };
 
 /// Slots of each pool under a budget of `bytes` for the level. What is above

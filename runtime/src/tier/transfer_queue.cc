@@ -193,6 +193,7 @@ void TransferQueue::Submit(TransferJob *job) {
     SkipEmpty(job);
     job->in_flight = 0;
     job->started = false;
+    job->number = 0;
     job->begin_ns = job->end_ns = MonotonicNs();
     if (stopping)
       job->failure = Failure::kCancelled;

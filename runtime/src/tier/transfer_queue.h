@@ -4,9 +4,9 @@
 #define HEADRACE_RUNTIME_SRC_TIER_TRANSFER_QUEUE_H
 
 #include "runtime/src/instance.h"
-#include "runtime/src/status.h"
 #include "runtime/src/tier/byte_source.h"
 #include "runtime/src/tier/io_ring.h"
+#include "runtime/src/tier/link.h"
 
 #include <atomic>
 #include <condition_variable>
@@ -14,54 +14,6 @@
 #include <pthread.h>
 
 namespace headrace::runtime {
-
-/// One range of the source and its place in the job's destination.
-struct TransferPiece {
-  uint64_t source = 0; // offset in the source
-  uint64_t target = 0; // from the job's base address
-  uint64_t bytes = 0;
-  /// Bytes from `target` on that may be written, at least `bytes`: direct
-  /// reads end at a sector.
-  uint64_t room = 0;
-  /// XXH3-64 of each chunk, or null: not checked.
-  const uint64_t *digests = nullptr;
-  const char *name = nullptr; // of the buffer or weight, for reports
-};
-
-/// What moves together. Made once and used again and again, so that steps do
-/// not allocate. The fields are the caller's until Submit(), the queue's until
-/// the job has ended, and then the caller's again.
-struct TransferJob {
-  enum class State : uint8_t { kIdle, kQueued, kDone, kFailed };
-  enum class Failure : uint8_t { kNone, kError, kEnded, kDigest, kCancelled };
-
-  const TransferPiece *pieces = nullptr;
-  uint32_t piece_count = 0;
-  uint8_t *base = nullptr;
-  bool urgent = false; // somebody waits: goes before jobs that are not
-
-  // Read through TransferQueue only.
-  State state = State::kIdle;
-  Failure failure = Failure::kNone;
-  int error = 0;             // errno of kError
-  uint32_t failed_piece = 0; // where
-  uint64_t failed_offset = 0;
-  uint32_t next_piece = 0; // not yet started
-  uint64_t next_byte = 0;  // within it
-  uint32_t in_flight = 0;
-  bool started = false;
-  uint64_t begin_ns = 0, end_ns = 0; // first slice started, last one ended
-  TransferJob *next = nullptr;
-};
-
-/// Counters of a link since its queue was made.
-struct LinkCounters {
-  uint64_t bytes = 0; // arrived and checked
-  uint64_t transfers = 0;
-  uint64_t failed = 0;
-  uint64_t cancelled = 0;
-  uint64_t busy_ns = 0; // at least one transfer under way
-};
 
 /// A link with its threads. Jobs are cut into chunks; each is read, compared
 /// with its digest and counted. All functions may be called by any thread, but
@@ -75,7 +27,7 @@ struct LinkCounters {
 /// A source may hang for ever. Stop() then gives up and returns false: the
 /// threads go on by themselves, and the last one to leave calls `orphaned`, so
 /// that whoever owns the memory they write to can free it then.
-class TransferQueue {
+class TransferQueue final : public Link {
 public:
   struct Options {
     const char *link = "";  // for reports: "disk", "dram"
@@ -89,7 +41,7 @@ public:
   };
 
   explicit TransferQueue(const Allocator &allocator);
-  ~TransferQueue();
+  ~TransferQueue() override;
   TransferQueue(const TransferQueue &) = delete;
   TransferQueue &operator=(const TransferQueue &) = delete;
 
@@ -101,23 +53,16 @@ public:
   /// still reading after `grace_ns`; see above.
   bool Stop(uint64_t grace_ns);
 
-  void Submit(TransferJob *job);
-  /// Puts a queued job before those that nobody waits for.
-  void Promote(TransferJob *job);
-  /// Ends a job that is queued, as soon as its reads under way have ended.
-  void Cancel(TransferJob *job);
-
-  TransferJob::State StateOf(const TransferJob &job);
-  /// Waits until the job has ended and returns how. Cancel word and deadline
-  /// (of MonotonicNs(); 0: none) end the wait, not the job.
-  /// Codes: io, data loss, cancelled, deadline exceeded.
+  void Submit(TransferJob *job) override;
+  void Promote(TransferJob *job) override;
+  /// As soon as its reads under way have ended.
+  void Cancel(TransferJob *job) override;
+  TransferJob::State StateOf(const TransferJob &job) override;
   Status Wait(TransferJob *job, const headrace_cancel_t *cancel,
-              uint64_t deadline_ns);
-  /// How an ended job has ended.
-  Status ResultOf(const TransferJob &job);
-
-  LinkCounters Counters();
-  const char *Link() const { return options.link; }
+              uint64_t deadline_ns) override;
+  Status ResultOf(const TransferJob &job) override;
+  LinkCounters Counters() override;
+  const char *Name() const override { return options.link; }
   bool UsesRing() const { return use_ring; }
 
 private:

@@ -26,6 +26,8 @@ namespace {
 constexpr uint64_t kPage = 4096;
 /// Of an allocation, with what no test expects; more would take long.
 constexpr uint64_t kFilledBytes = 1u << 20;
+/// NaN in every float type.
+constexpr int kGarbage = 0xff;
 /// Blocks that one look runs, so that a large kernel takes many.
 constexpr uint32_t kBlocksAtOnce = 4096;
 /// Small operations that one look does, so that a thousand take few looks.
@@ -59,8 +61,9 @@ bool Contains(const std::map<uint64_t, uint64_t> &ranges, uint64_t address,
   return address - start <= size && bytes <= size - (address - start);
 }
 
-/// One look: every stream does a few of its operations, or a piece of one.
-void Look() {
+/// One look: every stream does a few of its operations, or a piece of one; only
+/// the stream that was asked about, where nothing else orders them.
+void Look(CuStreamOpaque *asked = nullptr) {
   State &state = TheState();
   if (state.hang || state.sticky)
     return;
@@ -69,6 +72,8 @@ void Look() {
   state.looks = 0;
   Unlocked unlocked;
   for (CuStreamOpaque *stream : state.streams) {
+    if (state.strict && asked && stream != asked)
+      continue;
     for (int i = 0; i < kOperationsAtOnce && !stream->work.empty(); ++i) {
       Work &work = stream->work.front();
       if (!work.run(&work.progress))
@@ -90,11 +95,11 @@ void Drain(CuStreamOpaque *only) {
     return false;
   };
   while (!state.sticky && busy()) {
-    if (state.hang) {
+    if (state.hang || state.hanging_copies) {
       std::fprintf(stderr, "fake cuda: the host waits for work that hangs\n");
       std::abort();
     }
-    Look();
+    Look(only);
   }
 }
 
@@ -128,11 +133,22 @@ CuResult State::Enter(const char *function, bool needs_context) {
   return needs_context ? CheckContext() : kCuSuccess;
 }
 
-void Enqueue(CuStreamOpaque *stream, Operation run) {
+void Enqueue(CuStreamOpaque *stream, Operation run, bool copies) {
   if (stream->capture)
     stream->capture->operations.push_back(std::move(run));
   else
-    stream->work.push_back({std::move(run), 0});
+    stream->work.push_back({std::move(run), 0, copies});
+}
+
+/// Of a copy that begins as soon as the device likes.
+static void SpoilTarget(CuStreamOpaque *stream, CuAddress to, size_t bytes) {
+  if (!TheState().strict || stream->capture)
+    return;
+  for (const Work &work : stream->work)
+    if (!work.copies)
+      return;
+  Unlocked unlocked;
+  std::memset(reinterpret_cast<void *>(to), kGarbage, bytes);
 }
 
 //===----------------------------------------------------------------------===//
@@ -152,6 +168,8 @@ void Reset() {
   state.lag = 1;
   state.looks = 0;
   state.hang = false;
+  state.strict = false;
+  state.hanging_copies = 0;
   state.sticky = 0;
   state.fault = 0;
   state.blocking_copies = 0;
@@ -198,6 +216,14 @@ void FaultAtNextKernel(int result) {
 void SetHang(bool hang) {
   std::lock_guard<std::mutex> lock(TheState().mutex);
   TheState().hang = hang;
+}
+void HangCopies(size_t bytes) {
+  std::lock_guard<std::mutex> lock(TheState().mutex);
+  TheState().hanging_copies = bytes;
+}
+void SetStrict(bool strict) {
+  std::lock_guard<std::mutex> lock(TheState().mutex);
+  TheState().strict = strict;
 }
 void SetLag(int lag) {
   std::lock_guard<std::mutex> lock(TheState().mutex);
@@ -381,7 +407,7 @@ FAKE cuMemFree_v2(CuAddress address) {
 
 FAKE cuMemHostAlloc(void **address, size_t bytes, unsigned) {
   ENTER(true);
-  *address = std::malloc(bytes);
+  *address = std::aligned_alloc(kPage, RoundUp(bytes));
   if (!*address)
     return kCuOutOfMemory;
   std::memset(*address, 0xa5, bytes);
@@ -406,10 +432,17 @@ FAKE cuMemcpyHtoDAsync_v2(CuAddress to, const void *from, size_t bytes,
   if (!Contains(state.device_memory, to, bytes))
     return kCuInvalidValue;
   if (Contains(state.pinned_memory, reinterpret_cast<uint64_t>(from), bytes)) {
-    Enqueue(stream, [=](uint64_t *) {
-      std::memcpy(reinterpret_cast<void *>(to), from, bytes);
-      return true;
-    });
+    SpoilTarget(stream, to, bytes);
+    Enqueue(
+        stream,
+        [=](uint64_t *) {
+          const size_t hanging = TheState().hanging_copies;
+          if (hanging && bytes >= hanging)
+            return false;
+          std::memcpy(reinterpret_cast<void *>(to), from, bytes);
+          return true;
+        },
+        /*copies=*/true);
     return kCuSuccess;
   }
   // Other memory is read before the call returns.
@@ -517,18 +550,22 @@ FAKE cuEventDestroy_v2(CuEvent event) {
 }
 
 static CuResult Record(CuEvent event, CuStream stream) {
+  event->stream = stream;
   if (!stream->capture) {
     event->recorded = true;
     ++event->pending;
   }
-  Enqueue(stream, [event, captured = stream->capture != nullptr](uint64_t *) {
-    if (captured)
-      event->recorded = true;
-    else
-      --event->pending;
-    event->time = TheState().kernels_run;
-    return true;
-  });
+  Enqueue(
+      stream,
+      [event, captured = stream->capture != nullptr](uint64_t *) {
+        if (captured)
+          event->recorded = true;
+        else
+          --event->pending;
+        event->time = TheState().kernels_run;
+        return true;
+      },
+      /*copies=*/true);
   return kCuSuccess;
 }
 
@@ -545,7 +582,7 @@ FAKE cuEventRecordWithFlags(CuEvent event, CuStream stream, unsigned) {
 FAKE cuEventQuery(CuEvent event) {
   ENTER(true);
   if (event->pending)
-    Look();
+    Look(event->stream);
   if (state.sticky)
     return static_cast<CuResult>(state.sticky);
   return event->pending ? kCuNotReady : kCuSuccess;

@@ -75,6 +75,17 @@ FAKE_CUDA_API void FaultAtNextKernel(int result);
 /// While set, no work is ever done.
 FAKE_CUDA_API void SetHang(bool hang);
 
+/// Copies to the device of at least so many bytes never end; 0: all do.
+FAKE_CUDA_API void HangCopies(size_t bytes);
+
+/// While set, order between streams is what events make it and no more. Only
+/// the stream whose event is asked about does any work; and where a copy to the
+/// device could begin, because nothing but copies is before it on its stream,
+/// its target holds garbage from the call on. So a kernel that reads what
+/// nobody waited for, and one that still reads what a copy may write, work on
+/// garbage.
+FAKE_CUDA_API void SetStrict(bool strict);
+
 /// Looks that are in vain before each operation is done. Default 1.
 FAKE_CUDA_API void SetLag(int lag);
 

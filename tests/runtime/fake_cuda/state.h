@@ -21,6 +21,7 @@ using Operation = std::function<bool(uint64_t *progress)>;
 struct Work {
   Operation run;
   uint64_t progress;
+  bool copies = false; // to the device or nothing at all: an event
 };
 
 } // namespace headrace::tests::fake_cuda
@@ -39,6 +40,7 @@ struct CuStreamOpaque {
 };
 struct CuEventOpaque {
   bool recorded = false;
+  CuStreamOpaque *stream = nullptr; // where it was recorded last
   int pending = 0;
   uint64_t time = 0; // kernels that had run
 };
@@ -72,8 +74,10 @@ struct State {
   int lag = 1;
   int looks = 0;
   bool hang = false;
-  int sticky = 0; // what every call returns
-  int fault = 0;  // what the next kernel makes of it
+  bool strict = false;
+  size_t hanging_copies = 0; // bytes of the smallest; 0: none
+  int sticky = 0;            // what every call returns
+  int fault = 0;             // what the next kernel makes of it
   int live = 0;
   int blocking_copies = 0;
   uint64_t kernels_run = 0;
@@ -91,8 +95,8 @@ struct State {
 
 State &TheState();
 
-/// Adds an operation to a stream, or to what it captures.
-void Enqueue(CuStreamOpaque *stream, Operation run);
+/// Adds an operation to a stream, or to what it captures. `copies`: as in Work.
+void Enqueue(CuStreamOpaque *stream, Operation run, bool copies = false);
 
 } // namespace headrace::tests::fake_cuda
 

@@ -136,7 +136,8 @@ struct Model {
       plan.steps.push_back(one);
       return plan.steps.back();
     };
-    plan.entry_steps.push_back(0);
+    plan.entry_schedules.push_back(0);
+    plan.schedule_steps.push_back(0);
     for (uint32_t ahead = 0; ahead < std::min(ring_slots, kLayers); ++ahead)
       step(TierStep::Kind::kFetch, ahead);
     for (uint32_t layer = 0; layer < kLayers; ++layer) {
@@ -161,7 +162,7 @@ struct Model {
       routed.group = layer;
       routed.bundle = kLayers + layer * kExperts;
     }
-    plan.entry_steps.push_back(uint32_t(plan.steps.size()));
+    plan.schedule_steps.push_back(uint32_t(plan.steps.size()));
   }
 
   static uint64_t BytesOf(uint32_t weight) {
@@ -270,14 +271,14 @@ struct Loaded {
     checker.order.clear();
     WaitLimits limits;
     limits.deadline_ns = deadline_ns;
-    return loader.RunEntry(0, &checker, limits);
+    return loader.RunEntry(0, 0, &checker, limits);
   }
   /// Waits for what is fetched ahead and ends the link.
   void ExpectMoved(uint64_t bytes) {
-    for (int i = 0; i < 10000 && loader.Link().bytes < bytes; ++i)
+    for (int i = 0; i < 10000 && loader.LinkAt(0).Counters().bytes < bytes; ++i)
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     EXPECT_TRUE(loader.Stop(uint64_t(10) << 30));
-    EXPECT_EQ(loader.Link().bytes, bytes);
+    EXPECT_EQ(loader.LinkAt(0).Counters().bytes, bytes);
   }
   void ExpectWholeRun() {
     std::vector<uint32_t> all;
@@ -332,10 +333,10 @@ TEST(ArenaLoader, MovesNothingOnceEverythingFits) {
   ASSERT_TRUE(IsOk(loaded.Run({0, 1, 2, 3, 4, 5}).Release()));
   const uint64_t all = kResidentBytes + kLayers * kDenseBytes +
                        kLayers * kExperts * kExpertBytes;
-  EXPECT_EQ(loaded.loader.Link().bytes, all);
+  EXPECT_EQ(loaded.loader.LinkAt(0).Counters().bytes, all);
   for (int run = 0; run < 5; ++run)
     ASSERT_TRUE(IsOk(loaded.Run({0, 1, 2, 3, 4, 5}).Release()));
-  EXPECT_EQ(loaded.loader.Link().bytes, all);
+  EXPECT_EQ(loaded.loader.LinkAt(0).Counters().bytes, all);
   EXPECT_EQ(loaded.loader.CacheCounters(1).misses, kLayers * kExperts);
 }
 

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// CUDA copy stream: copies, their events, and the end.
+#include "runtime/drivers/cuda/copy_stream.h"
+
+namespace headrace::runtime::cuda {
+namespace {
+
+/// For one copy: a link that takes longer has stopped.
+constexpr uint64_t kCopyLimitNs = 30000000000;
+
+} // namespace
+
+CudaCopyStream::~CudaCopyStream() {
+  // Memory on both sides must outlive the copies.
+  if (last > ended && !device->IsLost()) {
+    StopSource at_once;
+    at_once.deadline_ns = 1;
+    ContextScope scope(device);
+    (void)device->Await(EventOf(last), at_once, "copying weights");
+  }
+  if (device->IsLost())
+    return;
+  ContextScope scope(device);
+  for (CuEvent event : events)
+    if (event)
+      device->Api().cuEventDestroy_v2(event);
+  if (stream)
+    device->Api().cuStreamDestroy_v2(stream);
+}
+
+Status CudaCopyStream::Create() {
+  ContextScope scope(device);
+  HEADRACE_RETURN_IF_ERROR(scope.TakeStatus());
+  HEADRACE_RETURN_IF_ERROR(
+      device->Check(device->Api().cuStreamCreate(&stream, kCuStreamNonBlocking),
+                    "creating a stream"));
+  for (CuEvent &event : events)
+    HEADRACE_RETURN_IF_ERROR(device->Check(
+        device->Api().cuEventCreate(&event, kCuEventDisableTiming),
+        "creating an event"));
+  return Status();
+}
+
+Status CudaCopyStream::Copy(void *to, const void *from, uint64_t bytes,
+                            uint64_t *out_number) {
+  HEADRACE_RETURN_IF_ERROR(device->CheckAlive());
+  ContextScope scope(device);
+  HEADRACE_RETURN_IF_ERROR(scope.TakeStatus());
+  const uint64_t number = last + 1;
+  if (number > kEvents)
+    HEADRACE_RETURN_IF_ERROR(AwaitCopy(number - kEvents));
+  HEADRACE_RETURN_IF_ERROR(device->Check(
+      device->Api().cuMemcpyHtoDAsync_v2(AddressOf(to), from, bytes, stream),
+      "copying weights"));
+  // A copy whose end nobody could tell would never be safe to free.
+  if (CuResult result = device->Api().cuEventRecord(EventOf(number), stream);
+      result != kCuSuccess)
+    return device->Lose(result, "copying weights");
+  *out_number = last = number;
+  return Status();
+}
+
+Status CudaCopyStream::Look(uint64_t number, bool *out_happened) {
+  const CuResult result = device->Api().cuEventQuery(EventOf(number));
+  if (result != kCuSuccess && result != kCuNotReady)
+    return device->Lose(result, "copying weights");
+  *out_happened = result == kCuSuccess;
+  return Status();
+}
+
+Status CudaCopyStream::HasEnded(uint64_t number, bool *out_ended) {
+  *out_ended = number <= ended;
+  if (*out_ended)
+    return Status();
+  HEADRACE_RETURN_IF_ERROR(device->CheckAlive());
+  ContextScope scope(device);
+  HEADRACE_RETURN_IF_ERROR(scope.TakeStatus());
+  HEADRACE_RETURN_IF_ERROR(Look(number, out_ended));
+  if (*out_ended)
+    ended = number;
+  return Status();
+}
+
+/// Where more copies are under way than there are events.
+Status CudaCopyStream::AwaitCopy(uint64_t number) {
+  if (number <= ended)
+    return Status();
+  StopSource stop;
+  stop.deadline_ns = MonotonicNs() + kCopyLimitNs;
+  HEADRACE_RETURN_IF_ERROR(
+      device->Await(EventOf(number), stop, "copying weights"));
+  ended = number;
+  return Status();
+}
+
+} // namespace headrace::runtime::cuda

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// CUDA copy stream: weights on their way to the device beside kernels.
+#ifndef HEADRACE_RUNTIME_DRIVERS_CUDA_COPY_STREAM_H
+#define HEADRACE_RUNTIME_DRIVERS_CUDA_COPY_STREAM_H
+
+#include "runtime/drivers/cuda/cuda_device.h"
+
+namespace headrace::runtime::cuda {
+
+/// A stream of the copy engine, with an event behind each copy. Events are used
+/// in turn; the last one says that all before it have happened.
+class CudaCopyStream final : public CopyStream {
+public:
+  explicit CudaCopyStream(CudaDevice *device) : device(device) {}
+  ~CudaCopyStream() override;
+
+  Status Create();
+  Status Copy(void *to, const void *from, uint64_t bytes,
+              uint64_t *out_number) override;
+  Status HasEnded(uint64_t number, bool *out_ended) override;
+  void Destroy() override { Delete(device->HostAllocator(), this); }
+
+private:
+  /// Copies whose ends can be told apart; more are waited for.
+  static constexpr uint64_t kEvents = 64;
+
+  /// Whether the event of copy `number` has happened.
+  Status Look(uint64_t number, bool *out_happened);
+  Status AwaitCopy(uint64_t number);
+  CuEvent EventOf(uint64_t number) const { return events[number % kEvents]; }
+
+  CudaDevice *const device;
+  CuStream stream = nullptr;
+  CuEvent events[kEvents] = {};
+  uint64_t last = 0;  // copy that was begun
+  uint64_t ended = 0; // copies that are known to have ended
+};
+
+} // namespace headrace::runtime::cuda
+
+#endif // HEADRACE_RUNTIME_DRIVERS_CUDA_COPY_STREAM_H
