@@ -65,6 +65,8 @@ public:
       readPool(pool);
     for (auto bundle : module.getOps<tier::BundleOp>())
       readBundle(bundle);
+    for (auto pages : module.getOps<tier::PagesOp>())
+      readPages(pages);
     for (auto schedule : module.getOps<flow::ScheduleOp>())
       readSchedule(schedule);
     certifyFast();
@@ -120,6 +122,19 @@ private:
         bundle->home = *op.getHome() + e * op.getBytes();
       record.plan->bundles.push_back(std::move(bundle));
     }
+  }
+
+  void readPages(tier::PagesOp op) {
+    bundleNumber[op.getSymName()] = uint32_t(record.plan->bundles.size());
+    auto bundle = std::make_unique<abi::BundleT>();
+    bundle->pool = poolNumber.lookup(op.getPool());
+    bundle->bytes = op.getBytes();
+    bundle->layer = uint32_t(op.getLayer());
+    bundle->home = op.getOffset();
+    record.plan->home_level = numbers.levels.lookup(op.getLevel());
+    uint64_t &arena = record.arenas[record.plan->home_level];
+    arena = std::max(arena, bundle->home + bundle->bytes);
+    record.plan->bundles.push_back(std::move(bundle));
   }
 
   uint32_t routingNumber(StringRef name) {
@@ -197,6 +212,9 @@ private:
           .Case([&](tier::EvictOp op) {
             transfer(abi::StepKind::release, op.getToken());
           })
+          .Case([&](tier::StoreOp op) {
+            transfer(abi::StepKind::store, op.getToken());
+          })
           .Case([&](flow::LaunchOp op) {
             add(abi::StepKind::launch).launch = launches;
             use(op);
@@ -260,8 +278,8 @@ private:
     certify(plan.fast_level);
     stay(abi::PartKind::scratch, 0, plan.scratch_offset,
          plan.workers * plan.worker_bytes);
-    if (plan.kv_pages)
-      stay(abi::PartKind::kv, 0, plan.kv_offset, plan.kv_pages * kvPageBytes());
+    if (uint64_t bytes = residentPageBytes())
+      stay(abi::PartKind::kv, 0, plan.kv_offset, bytes);
     for (auto [i, place] : llvm::enumerate(record.slots))
       if (place.residency == abi::Residency::resident)
         stay(abi::PartKind::weight, uint32_t(i), place.offset, slotBytes[i]);
@@ -320,7 +338,8 @@ private:
     describeRun(*peak.witness, *fullest);
   }
 
-  /// And what a device's weights have in the host's memory.
+  /// And what is in no slot has elsewhere: a device's weights in the host's
+  /// memory, key-value pages in a file.
   void certifyHome() {
     const abi::PlanT &plan = *record.plan;
     if (!record.arenas.count(plan.home_level))
@@ -349,12 +368,21 @@ private:
     run.experts = uint32_t(activeExperts);
   }
 
-  uint64_t kvPageBytes() {
+  static bool isOfPages(const std::unique_ptr<abi::BundleT> &bundle) {
+    return bundle->layer != UINT32_MAX;
+  }
+
+  /// Of pages that do not move.
+  uint64_t residentPageBytes() {
     auto type = module->getAttrOfType<TypeAttr>("headrace.kv_cache");
+    if (!type)
+      return 0;
     auto cache = cast<nn::KvCacheType>(type.getValue());
     const bool gpu = module->hasAttr("headrace.target");
-    return uint64_t(KvLayout(cache, gpu).pageElements) *
-           (cache.getElement().getIntOrFloatBitWidth() / 8);
+    auto moved = llvm::count_if(record.plan->bundles, isOfPages);
+    return uint64_t(KvLayout(cache, gpu).layerElements) *
+           (cache.getElement().getIntOrFloatBitWidth() / 8) *
+           uint64_t(cache.getLayers() - moved) * record.plan->kv_pages;
   }
 
   ModuleOp module;

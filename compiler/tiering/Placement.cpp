@@ -31,10 +31,13 @@ double Problem::expertTraffic(uint64_t slots) const {
 
 uint64_t Placement::bytes(const Problem &problem) const {
   uint64_t always = problem.fixedBytes + cacheSlots * problem.slotBytes() +
-                    ringSlots * (ringBytes[0] + ringBytes[1]);
+                    ringSlots * (ringBytes[0] + ringBytes[1] + pageRingBytes);
   for (size_t i = 0; i < problem.bundles.size(); ++i)
     if (resident[i])
       always += problem.bundles[i].bytes;
+  for (size_t i = 0; i < problem.cacheLayers.size(); ++i)
+    if (cached[i])
+      always += problem.cacheLayers[i].bytes;
   std::vector<uint64_t> alive(problem.launches, 0);
   for (size_t i = 0; i < problem.objects.size(); ++i)
     if (fast[i])
@@ -64,6 +67,9 @@ double trafficOf(const Problem &problem, const Placement &placement) {
   for (size_t i = 0; i < problem.bundles.size(); ++i)
     if (!placement.resident[i])
       traffic += double(problem.bundles[i].bytes) * problem.bundles[i].fetches;
+  for (size_t i = 0; i < problem.cacheLayers.size(); ++i)
+    if (!placement.cached[i])
+      traffic += double(problem.cacheLayers[i].traffic);
   for (size_t i = 0; i < problem.objects.size(); ++i)
     if (!placement.fast[i])
       traffic += double(problem.objects[i].traffic);
@@ -76,10 +82,12 @@ double trafficOf(const Problem &problem, const Placement &placement) {
 /// and a limit on nodes bounds planning time.
 class Search {
 public:
-  Search(const Problem &problem, const uint64_t (&rings)[2], uint32_t ringSlots,
-         uint64_t nodes)
+  Search(const Problem &problem, const uint64_t (&rings)[2], uint64_t pageRing,
+         uint32_t ringSlots, uint64_t nodes)
       : problem(problem), nodesLeft(nodes) {
     now.resident.assign(problem.bundles.size(), false);
+    now.cached.assign(problem.cacheLayers.size(), true);
+    now.pageRingBytes = pageRing;
     now.fast.assign(problem.objects.size(), true);
     now.ringSlots = ringSlots;
     now.ringBytes[0] = rings[0];
@@ -90,29 +98,40 @@ public:
       if (bundle.bytes > rings[0])
         now.resident[i] = true;
       else
-        items.push_back(
-            {int(i), bundle.bytes, double(bundle.bytes) * bundle.fetches});
+        items.push_back({Item::bundle, i, bundle.bytes,
+                         double(bundle.bytes) * bundle.fetches});
     }
+    for (size_t i = 0; i < problem.cacheLayers.size(); ++i)
+      if (problem.cacheLayers[i].bytes <= pageRing) {
+        now.cached[i] = false;
+        items.push_back({Item::cacheLayer, i, problem.cacheLayers[i].bytes,
+                         double(problem.cacheLayers[i].traffic)});
+      }
     for (size_t i = 0; i < problem.objects.size(); ++i)
       if (problem.objects[i].maySpill) {
         now.fast[i] = false;
-        items.push_back({~int(i), problem.objects[i].bytes,
+        items.push_back({Item::object, i, problem.objects[i].bytes,
                          double(problem.objects[i].traffic)});
       }
     std::sort(items.begin(), items.end(), [](const Item &a, const Item &b) {
       double x = a.saved * double(b.bytes), y = b.saved * double(a.bytes);
       if (x != y)
         return x > y;
-      return a.bytes != b.bytes ? a.bytes > b.bytes : a.index < b.index;
+      return a.bytes != b.bytes ? a.bytes > b.bytes
+             : a.kind != b.kind ? a.kind < b.kind
+                                : a.index < b.index;
     });
     slot = problem.slotBytes();
     if (slot)
       slotSaved = problem.expertTraffic(0) - problem.expertTraffic(1);
     always = problem.fixedBytes + now.cacheSlots * slot +
-             ringSlots * (rings[0] + rings[1]);
+             ringSlots * (rings[0] + rings[1] + pageRing);
     for (size_t i = 0; i < problem.bundles.size(); ++i)
       if (now.resident[i])
         always += problem.bundles[i].bytes;
+    for (size_t i = 0; i < problem.cacheLayers.size(); ++i)
+      if (now.cached[i])
+        always += problem.cacheLayers[i].bytes;
     alive.assign(problem.launches, 0);
     for (size_t i = 0; i < problem.objects.size(); ++i)
       if (now.fast[i])
@@ -130,7 +149,8 @@ public:
 
 private:
   struct Item {
-    int index; ///< Of a bundle, or ~ of an object.
+    enum Kind { bundle, cacheLayer, object } kind;
+    size_t index; ///< Among those of its kind.
     uint64_t bytes;
     double saved;
   };
@@ -166,7 +186,7 @@ private:
         slotsDone = true;
         take(slots * slot, slotSaved * double(slots));
       }
-      if (items[i].index < 0)
+      if (items[i].kind == Item::object)
         saved += items[i].saved;
       else
         take(items[i].bytes, items[i].saved);
@@ -197,25 +217,36 @@ private:
       return;
     nodesLeft -= nodesLeft > 0;
     const Item &item = items[at];
-    if (item.index >= 0) {
+    // The likelier choice comes first: to leave, where slots of the cache can
+    // take the place and save more with it.
+    const bool leavesFirst =
+        slot && item.kind != Item::object &&
+        slotSaved * double(item.bytes) > item.saved * double(slot) &&
+        room() < (problem.expertCount() - now.cacheSlots) * slot + item.bytes;
+    if (leavesFirst)
+      descend(at + 1, saved);
+    if (item.kind != Item::object) {
+      std::vector<bool> &stays =
+          item.kind == Item::bundle ? now.resident : now.cached;
       if (item.bytes <= room()) {
-        now.resident[size_t(item.index)] = true;
+        stays[item.index] = true;
         always += item.bytes;
         descend(at + 1, saved + item.saved);
         always -= item.bytes;
-        now.resident[size_t(item.index)] = false;
+        stays[item.index] = false;
       }
     } else {
-      const Object &object = problem.objects[size_t(~item.index)];
+      const Object &object = problem.objects[item.index];
       addAlive(object, 1);
       if (always + peak() <= problem.capacity) {
-        now.fast[size_t(~item.index)] = true;
+        now.fast[item.index] = true;
         descend(at + 1, saved + item.saved);
-        now.fast[size_t(~item.index)] = false;
+        now.fast[item.index] = false;
       }
       addAlive(object, -1);
     }
-    descend(at + 1, saved);
+    if (!leavesFirst)
+      descend(at + 1, saved);
   }
 
   const Problem &problem;
@@ -248,15 +279,25 @@ std::optional<Placement> chooseJoint(const Problem &problem,
                                      uint32_t ringSlots) {
   constexpr uint64_t kNodes = 200000;
   std::vector<uint64_t> sizes = ringSizes(problem);
-  uint64_t each = kNodes / (sizes.size() * sizes.size());
+  // Slots for pages are as large as the pages of some layer, or there are none.
+  std::vector<uint64_t> pageSizes{0};
+  for (const CacheLayer &layer : problem.cacheLayers)
+    pageSizes.push_back(layer.bytes);
+  std::sort(pageSizes.begin(), pageSizes.end());
+  pageSizes.erase(std::unique(pageSizes.begin(), pageSizes.end()),
+                  pageSizes.end());
+  uint64_t each = kNodes / (sizes.size() * sizes.size() * pageSizes.size());
   std::optional<Placement> best;
   for (uint64_t large : sizes)
     for (uint64_t small : sizes) {
       if (small && small >= large)
         continue;
-      auto one = Search(problem, {large, small}, ringSlots, each).run();
-      if (one && (!best || one->traffic < best->traffic))
-        best = one;
+      for (uint64_t pages : pageSizes) {
+        auto one =
+            Search(problem, {large, small}, pages, ringSlots, each).run();
+        if (one && (!best || one->traffic < best->traffic))
+          best = one;
+      }
     }
   return best;
 }
@@ -265,13 +306,14 @@ std::optional<Placement> chooseJoint(const Problem &problem,
 std::optional<Placement> chooseSmallestTraffic(const Problem &problem,
                                                uint32_t ringSlots) {
   struct Symbol {
-    enum { bundle, object, expert } kind;
+    enum { bundle, cacheLayer, object, expert } kind;
     size_t index;
     double traffic;
   };
   std::vector<Symbol> symbols;
   Placement now;
   now.resident.assign(problem.bundles.size(), true);
+  now.cached.assign(problem.cacheLayers.size(), true);
   now.fast.assign(problem.objects.size(), true);
   now.ringSlots = ringSlots;
   now.cacheSlots = problem.expertCount();
@@ -279,6 +321,9 @@ std::optional<Placement> chooseSmallestTraffic(const Problem &problem,
     symbols.push_back(
         {Symbol::bundle, i,
          double(problem.bundles[i].bytes) * problem.bundles[i].fetches});
+  for (size_t i = 0; i < problem.cacheLayers.size(); ++i)
+    symbols.push_back(
+        {Symbol::cacheLayer, i, double(problem.cacheLayers[i].traffic)});
   for (size_t i = 0; i < problem.objects.size(); ++i)
     if (problem.objects[i].maySpill)
       symbols.push_back(
@@ -304,6 +349,14 @@ std::optional<Placement> chooseSmallestTraffic(const Problem &problem,
       now.resident[symbol.index] = false;
       bytes = bytes - size + ringSlots * (ring - now.ringBytes[0]);
       now.ringBytes[0] = ring;
+      break;
+    }
+    case Symbol::cacheLayer: {
+      uint64_t size = problem.cacheLayers[symbol.index].bytes;
+      uint64_t ring = std::max(now.pageRingBytes, size);
+      now.cached[symbol.index] = false;
+      bytes = bytes - size + ringSlots * (ring - now.pageRingBytes);
+      now.pageRingBytes = ring;
       break;
     }
     case Symbol::object:
@@ -334,29 +387,45 @@ void trimRings(const Problem &problem, Placement &placement) {
   }
   placement.ringBytes[0] = std::max(largest[0], largest[1]);
   placement.ringBytes[1] = largest[0] ? largest[1] : 0;
+  placement.pageRingBytes = 0;
+  for (size_t i = 0; i < problem.cacheLayers.size(); ++i)
+    if (!placement.cached[i])
+      placement.pageRingBytes =
+          std::max(placement.pageRingBytes, problem.cacheLayers[i].bytes);
 }
 
-/// Of bundles that are alike, streams those that lie evenly apart, the first
-/// one last: then every transfer has the launches of resident ones to hide
-/// behind, and a run does not begin with a wait.
-void spread(const Problem &problem, Placement &placement) {
-  std::vector<bool> done(problem.bundles.size(), false);
-  for (size_t i = 0; i < problem.bundles.size(); ++i) {
+/// Of those that are alike, moves the ones that lie evenly apart, the first one
+/// last: then every transfer has the launches of resident ones to hide behind,
+/// and a run does not begin with a wait.
+template <typename Alike>
+void spreadAlike(std::vector<bool> &stays, Alike alike) {
+  std::vector<bool> done(stays.size(), false);
+  for (size_t i = 0; i < stays.size(); ++i) {
     if (done[i])
       continue;
-    std::vector<size_t> alike;
-    size_t streamed = 0;
-    for (size_t j = i; j < problem.bundles.size(); ++j)
-      if (problem.bundles[j].bytes == problem.bundles[i].bytes &&
-          problem.bundles[j].fetches == problem.bundles[i].fetches) {
+    std::vector<size_t> like;
+    size_t moved = 0;
+    for (size_t j = i; j < stays.size(); ++j)
+      if (alike(i, j)) {
         done[j] = true;
-        alike.push_back(j);
-        streamed += !placement.resident[j];
-        placement.resident[j] = true;
+        like.push_back(j);
+        moved += !stays[j];
+        stays[j] = true;
       }
-    for (size_t k = 1; k <= streamed; ++k)
-      placement.resident[alike[k * alike.size() / streamed - 1]] = false;
+    for (size_t k = 1; k <= moved; ++k)
+      stays[like[k * like.size() / moved - 1]] = false;
   }
+}
+
+void spread(const Problem &problem, Placement &placement) {
+  spreadAlike(placement.resident, [&](size_t i, size_t j) {
+    const StreamedBundle &x = problem.bundles[i], &y = problem.bundles[j];
+    return x.bytes == y.bytes && x.fetches == y.fetches;
+  });
+  spreadAlike(placement.cached, [&](size_t i, size_t j) {
+    const CacheLayer &x = problem.cacheLayers[i], &y = problem.cacheLayers[j];
+    return x.bytes == y.bytes && x.traffic == y.traffic;
+  });
 }
 
 } // namespace
@@ -387,6 +456,15 @@ Placement headrace::tiering::smallestPlacement(const Problem &problem) {
   out.ringSlots = 1;
   out.resident.assign(problem.bundles.size(), false);
   out.cacheSlots = problem.groups.empty() ? 0 : 1;
+  // Through a ring that is smaller than what it takes the place of.
+  uint64_t all = 0;
+  for (const CacheLayer &layer : problem.cacheLayers) {
+    all += layer.bytes;
+    out.pageRingBytes = std::max(out.pageRingBytes, layer.bytes);
+  }
+  out.cached.assign(problem.cacheLayers.size(), out.pageRingBytes == all);
+  if (out.pageRingBytes == all)
+    out.pageRingBytes = 0;
   for (const StreamedBundle &bundle : problem.bundles)
     out.ringBytes[0] = std::max(out.ringBytes[0], bundle.bytes);
   for (const Object &object : problem.objects)

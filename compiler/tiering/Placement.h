@@ -26,7 +26,14 @@ struct StreamedBundle {
   uint32_t fetches = 1;
 };
 
-/// Bytes that are written: an activation, a host's buffer, the key-value pool.
+/// The key-value pages of a layer: in fast memory for good, or elsewhere, from
+/// where those in use come through a ring of its own and go back.
+struct CacheLayer {
+  uint64_t bytes = 0;
+  uint64_t traffic = 0; ///< Bytes that a run moves if they are elsewhere.
+};
+
+/// Bytes that are written: an activation, a host's buffer.
 /// In fast memory, or used where they are in slower memory, `traffic` bytes a
 /// run, if kernels can address that.
 struct Object {
@@ -49,6 +56,7 @@ struct Problem {
   uint64_t fixedBytes = 0; ///< That are in it in any case.
   uint32_t launches = 1;
   std::vector<StreamedBundle> bundles;
+  std::vector<CacheLayer> cacheLayers; ///< Those whose pages may leave.
   std::vector<Object> objects;
   std::vector<ExpertGroup> groups;
 
@@ -63,11 +71,14 @@ struct Problem {
 /// An answer to a problem.
 struct Placement {
   std::vector<bool> resident; ///< Of each bundle.
+  std::vector<bool> cached;   ///< Of each cache layer: its pages stay.
   std::vector<bool> fast;     ///< Of each object.
   /// Bytes of a slot of the two rings, larger first; 0: there is no such ring.
   /// A streamed bundle goes through the smaller ring that it fits.
   uint64_t ringBytes[2] = {0, 0};
   uint32_t ringSlots = 2;
+  /// Of a slot for a layer's pages, of which there are as many; 0: all stay.
+  uint64_t pageRingBytes = 0;
   uint64_t cacheSlots = 0;
   double traffic = 0.0; ///< Bytes moved a run.
 

@@ -72,10 +72,19 @@ struct Prediction {
   size_t group = 0;
 };
 
+/// The pages of a layer of the key-value cache.
+struct CacheLayer {
+  uint64_t layer;
+  Span span; ///< Units that read and write them.
+  Value token;
+};
+
 /// Uses no further apart than this many units are one span.
 constexpr int kNear = 4;
 /// A weight that is read in more spans of a run than this one stays.
 constexpr uint32_t kMostFetches = 2;
+/// Where pages are that are not in fast memory, and the pool of their slots.
+constexpr StringLiteral kHome = "disk", kPagePool = "pages";
 /// How often the first choice of a router that runs ahead is right: what was
 /// measured, see docs/rationale/memory.md.
 constexpr double kRight = 0.9;
@@ -105,11 +114,20 @@ public:
       return failure();
     formBundles();
     measureFixed();
+    if (failed(formCacheLayers()))
+      return failure();
     uint64_t have = level.getBytes() * level.getCount();
     problem.capacity =
         options.fastMemory ? std::min(options.fastMemory, have) : have;
     minimum = tiering::smallestPlacement(problem).bytes(problem);
     auto found = tiering::choosePlacement(problem, options.strategy);
+    if (pageSlots > 1) // All pages move, if need be through one slot.
+      minimum -= layerBytes();
+    if (!found && pageSlots > 1) {
+      pageSlots = 1;
+      problem.fixedBytes -= layerBytes();
+      found = tiering::choosePlacement(problem, options.strategy);
+    }
     if (!found)
       return module.emitError("expected at least ")
              << minimum << " bytes of fast memory for a plan, but got "
@@ -118,6 +136,7 @@ public:
     placement = *found;
     if (failed(settleHomes()))
       return failure();
+    settleCacheLayers();
     place();
     schedule();
     MemoryPlanSummary summary;
@@ -419,12 +438,92 @@ private:
       kvPages = uint64_t(limits.maxSequences) *
                 llvm::divideCeil(uint64_t(limits.maxContext),
                                  HEADRACE_KV_PAGE_POSITIONS);
-      kvOffset = end;
-      end = alignToPage(end + kvPages * pageBytes);
+      kvLayers = uint64_t(cache.getLayers());
+      layerPageBytes = pageBytes / kvLayers;
     }
     problem.fixedBytes = end;
     for (WeightUse *use : fixed)
       problem.fixedBytes += use->bytes;
+  }
+
+  /// Bytes of all pages of a layer.
+  uint64_t layerBytes() const { return alignToPage(kvPages * layerPageBytes); }
+
+  /// Layers whose pages a launch reads or writes.
+  SmallVector<uint64_t> cacheLayersOf(flow::LaunchOp launch) {
+    SmallVector<uint64_t> out;
+    for (ArrayAttr list : {launch.getInputs(), launch.getResults()})
+      for (auto symbol : list.getAsRange<FlatSymbolRefAttr>()) {
+        auto buffer = module.lookupSymbol<tier::BufferOp>(symbol.getValue());
+        if (buffer && buffer.getRole() &&
+            *buffer.getRole() == HEADRACE_ROLE_KV_POOL)
+          out.push_back(buffer.getOffset().value_or(0) / layerPageBytes);
+      }
+    return out;
+  }
+
+  /// States which layers' pages may leave: those of one run of units each, none
+  /// of which another one meets.
+  LogicalResult formCacheLayers() {
+    const bool wanted = options.keyValues == KeyValues::streamed;
+    const bool possible = kvLayers > 1 && machine.lookupLevel(kHome) &&
+                          !module->hasAttr("headrace.target");
+    if (wanted && !possible)
+      return module.emitError("expected a CPU, a machine with a level '")
+             << kHome << "' and a cache of several layers, to keep key-value "
+             << "pages there";
+    std::vector<std::optional<Span>> spans(kvLayers);
+    if (possible && options.keyValues != KeyValues::resident)
+      for (auto [u, unit] : llvm::enumerate(units[main]))
+        for (flow::LaunchOp launch : unit.launches)
+          for (uint64_t layer : cacheLayersOf(launch)) {
+            if (!spans[layer])
+              spans[layer] = Span{int(u), int(u)};
+            spans[layer]->last = int(u);
+          }
+    for (uint64_t layer = 0; layer < kvLayers; ++layer)
+      if (spans[layer])
+        cacheLayers.push_back({layer, *spans[layer], Value()});
+    llvm::stable_sort(cacheLayers,
+                      [](const CacheLayer &x, const CacheLayer &y) {
+                        return x.span.first < y.span.first;
+                      });
+    for (size_t i = 1; i < cacheLayers.size(); ++i)
+      if (cacheLayers[i].span.first <= cacheLayers[i - 1].span.last) {
+        cacheLayers.clear();
+        if (wanted)
+          return module.emitError("expected launches on one layer's key-value "
+                                  "pages to end before those on the next");
+      }
+    // Those that stay lie together, in whole pages of memory only at the end.
+    problem.fixedBytes +=
+        alignToPage((kvLayers - cacheLayers.size()) * kvPages * layerPageBytes);
+    if (wanted) {
+      pageSlots = uint32_t(std::min<size_t>(2, cacheLayers.size()));
+      problem.fixedBytes += pageSlots * layerBytes();
+      return success();
+    }
+    // A decode step of one sequence in the middle of its context reads what it
+    // has, and writes the last page.
+    uint64_t pages = llvm::divideCeil(uint64_t(limits.maxContext) / 2,
+                                      HEADRACE_KV_PAGE_POSITIONS) +
+                     1;
+    problem.cacheLayers.assign(cacheLayers.size(),
+                               {layerBytes(), pages * layerPageBytes});
+    return success();
+  }
+
+  /// Leaves in `cacheLayers` those whose pages move.
+  void settleCacheLayers() {
+    if (options.keyValues == KeyValues::streamed)
+      return;
+    std::vector<CacheLayer> moved;
+    for (size_t i = 0; i < cacheLayers.size(); ++i)
+      if (!placement.cached[i])
+        moved.push_back(cacheLayers[i]);
+    cacheLayers = std::move(moved);
+    pageSlots =
+        uint32_t(std::min<size_t>(placement.ringSlots, cacheLayers.size()));
   }
 
   //===--------------------------------------------------------------------===//
@@ -505,6 +604,9 @@ private:
       if (buffer->kept)
         op->setAttr(kKept, b.getUnitAttr());
     }
+    kvOffset = end;
+    end = alignToPage(end + (kvLayers - cacheLayers.size()) * kvPages *
+                                layerPageBytes);
     for (auto [buffer, offset] : hostBuffers)
       pin(buffer.getSymName(), {int64_t(offset)});
     for (WeightUse *use : fixed)
@@ -532,6 +634,15 @@ private:
       if (!placement.resident[i])
         emitBundle("bundle" + std::to_string(i), ringNames[ringOf(bundle)],
                    bundle.weights, bundle.bytes, IntegerAttr(), bundle.home);
+    if (pageSlots) {
+      tier::PoolOp::create(b, module.getLoc(), kPagePool, tier::PoolKind::ring,
+                           nullptr, fast, end, pageSlots, layerBytes(),
+                           pageSlots);
+      end += pageSlots * layerBytes();
+    }
+    for (auto [i, one] : llvm::enumerate(cacheLayers))
+      tier::PagesOp::create(b, module.getLoc(), pagesName(one), kPagePool,
+                            one.layer, layerBytes(), kHome, i * layerBytes());
     // The cache comes last: with more memory it may grow.
     if (cached && !groups.empty()) {
       // Layers follow each other in a cycle, which age alone would go round
@@ -557,6 +668,10 @@ private:
         i64(kvOffset), homeEnd ? b.getStringAttr("dram") : StringAttr(),
         homeEnd ? i64(homeEnd) : IntegerAttr(),
         homeEnd ? i64(homeStaging) : IntegerAttr());
+  }
+
+  static std::string pagesName(const CacheLayer &one) {
+    return "pages" + std::to_string(one.layer);
   }
 
   int ringOf(const Bundle &bundle) {
@@ -616,14 +731,23 @@ private:
       for (auto &queue : queues)
         for (size_t i = 0; i < placement.ringSlots; ++i)
           fetch(queue, i);
+      if (e == main)
+        for (size_t i = 0; i < pageSlots; ++i)
+          fetchPages(i);
       for (auto [u, unit] : llvm::enumerate(units[e])) {
         b.setInsertionPoint(unit.launches.front());
         for (auto &queue : queues)
           for (Transfer &transfer : queue)
             if (transfer.span.first == int(u))
               tier::WaitOp::create(b, entry.getLoc(), transfer.token);
+        if (e == main)
+          pagesBefore(int(u));
         Operation *last = wrap(int(e), int(u), unit);
         b.setInsertionPointAfter(last);
+        if (e == main)
+          for (CacheLayer &one : cacheLayers)
+            if (one.span.last == int(u))
+              tier::StoreOp::create(b, entry.getLoc(), one.token);
         for (auto &queue : queues)
           for (size_t i = 0; i < queue.size(); ++i)
             if (queue[i].span.last == int(u)) {
@@ -631,7 +755,44 @@ private:
               fetch(queue, i + placement.ringSlots);
             }
       }
+      b.setInsertionPointToEnd(&entry.getBody().front());
+      if (e == main)
+        pagesBefore(int(units[e].size()));
     }
+  }
+
+  void fetchPages(size_t number) {
+    if (number >= cacheLayers.size())
+      return;
+    CacheLayer &one = cacheLayers[number];
+    one.token = tier::PrefetchOp::create(
+        b, entries[main].getLoc(), tier::TokenType::get(b.getContext()),
+        FlatSymbolRefAttr::get(b.getContext(), pagesName(one)),
+        i64(number % pageSlots));
+  }
+
+  /// The unit before which a layer's slot is free. It has been stored out of by
+  /// then: with two slots while the rest of the layer ran, with one during the
+  /// unit behind its own, so that the next layer's pages come while others run.
+  int releaseOf(size_t number) {
+    if (number + 1 == cacheLayers.size())
+      return int(units[main].size());
+    int next = cacheLayers[number + 1].span.first;
+    return pageSlots > 1 ? next
+                         : std::min(cacheLayers[number].span.last + 2, next);
+  }
+
+  /// What is due before unit `unit`: slots become free and are filled, and what
+  /// the unit's launches use has arrived.
+  void pagesBefore(int unit) {
+    for (size_t i = 0; i < cacheLayers.size(); ++i)
+      if (releaseOf(i) == unit) {
+        tier::EvictOp::create(b, entries[main].getLoc(), cacheLayers[i].token);
+        fetchPages(i + pageSlots);
+      }
+    for (CacheLayer &one : cacheLayers)
+      if (one.span.first == unit)
+        tier::WaitOp::create(b, entries[main].getLoc(), one.token);
   }
 
   /// Makes a routed layer whose experts are cached, or a router that runs ahead
@@ -745,6 +906,7 @@ private:
   SmallVector<WeightUse *> fixed;
   std::vector<Bundle> bundles;
   std::vector<Group> groups;
+  std::vector<CacheLayer> cacheLayers; ///< Whose pages may move; then: do.
   llvm::DenseMap<Operation *, Prediction> predictions; ///< By launch.
   SmallVector<std::pair<tier::BufferOp, uint64_t>> hostBuffers;
   SmallVector<std::pair<const KernelBuffer *, uint64_t>> kernelBuffers;
@@ -752,8 +914,9 @@ private:
   tiering::Placement placement;
   std::string ringNames[2];
   uint64_t end = 0, minimum = 0, workers = 1, workerBytes = 0,
-           scratchOffset = 0, kvOffset = 0, kvPages = 0, homeEnd = 0,
-           homeStaging = 0;
+           scratchOffset = 0, kvOffset = 0, kvPages = 0, kvLayers = 0,
+           layerPageBytes = 0, homeEnd = 0, homeStaging = 0;
+  uint32_t pageSlots = 0; ///< For pages that move.
 };
 
 } // namespace

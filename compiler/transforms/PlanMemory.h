@@ -24,6 +24,13 @@ struct KernelBuffer {
   bool kept = false; ///< Its contents last from run to run.
 };
 
+/// Where the pages of the key-value cache live.
+enum class KeyValues {
+  automatic, ///< As moves the fewest bytes.
+  resident,  ///< In fast memory.
+  streamed   ///< On the disk, and in slots of fast memory when they are used.
+};
+
 struct MemoryPlanOptions {
   uint64_t fastMemory = 0; ///< Bytes; 0: as many as the level has.
   /// Bytes of a host's memory for weights that a GPU does not hold; 0: as many
@@ -31,6 +38,7 @@ struct MemoryPlanOptions {
   uint64_t hostMemory = 0;
   tiering::Strategy strategy = tiering::Strategy::joint;
   Predict predict = Predict::automatic;
+  KeyValues keyValues = KeyValues::automatic;
   uint64_t scratchBytes = 0; ///< That the hungriest kernel needs of a worker.
   std::vector<KernelBuffer> buffers; ///< To place beside those of the module.
 };

@@ -146,8 +146,10 @@ void ForEachScheduleWord(const Manifest &manifest, Push &&push) {
   word(plan.home_budget());
   word(plan.staging_offset());
   word(plan.staging_bytes());
-  for (const Bundle *bundle : *plan.bundles())
+  for (const Bundle *bundle : *plan.bundles()) {
     word(bundle->home());
+    word(bundle->layer());
+  }
 }
 
 } // namespace headrace::abi

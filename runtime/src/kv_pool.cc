@@ -6,17 +6,27 @@ namespace headrace::runtime {
 
 Status KvPool::Create(headrace_device_t *device, Executor *writer,
                       uint8_t *place, uint32_t page_count,
-                      const abi::KvCache &cache) {
+                      const abi::KvCache &cache, PageMover *moves) {
   uint64_t bytes;
   if (__builtin_mul_overflow(cache.page_bytes(), uint64_t(page_count), &bytes))
     bytes = UINT64_MAX;
   if (!place)
     HEADRACE_RETURN_IF_ERROR(
         device->Allocate(bytes, "the key-value pool", &memory));
-  data = place ? place : memory.Data();
+  uint8_t *next = place ? place : memory.Data();
   executor = writer;
-  layers = cache.layers();
-  layer_page_bytes = cache.page_bytes() / layers;
+  mover = moves;
+  layer_page_bytes = cache.page_bytes() / cache.layers();
+  layers.assign(cache.layers(), nullptr);
+  for (uint32_t layer = 0; layer < cache.layers(); ++layer) {
+    if (Moves(layer)) {
+      layers[layer] = mover->SlotOf(layer);
+      continue;
+    }
+    layers[layer] = next;
+    next += layer_page_bytes * page_count;
+    ++resident;
+  }
   references.assign(page_count, 0);
   was_used.assign(page_count, 0);
   free_pages.reserve(page_count);
@@ -34,20 +44,27 @@ uint32_t KvPool::Pop() {
 
 Status KvPool::Take(uint32_t *out_page) {
   const uint32_t page = free_pages.back();
-  for (uint32_t layer = 0; was_used[page] && layer < layers; ++layer)
-    HEADRACE_RETURN_IF_ERROR(
-        executor->Fill(Page(layer, page), 0, layer_page_bytes));
+  for (uint32_t i = 0; was_used[page] && i < layers.size(); ++i)
+    if (!Moves(i))
+      HEADRACE_RETURN_IF_ERROR(executor->Fill(
+          layers[i] + layer_page_bytes * page, 0, layer_page_bytes));
   *out_page = Pop();
   was_used[*out_page] = 1;
   return Status();
 }
 
-Status KvPool::TakeCopy(uint32_t from, uint32_t *out_page) {
-  for (uint32_t layer = 0; layer < layers; ++layer)
-    HEADRACE_RETURN_IF_ERROR(executor->Copy(
-        Page(layer, free_pages.back()), Page(layer, from), layer_page_bytes));
+Status KvPool::TakeCopy(uint32_t from, const WaitLimits &limits,
+                        uint32_t *out_page) {
+  const uint32_t to = free_pages.back();
+  for (uint32_t i = 0; i < layers.size(); ++i)
+    if (!Moves(i))
+      HEADRACE_RETURN_IF_ERROR(executor->Copy(
+          layers[i] + layer_page_bytes * to,
+          layers[i] + layer_page_bytes * from, layer_page_bytes));
+  if (resident != layers.size())
+    HEADRACE_RETURN_IF_ERROR(mover->CopyPage(from, to, limits));
   *out_page = Pop();
-  was_used[*out_page] = 1;
+  was_used[to] = 1;
   return Status();
 }
 

@@ -5,28 +5,33 @@
 #define HEADRACE_RUNTIME_SRC_KV_POOL_H
 
 #include "runtime/src/device.h"
+#include "runtime/src/tier/page_mover.h"
 
 namespace headrace::runtime {
 
 class KvPool {
 public:
   explicit KvPool(const Allocator &allocator)
-      : free_pages(StdAllocator<uint32_t>(allocator)),
+      : layers(StdAllocator<uint8_t *>(allocator)),
+        free_pages(StdAllocator<uint32_t>(allocator)),
         references(StdAllocator<uint32_t>(allocator)),
         was_used(StdAllocator<uint8_t>(allocator)) {}
 
   /// The pool lies on `device`, at `place`, which is zeroed and outlives it, or
   /// in memory of its own for null; `executor` writes its pages, in order with
-  /// the steps that read them.
+  /// the steps that read them. Layers that `mover` moves have their pages with
+  /// it; null: none does.
   Status Create(headrace_device_t *device, Executor *executor, uint8_t *place,
-                uint32_t page_count, const abi::KvCache &cache);
+                uint32_t page_count, const abi::KvCache &cache,
+                PageMover *mover);
 
-  /// Takes a zeroed page; there must be a free one.
+  /// Takes a zeroed page; there must be a free one. Where pages move, a run
+  /// zeroes those that begin with it.
   /// Codes: device lost.
   Status Take(uint32_t *out_page);
   /// Takes a page with the bytes of `page`; there must be a free one.
-  /// Codes: device lost.
-  Status TakeCopy(uint32_t page, uint32_t *out_page);
+  /// Codes: device lost, and those of PageMover.
+  Status TakeCopy(uint32_t page, const WaitLimits &limits, uint32_t *out_page);
   void Share(uint32_t page) { ++references[page]; }
   void Drop(uint32_t page);
   bool IsShared(uint32_t page) const { return references[page] > 1; }
@@ -38,20 +43,25 @@ public:
     return static_cast<uint32_t>(references.size());
   }
   /// Of all layers.
-  uint64_t PageBytes() const { return layer_page_bytes * layers; }
-  uint8_t *Data() const { return data; }
+  uint64_t PageBytes() const { return layer_page_bytes * layers.size(); }
+  /// Of one layer.
+  uint64_t LayerPageBytes() const { return layer_page_bytes; }
+  /// Page 0 of a layer, as kernels see it.
+  uint8_t *LayerData(uint32_t layer) const { return layers[layer]; }
+  /// Layers whose pages stay.
+  uint32_t ResidentLayers() const { return resident; }
 
 private:
   uint32_t Pop();
-  uint8_t *Page(uint32_t layer, uint32_t page) const {
-    return data +
-           layer_page_bytes * (uint64_t(layer) * references.size() + page);
+  bool Moves(uint32_t layer) const {
+    return mover && mover->SlotOf(layer) != nullptr;
   }
 
   DeviceMemory memory; // empty where the plan has a place
-  uint8_t *data = nullptr;
   Executor *executor = nullptr;
-  uint32_t layers = 0;
+  PageMover *mover = nullptr;
+  Vector<uint8_t *> layers; // page 0 of each
+  uint32_t resident = 0;
   uint64_t layer_page_bytes = 0;
   Vector<uint32_t> free_pages; // a stack
   Vector<uint32_t> references;

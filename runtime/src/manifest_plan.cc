@@ -50,13 +50,18 @@ public:
         states(plan.bundles()->size(), State::absent,
                StdAllocator<State>(allocator)),
         slots(StdAllocator<uint32_t>(allocator)),
-        first_slot(StdAllocator<uint32_t>(allocator)) {}
+        first_slot(StdAllocator<uint32_t>(allocator)),
+        pages_of(StdAllocator<uint32_t>(allocator)),
+        page_slots(plan.bundles()->size(), kNoIndex,
+                   StdAllocator<uint32_t>(allocator)),
+        written(plan.bundles()->size(), 0, StdAllocator<uint8_t>(allocator)) {}
 
   Status Run() {
     HEADRACE_RETURN_IF_ERROR(CheckLevels());
     HEADRACE_RETURN_IF_ERROR(CheckPools());
     HEADRACE_RETURN_IF_ERROR(CheckBundles());
     HEADRACE_RETURN_IF_ERROR(CheckHomes());
+    HEADRACE_RETURN_IF_ERROR(CheckKv());
     HEADRACE_RETURN_IF_ERROR(CheckWeights());
     HEADRACE_RETURN_IF_ERROR(CheckRoutings());
     HEADRACE_RETURN_IF_ERROR(CheckRanges());
@@ -121,9 +126,21 @@ private:
                      arena);
     Take(plan.fast_level(), plan.scratch_offset(),
          plan.workers() * plan.worker_bytes(), "scratch of worker", 0);
+    return Status();
+  }
+
+  uint64_t LayerPageBytes() const {
+    return manifest.kv()->page_bytes() / manifest.kv()->layers();
+  }
+
+  /// Pages of layers that no bundle has.
+  Status CheckKv() {
     if (!manifest.kv())
       return Status();
-    const uint64_t page = manifest.kv()->page_bytes();
+    uint64_t resident = 0;
+    for (uint32_t bundle : pages_of)
+      resident += bundle == kNoIndex;
+    const uint64_t page = resident * LayerPageBytes();
     if (plan.kv_pages() == 0 || plan.kv_pages() > INT32_MAX ||
         plan.kv_offset() % kPage ||
         !FitsProduct(plan.kv_offset(), plan.kv_pages(), page,
@@ -134,6 +151,36 @@ private:
                      ArenaBytes(plan.kv_level()));
     Take(plan.kv_level(), plan.kv_offset(), plan.kv_pages() * page,
          "key-value pool", 0);
+    return Status();
+  }
+
+  /// A bundle of a layer's pages: home and slots of one ring have all of them.
+  Status CheckPages(uint32_t index, const abi::Bundle &bundle) {
+    const abi::Pool &pool = *plan.pools()->Get(bundle.pool());
+    const bool known = bundle.layer() < pages_of.size();
+    uint64_t bytes = 0;
+    if (!known || pages_of[bundle.layer()] != kNoIndex ||
+        __builtin_mul_overflow(LayerPageBytes(), uint64_t(plan.kv_pages()),
+                               &bytes))
+      return DAMAGED(
+          "manifest: bundle #%u: pages of layer %u of %zu, which has "
+          "none or others",
+          index, bundle.layer(), pages_of.size());
+    pages_of[bundle.layer()] = index;
+    if (bundle.weights()->size() || bundle.offsets()->size() ||
+        pool.kind() != abi::PoolKind::ring ||
+        pool.min_slots() != pool.slots() || pool.level() != plan.fast_level() ||
+        bundle.bytes() < bytes)
+      return DAMAGED("manifest: bundle #%u: %" PRIu64
+                     " bytes of pages in a pool of another kind, or too few "
+                     "for %" PRIu64,
+                     index, bundle.bytes(), bytes);
+    if (plan.home_level() == kNoIndex || bundle.home() == UINT64_MAX)
+      return DAMAGED("manifest: bundle #%u: pages without a home", index);
+    if (page_pool != kNoIndex && page_pool != bundle.pool())
+      return DAMAGED("manifest: bundle #%u: pages in pools %u and %u", index,
+                     page_pool, bundle.pool());
+    page_pool = bundle.pool();
     return Status();
   }
 
@@ -178,6 +225,10 @@ private:
   }
 
   Status CheckBundles() {
+    if (manifest.kv()) {
+      HEADRACE_RETURN_IF_ERROR(Spend(manifest.kv()->layers()));
+      pages_of.assign(manifest.kv()->layers(), kNoIndex);
+    }
     for (uint32_t i = 0; i < plan.bundles()->size(); ++i) {
       const abi::Bundle &bundle = *plan.bundles()->Get(i);
       if (bundle.pool() >= plan.pools()->size())
@@ -188,6 +239,10 @@ private:
         return DAMAGED("manifest: bundle #%u: %" PRIu64
                        " bytes for slots of %" PRIu64,
                        i, bundle.bytes(), room);
+      if (bundle.layer() != kNoIndex) {
+        HEADRACE_RETURN_IF_ERROR(CheckPages(i, bundle));
+        continue;
+      }
       if (bundle.weights()->size() == 0 ||
           bundle.offsets()->size() != bundle.weights()->size())
         return DAMAGED("manifest: bundle #%u: %u weights at %u offsets", i,
@@ -210,6 +265,10 @@ private:
         end = offset + bytes;
       }
     }
+    for (uint32_t i = 0; i < plan.bundles()->size(); ++i)
+      if (plan.bundles()->Get(i)->pool() == page_pool &&
+          plan.bundles()->Get(i)->layer() == kNoIndex)
+        return DAMAGED("manifest: bundle #%u: weights in a pool of pages", i);
     return Status();
   }
 
@@ -234,7 +293,9 @@ private:
     for (uint32_t i = 0; i < plan.bundles()->size(); ++i) {
       const abi::Bundle &bundle = *plan.bundles()->Get(i);
       if (bundle.home() == UINT64_MAX) {
-        if (level != kNoIndex && bundle.bytes() > plan.staging_bytes())
+        // On a CPU weights come from the package, whatever pages do.
+        if (level != kNoIndex && page_pool == kNoIndex &&
+            bundle.bytes() > plan.staging_bytes())
           return DAMAGED("manifest: bundle #%u: %" PRIu64
                          " bytes through staging of %" PRIu64,
                          i, bundle.bytes(), plan.staging_bytes());
@@ -398,6 +459,7 @@ private:
     case abi::StepKind::fetch:
     case abi::StepKind::wait:
     case abi::StepKind::release:
+    case abi::StepKind::store:
       return CheckTransfer(entry, index, step);
     case abi::StepKind::routed:
       return CheckRouted(entry, index, launches, step, next);
@@ -421,6 +483,15 @@ private:
       return DAMAGED("manifest: entry #%u: step #%u: bundle %u, slot %u of "
                      "pool %u",
                      entry, index, bundle, step.slot(), number);
+    const bool pages = plan.bundles()->Get(bundle)->layer() != kNoIndex;
+    uint32_t &page_slot = page_slots[bundle];
+    if (page_slot == kNoIndex)
+      page_slot = step.slot();
+    if (pages && (entry != summary->model.entry || page_slot != step.slot()))
+      return DAMAGED(
+          "manifest: entry #%u: step #%u: pages of bundle %u in slot "
+          "%u, expected slot %u and a step of 'forward'",
+          entry, index, bundle, step.slot(), page_slot);
     State &state = states[bundle];
     uint32_t &held = slots[first_slot[number] + step.slot()];
     if (step.kind() == abi::StepKind::fetch) {
@@ -432,7 +503,19 @@ private:
       held = bundle;
       return Status();
     }
+    if (step.kind() == abi::StepKind::store) {
+      if (!pages || held != bundle || state != State::arrived)
+        return DAMAGED("manifest: entry #%u: step #%u: stores bundle %u, which "
+                       "slot %u does not hold like that",
+                       entry, index, bundle, step.slot());
+      written[bundle] = 0;
+      return Status();
+    }
     const bool wait = step.kind() == abi::StepKind::wait;
+    if (!wait && written[bundle])
+      return DAMAGED("manifest: entry #%u: step #%u: releases bundle %u before "
+                     "what was written is stored",
+                     entry, index, bundle);
     if (held != bundle || state != (wait ? State::fetched : State::arrived))
       return DAMAGED("manifest: entry #%u: step #%u: %s bundle %u, which slot "
                      "%u does not hold like that",
@@ -512,11 +595,36 @@ private:
     return CheckLaunch(entry, (*next)++, launches, nullptr);
   }
 
+  /// A launch that names a layer of the cache reads and writes its pages.
+  Status CheckLaunchPages(uint32_t entry, uint32_t index,
+                          const abi::Launch &launch) {
+    for (uint32_t which : *launch.buffers()) {
+      const abi::Buffer &buffer = *manifest.buffers()->Get(which);
+      const bool view = buffer.kind() == abi::BufferKind::view;
+      if (page_pool == kNoIndex ||
+          (view ? buffer.base() : which) != summary->model.kv_pool)
+        continue;
+      // The manifest's checks: a whole number, of a layer that is there.
+      const uint64_t layer = view ? buffer.offset() / LayerPageBytes() : 0;
+      const uint32_t bundle = pages_of[layer];
+      if (bundle == kNoIndex)
+        continue;
+      if (states[bundle] != State::arrived)
+        return DAMAGED(
+            "manifest: entry #%u: launch #%u: pages of layer %" PRIu64
+            " are read before they have arrived",
+            entry, index, layer);
+      written[bundle] = 1;
+    }
+    return Status();
+  }
+
   /// All weights of launch `index` are where it will look for them; `routed` is
   /// the step around it, if any.
   Status CheckLaunch(uint32_t entry, uint32_t index, const Launches &launches,
                      const abi::Step *routed) {
     const abi::Launch &launch = *launches.Get(index);
+    HEADRACE_RETURN_IF_ERROR(CheckLaunchPages(entry, index, launch));
     const auto *counts =
         launch.kind() == abi::LaunchKind::kernel
             ? manifest.kernels()->Get(launch.kernel())->weight_slots()
@@ -636,6 +744,10 @@ private:
   Vector<State> states;        // by bundle
   Vector<uint32_t> slots;      // of rings: the bundle each holds
   Vector<uint32_t> first_slot; // by pool, in `slots`
+  Vector<uint32_t> pages_of;   // by layer: the bundle of its pages
+  Vector<uint32_t> page_slots; // by bundle: the slot of its steps
+  Vector<uint8_t> written;     // by bundle: pages that are not stored
+  uint32_t page_pool = kNoIndex;
   uint64_t spent = 0;
 };
 

@@ -27,7 +27,8 @@ headrace_session_t::headrace_session_t(headrace_device_t *device,
       transfers(StdAllocator<Transfer>(HostAllocator())),
       entries(StdAllocator<EntryPlan>(HostAllocator())),
       launch_times(StdAllocator<uint64_t>(HostAllocator())),
-      live_bytes(StdAllocator<uint64_t>(HostAllocator())) {}
+      live_bytes(StdAllocator<uint64_t>(HostAllocator())),
+      pass_pages(StdAllocator<SequencePages>(HostAllocator())) {}
 
 /// Bytes that the arguments of an entry take on a device with memory of its
 /// own.
@@ -82,8 +83,9 @@ Status
 headrace_session_t::PlanMemory(const headrace_session_options_t &options) {
   const bool tiered = options.weights == HEADRACE_WEIGHTS_ARENA;
   for (uint32_t i = 0; i < package->summary.arena_bytes.size(); ++i)
-    arena_bytes = Sum(arena_bytes, tiered ? package->summary.arena_bytes[i]
-                                          : BufferBytes(i));
+    if (!tiered || !IsHomeFile(i))
+      arena_bytes = Sum(arena_bytes, tiered ? package->summary.arena_bytes[i]
+                                            : BufferBytes(i));
   HEADRACE_RETURN_IF_ERROR(PlanKv(options));
   // A plan has a place in the arena for all of these.
   const uint64_t scratch_bytes =
@@ -143,6 +145,8 @@ Status headrace_session_t::CreateArenas(bool tiered) {
   arenas.reserve(levels);
   for (uint32_t i = 0; i < levels; ++i) {
     arenas.emplace_back();
+    if (tiered && IsHomeFile(i))
+      continue;
     const uint64_t bytes =
         tiered ? package->summary.arena_bytes[i] : BufferBytes(i);
     HEADRACE_RETURN_IF_ERROR(
@@ -170,10 +174,11 @@ Status headrace_session_t::CreateKv() {
     const abi::Plan &plan = *package->manifest->plan();
     place = arenas[plan.kv_level()].Data() + plan.kv_offset();
   }
-  HEADRACE_RETURN_IF_ERROR(kv.Create(device.Get(), executor.get(), place,
-                                     static_cast<uint32_t>(kv_pages),
-                                     *package->manifest->kv()));
-  addresses[Model().kv_pool] = kv.Data();
+  HEADRACE_RETURN_IF_ERROR(
+      kv.Create(device.Get(), executor.get(), place,
+                static_cast<uint32_t>(kv_pages), *package->manifest->kv(),
+                IsTiered() && tiers->pages.IsOn() ? &tiers->pages : nullptr));
+  addresses[Model().kv_pool] = kv.LayerData(0);
   return Status();
 }
 
@@ -293,9 +298,12 @@ Status headrace_session_t::ResolveClass(const Launches &launches,
       if (named->kind() == abi::BufferKind::view) {
         offset = named->offset();
         buffer = named->base();
-        if (buffer == Model().kv_pool) // for a pool of one page
-          offset *= kv.PageCount();
         named = manifest.buffers()->Get(buffer);
+      }
+      if (buffer == Model().kv_pool) { // a layer of it, never the host's
+        const auto layer = static_cast<uint32_t>(offset / kv.LayerPageBytes());
+        plan->operands.push_back(kv.LayerData(layer));
+        continue;
       }
       if (named->kind() != abi::BufferKind::scratch)
         plan->patches.push_back(
@@ -307,7 +315,7 @@ Status headrace_session_t::ResolveClass(const Launches &launches,
 }
 
 Status headrace_session_t::Create(const headrace_session_options_t &options,
-                                  ByteSource *source) {
+                                  ByteSource *source, ByteSource *homes) {
   if (package->inspect_only)
     return MakeStatus(HostAllocator(), HEADRACE_STATUS_FAILED_PRECONDITION,
                       "session: the package was opened for inspection only");
@@ -333,7 +341,7 @@ Status headrace_session_t::Create(const headrace_session_options_t &options,
       device->CreateExecutor(package.Get(), executor_options, &executor));
   HEADRACE_RETURN_IF_ERROR(CreateArenas(tiered));
   if (tiered)
-    HEADRACE_RETURN_IF_ERROR(CreateTiers(options, source));
+    HEADRACE_RETURN_IF_ERROR(CreateTiers(options, source, homes));
   HEADRACE_RETURN_IF_ERROR(executor->BindWeights(weights, 0, weights.size()));
   HEADRACE_RETURN_IF_ERROR(CreateKv());
   HEADRACE_RETURN_IF_ERROR(CreateIo());
@@ -347,13 +355,13 @@ Status headrace_session_t::Create(const headrace_session_options_t &options,
 Status headrace::runtime::CreateSession(
     headrace_device_t *device, headrace_package_t *package,
     const headrace_session_options_t *options, ByteSource *source,
-    headrace_session_t **out_session) {
+    headrace_session_t **out_session, ByteSource *homes) {
   const Allocator &allocator = device->instance->allocator;
   headrace_session_options_t read;
   HEADRACE_RETURN_IF_ERROR(ReadOptions(allocator, options, &read));
   auto session =
       SessionRef::Adopt(New<headrace_session_t>(allocator, device, package));
-  HEADRACE_RETURN_IF_ERROR(session->Create(read, source));
+  HEADRACE_RETURN_IF_ERROR(session->Create(read, source, homes));
   *out_session = session.Release();
   return Status();
 }

@@ -51,10 +51,12 @@ struct headrace_session_t final : headrace::runtime::RefCounted {
 
   headrace_session_t(headrace_device_t *device, headrace_package_t *package);
 
-  /// With the loader `arena` weights are read from `source`, which outlives the
-  /// session, or from the package for null.
+  /// With the loader `arena` weights are read from `source`, and key-value
+  /// pages that move live in `homes`; both outlive the session. Null: the
+  /// package, and a file of the session's own.
   Status Create(const headrace_session_options_t &options,
-                headrace::runtime::ByteSource *source);
+                headrace::runtime::ByteSource *source,
+                headrace::runtime::ByteSource *homes);
   /// Ends transfers. False where one hangs: the session then goes when it ends.
   bool Stop();
   Status Invoke(const headrace_invoke_options_t &options);
@@ -104,7 +106,13 @@ private:
                            uint64_t bytes, const headrace::runtime::Run &run);
   Status CheckTiers(const headrace_session_options_t &options) const;
   Status CreateTiers(const headrace_session_options_t &options,
-                     headrace::runtime::ByteSource *source);
+                     headrace::runtime::ByteSource *source,
+                     headrace::runtime::ByteSource *homes);
+  Status DescribePages(headrace_link_usage_t *out);
+  Status CreatePages(const headrace_session_options_t &options,
+                     headrace::runtime::ByteSource *homes);
+  bool IsHomeFile(uint32_t level) const;
+  static void Orphaned(void *self);
   uint64_t BufferBytes(uint32_t level) const;
   uint64_t LiveBytes(const headrace::abi::Entry &entry,
                      const Launches &launches, const Steps *steps) const;
@@ -132,10 +140,11 @@ private:
                   bool pinned, const headrace_cancel_t *cancel,
                   uint64_t deadline_ns);
   Status CheckStep(const headrace_step_options_t &options, uint64_t *out_rows);
-  Status ReservePages(const headrace_step_options_t &options);
+  Status ReservePages(const headrace_step_options_t &options,
+                      uint64_t deadline_ns);
   void ReturnPages(const headrace_step_options_t &options);
-  Status RunPasses(const headrace_step_options_t &options, float *out,
-                   size_t *out_passes);
+  Status RunPasses(const headrace_step_options_t &options, uint64_t deadline_ns,
+                   float *out, size_t *out_passes);
   void FillPass(const headrace_step_options_t &options, Pass *pass);
   size_t PlanTransfers(const Pass &pass);
   const headrace_step_item_t &Item(const headrace_step_options_t &options,
@@ -162,8 +171,13 @@ private:
   headrace::runtime::DeviceMemory routing_copy;
   uint64_t scratch_in_plan = 0; // tiered: of all workers
   uint64_t budget_bytes = 0;
-  uint64_t peak_bytes = 0; // of the fast level
+  uint64_t peak_bytes = 0;      // of the fast level
+  uint64_t home_peak_bytes = 0; // of key-value pages that move
   uint64_t step_number = 0;
+  // Of the pass at hand, where pages move.
+  Vector<headrace::runtime::SequencePages> pass_pages;
+  // Queues that are still to end, and one for whoever ends them.
+  std::atomic<uint32_t> ending{0};
   bool timing = false;
   bool poison_outputs = false;
   bool kept_for_ever = false; // the device was lost in a run of this session
@@ -200,11 +214,12 @@ inline uint32_t PagesOf(uint64_t positions) {
 /// Ends the session and its memory, when nothing writes to it any more.
 void EndSession(headrace_session_t *session);
 
-/// headrace_session_create() with a source of the caller's for the loader
+/// headrace_session_create() with sources of the caller's for the loader
 /// `arena`; for tests.
 Status CreateSession(headrace_device_t *device, headrace_package_t *package,
                      const headrace_session_options_t *options,
-                     ByteSource *source, headrace_session_t **out_session);
+                     ByteSource *source, headrace_session_t **out_session,
+                     ByteSource *homes = nullptr);
 
 } // namespace headrace::runtime
 

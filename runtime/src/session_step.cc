@@ -111,10 +111,13 @@ Status headrace_session_t::CheckStep(const headrace_step_options_t &options,
 
 /// Gives every sequence of the step the pages it will write; CheckStep has
 /// counted them, and the lists have room for a full context.
-Status
-headrace_session_t::ReservePages(const headrace_step_options_t &options) {
+Status headrace_session_t::ReservePages(const headrace_step_options_t &options,
+                                        uint64_t deadline_ns) {
   if (!HasKv())
     return Status();
+  WaitLimits limits;
+  limits.cancel = options.cancel;
+  limits.deadline_ns = deadline_ns;
   for (size_t i = 0; i < options.item_count; ++i) {
     const headrace_step_item_t &item = Item(options, i);
     headrace_sequence_t &sequence = *item.sequence;
@@ -122,7 +125,7 @@ headrace_session_t::ReservePages(const headrace_step_options_t &options) {
         kv.IsShared(sequence.pages.back())) {
       uint32_t shared = sequence.pages.back();
       uint32_t copy;
-      HEADRACE_RETURN_IF_ERROR(kv.TakeCopy(shared, &copy));
+      HEADRACE_RETURN_IF_ERROR(kv.TakeCopy(shared, limits, &copy));
       sequence.pages.back() = copy;
       kv.Drop(shared);
     }
@@ -159,6 +162,7 @@ void headrace_session_t::FillPass(const headrace_step_options_t &options,
   int32_t *output_rows = input(model.output_rows);
   int32_t *kv_table = input(model.kv_table);
 
+  pass_pages.clear();
   uint32_t rows = 0, slots = 0, outputs = 0;
   while (pass->item < options.item_count && slots < limits.max_sequences() &&
          rows < limits.max_tokens()) {
@@ -182,6 +186,11 @@ void headrace_session_t::FillPass(const headrace_step_options_t &options,
       int32_t *line = kv_table + uint64_t(slots) * max_pages;
       std::copy(sequence.pages.begin(), sequence.pages.end(), line);
       std::fill(line + sequence.pages.size(), line + max_pages, 0);
+      if (IsTiered() && tiers->pages.IsOn()) {
+        const auto begin = static_cast<uint32_t>(sequence.length + pass->token);
+        pass_pages.push_back({sequence.pages.data(), begin,
+                              begin + static_cast<uint32_t>(take)});
+      }
     }
     for (uint64_t i = 0; i < take; ++i) {
       const uint64_t token = pass->token + i;
@@ -253,14 +262,16 @@ size_t headrace_session_t::PlanTransfers(const Pass &pass) {
 
 /// Runs the step. Logits go to `out`, or stay in the plan's buffer for null.
 Status headrace_session_t::RunPasses(const headrace_step_options_t &options,
-                                     float *out, size_t *out_passes) {
+                                     uint64_t deadline_ns, float *out,
+                                     size_t *out_passes) {
   const uint64_t vocabulary = package->manifest->limits()->vocabulary();
-  const uint64_t deadline = DeadlineOf(options.timeout_ns, timeout_ns);
   const auto *logits =
       static_cast<const float *>(host_addresses[Model().logits]);
   Pass pass;
   while (pass.item < options.item_count) {
     FillPass(options, &pass);
+    if (IsTiered())
+      tiers->pages.SetRun(pass_pages.data(), pass_pages.size());
     const size_t uploads = PlanTransfers(pass);
     if (poison_outputs)
       HEADRACE_RETURN_IF_ERROR(executor->Fill(
@@ -268,7 +279,7 @@ Status headrace_session_t::RunPasses(const headrace_step_options_t &options,
           static_cast<uint64_t>(pass.counts[HEADRACE_COUNT_OUTPUTS]) *
               vocabulary * sizeof(float)));
     HEADRACE_RETURN_IF_ERROR(RunEntry(Model().entry, pass.counts, uploads, true,
-                                      options.cancel, deadline));
+                                      options.cancel, deadline_ns));
     ++*out_passes;
     if (out) {
       uint64_t values = vocabulary * static_cast<uint64_t>(
@@ -303,9 +314,10 @@ Status headrace_session_t::Step(const headrace_step_options_t &options,
   }
 
   headrace_step_result_t value = {};
-  Status status = ReservePages(options);
+  const uint64_t deadline = DeadlineOf(options.timeout_ns, timeout_ns);
+  Status status = ReservePages(options, deadline);
   if (status.IsOk())
-    status = RunPasses(options, out, &value.pass_count);
+    status = RunPasses(options, deadline, out, &value.pass_count);
   if (!status.IsOk()) {
     ReturnPages(options);
     return status;

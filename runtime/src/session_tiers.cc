@@ -21,6 +21,8 @@ constexpr uint32_t kQueueDepth = 16;
 /// Threads that copy out of the page cache, at most: what it takes to keep the
 /// memory busy.
 constexpr uint32_t kMostCopyThreads = 4;
+/// Where key-value pages go if the host does not say: on a disk, usually.
+constexpr const char *kPageDirectory = "/var/tmp";
 
 } // namespace
 
@@ -47,6 +49,12 @@ Status headrace_session_t::CheckTiers(
                       "session: the weight loader 'arena' needs a package with "
                       "a plan; compile it with --fast-memory");
   const abi::Plan &plan = *package->manifest->plan();
+  for (const abi::Bundle *bundle : *plan.bundles())
+    if (!device->SharesHostMemory() && bundle->layer() != kNoIndex)
+      return MakeStatus(allocator, HEADRACE_STATUS_FAILED_PRECONDITION,
+                        "session: by the package's plan key-value pages leave "
+                        "fast memory, which they can on a CPU alone; compile "
+                        "it for this device");
   if (!device->SharesHostMemory() && plan.home_level() == kNoIndex &&
       plan.bundles()->size())
     return MakeStatus(allocator, HEADRACE_STATUS_FAILED_PRECONDITION,
@@ -63,7 +71,7 @@ bool headrace_session_t::IsHome(uint32_t level) const {
 
 Status
 headrace_session_t::CreateTiers(const headrace_session_options_t &options,
-                                ByteSource *source) {
+                                ByteSource *source, ByteSource *homes) {
   const Allocator &allocator = HostAllocator();
   const abi::Manifest &manifest = *package->manifest;
   const abi::Plan &plan = *manifest.plan();
@@ -108,10 +116,12 @@ headrace_session_t::CreateTiers(const headrace_session_options_t &options,
   // do one after the other while somebody submits them.
   wanted.queue.use_ring = tiers->file.IsDirect();
   wanted.queue.threads = std::min(device->ThreadCount(), kMostCopyThreads);
-  wanted.queue.orphaned = [](void *self) {
-    EndSession(static_cast<headrace_session_t *>(self));
-  };
+  wanted.queue.orphaned = Orphaned;
   wanted.queue.orphaned_self = this;
+  if (!tiers->plan.page_layers.empty()) {
+    wanted.pages = &tiers->pages;
+    HEADRACE_RETURN_IF_ERROR(CreatePages(options, homes));
+  }
   wanted.timeout_ns = timeout_ns;
   wanted.tracer = tracer;
   HEADRACE_RETURN_IF_ERROR(tiers->loader.Create(wanted));
@@ -120,8 +130,65 @@ headrace_session_t::CreateTiers(const headrace_session_options_t &options,
   return loader->Bind(&weights);
 }
 
+/// The home of key-value pages is a file, where the device shares the host's
+/// memory: what free memory there is keeps it.
+bool headrace_session_t::IsHomeFile(uint32_t level) const {
+  const abi::Plan *plan = package->manifest->plan();
+  return plan && level == plan->home_level() && device->SharesHostMemory();
+}
+
+Status
+headrace_session_t::CreatePages(const headrace_session_options_t &options,
+                                ByteSource *homes) {
+  const abi::Manifest &manifest = *package->manifest;
+  const abi::Plan &plan = *manifest.plan();
+  const abi::KvCache &cache = *manifest.kv();
+  const TierPool &pool = tiers->plan.pools[tiers->plan.page_pool];
+  if (!homes) {
+    HEADRACE_RETURN_IF_ERROR(tiers->homes.Create(
+        HostAllocator(),
+        options.page_directory ? options.page_directory : kPageDirectory,
+        manifest.levels()->Get(plan.home_level())->arena_bytes()));
+    homes = &tiers->homes;
+  }
+  PageMover::Options wanted;
+  wanted.layers = tiers->plan.page_layers.data();
+  wanted.layer_count = static_cast<uint32_t>(tiers->plan.page_layers.size());
+  wanted.slots = arenas[plan.fast_level()].Data() + pool.offset;
+  wanted.slot_bytes = pool.slot_bytes;
+  wanted.slot_count = pool.slots;
+  wanted.page_bytes = cache.page_bytes() / cache.layers();
+  wanted.page_count = static_cast<uint32_t>(kv_pages);
+  wanted.source = homes;
+  wanted.queue.link = "pages";
+  wanted.queue.level = tiers->plan.level;
+  wanted.queue.file = "the file of key-value pages";
+  wanted.queue.chunk_bytes = manifest.chunk_bytes();
+  wanted.queue.use_ring = false; // copies, as out of the page cache
+  wanted.queue.threads = std::min(device->ThreadCount(), kMostCopyThreads);
+  wanted.queue.orphaned = Orphaned;
+  wanted.queue.orphaned_self = this;
+  wanted.tracer = tracer;
+  pass_pages.reserve(manifest.limits()->max_sequences());
+  return tiers->pages.Create(wanted);
+}
+
+/// A queue that hung has ended. Whoever is last ends the session.
+void headrace_session_t::Orphaned(void *self) {
+  auto *session = static_cast<headrace_session_t *>(self);
+  if (session->ending.fetch_sub(1) == 1)
+    EndSession(session);
+}
+
 bool headrace_session_t::Stop() {
-  return !tiers || tiers->loader.Stop(kStopGraceNs);
+  if (!tiers)
+    return true;
+  ending = 3; // two queues, and this
+  if (tiers->loader.Stop(kStopGraceNs))
+    --ending;
+  if (tiers->pages.Stop(kStopGraceNs))
+    --ending;
+  return ending.fetch_sub(1) == 1;
 }
 
 void headrace::runtime::EndSession(headrace_session_t *session) {
@@ -416,11 +483,16 @@ uint64_t headrace_session_t::OccupiedBytes(uint32_t level) const {
   uint64_t bytes = 0;
   const abi::Plan *plan = package->manifest->plan();
   if (IsTiered() && level == plan->fast_level())
-    bytes += tiers->loader.OccupiedBytes();
-  if (IsTiered() && IsHome(level))
+    bytes += tiers->loader.OccupiedBytes() + tiers->pages.OccupiedBytes();
+  if (IsTiered() && IsHome(level) && !IsHomeFile(level))
     bytes += arenas[level].Bytes();
-  if (HasKv() && level == (IsTiered() ? plan->kv_level() : 0))
-    bytes += (kv.PageCount() - kv.FreeCount()) * kv.PageBytes();
+  if (!HasKv())
+    return bytes;
+  const uint64_t used = (kv.PageCount() - kv.FreeCount()) * kv.LayerPageBytes();
+  if (level == (IsTiered() ? plan->kv_level() : 0))
+    bytes += used * kv.ResidentLayers();
+  if (IsTiered() && level == plan->home_level())
+    bytes += used * tiers->pages.LayerCount();
   return bytes;
 }
 
@@ -428,6 +500,9 @@ void headrace_session_t::NotePeak(uint32_t schedule) {
   const uint32_t level = package->manifest->plan()->fast_level();
   peak_bytes = std::max(peak_bytes, OccupiedBytes(level) + scratch_in_plan +
                                         live_bytes[schedule]);
+  const uint32_t home = package->manifest->plan()->home_level();
+  if (home != kNoIndex && IsHomeFile(home))
+    home_peak_bytes = std::max(home_peak_bytes, OccupiedBytes(home));
 }
 
 Status headrace_session_t::DescribeLevel(uint32_t level,
@@ -443,6 +518,8 @@ Status headrace_session_t::DescribeLevel(uint32_t level,
   value.certified_bytes = package->summary.peak_bytes[level];
   if (IsTiered() && IsHome(level))
     value.peak_bytes = value.occupied_bytes; // filled once, from the start on
+  if (IsTiered() && IsHomeFile(level))
+    value.peak_bytes = home_peak_bytes;
   if (IsTiered() && level == manifest.plan()->fast_level()) {
     value.peak_bytes = peak_bytes;
     value.budget_bytes = budget_bytes;
@@ -458,14 +535,17 @@ Status headrace_session_t::DescribeLevel(uint32_t level,
 
 Status headrace_session_t::DescribeLink(uint32_t link,
                                         headrace_link_usage_t *out) {
-  const uint32_t links = IsTiered() ? tiers->loader.LinkCount() : 0;
+  const uint32_t of_weights = IsTiered() ? tiers->loader.LinkCount() : 0;
+  const uint32_t links = of_weights + (IsTiered() && tiers->pages.IsOn());
   if (link >= links)
     return MakeStatus(HostAllocator(), HEADRACE_STATUS_OUT_OF_RANGE,
                       "session: link %u of %u", link, links);
+  if (link == of_weights)
+    return DescribePages(out);
   ArenaLoader &loader = tiers->loader;
   Link &described = loader.LinkAt(link);
   const LinkCounters counters = described.Counters();
-  const bool reads = link + 1 == links; // the package
+  const bool reads = link + 1 == of_weights; // the package
   headrace_link_usage_t value = {};
   value.name = described.Name();
   value.bytes = counters.bytes;
@@ -479,6 +559,22 @@ Status headrace_session_t::DescribeLink(uint32_t link,
   }
   value.is_direct = reads && tiers->file.IsDirect();
   value.uses_ring = reads && loader.UsesRing();
+  return WriteStruct(HostAllocator(), value, out);
+}
+
+Status headrace_session_t::DescribePages(headrace_link_usage_t *out) {
+  PageMover &pages = tiers->pages;
+  const LinkCounters counters = pages.Counters();
+  headrace_link_usage_t value = {};
+  value.name = pages.LinkName();
+  value.bytes = counters.bytes;
+  value.stored_bytes = counters.stored_bytes;
+  value.transfers = counters.transfers;
+  value.failed = counters.failed;
+  value.cancelled = counters.cancelled;
+  value.busy_ns = counters.busy_ns;
+  value.stalls = pages.Waits().stalls;
+  value.wait_ns = pages.Waits().wait_ns;
   return WriteStruct(HostAllocator(), value, out);
 }
 
@@ -498,6 +594,7 @@ Status headrace_session_t::DescribePool(uint32_t index,
   value.min_slots = pool.min_slots;
   value.bundles = pool.bundle_count;
   value.is_cache = pool.kind == PoolKind::kCache;
+  value.has_pages = pool.has_pages;
   value.hits = counters.hits;
   value.misses = counters.misses;
   value.evictions = counters.evictions;

@@ -182,6 +182,52 @@ TEST_P(PlannedPackage, GivesTheSameBitsToSeveralSequencesInAnyMemory) {
   }
 }
 
+/// Pages that move, with weights that stay, over many of them; windows and
+/// sinks among the families.
+TEST_P(PlannedPackage, GivesTheSameBitsWhereverPagesLive) {
+  tools::CompileRequest planned = request(GetParam(), path);
+  planned.maxContext = 256;
+  planned.fastMemory = uint64_t(1) << 30;
+  auto talk = [&](uint64_t budget) {
+    Model model;
+    std::vector<float> logits;
+    model.open(path, 2, budget);
+    if (::testing::Test::HasFatalFailure())
+      return logits;
+    headrace_sequence_t *a = model.sequence(), *b = model.sequence();
+    for (int32_t i = 0; i < 5; ++i) {
+      std::vector<int32_t> many, few;
+      for (int32_t j = 0; j < 43; ++j)
+        many.push_back((13 * j + i) % 250);
+      for (int32_t j = 0; j < 7; ++j)
+        few.push_back((5 * j + i) % 250);
+      model.step({a, b}, {many, few}, {&logits, &logits});
+    }
+    headrace_sequence_release(a);
+    headrace_sequence_release(b);
+    return logits;
+  };
+  std::vector<float> expected;
+  for (const char *where : {"resident", "streamed"}) {
+    planned.keyValues = where;
+    llvm::Error error = tools::compile(planned);
+    ASSERT_FALSE(bool(error)) << llvm::toString(std::move(error));
+    expectSound(path);
+    const std::vector<float> logits = talk(planned.fastMemory);
+    ASSERT_FALSE(logits.empty());
+    if (expected.empty())
+      expected = logits;
+    EXPECT_EQ(logits, expected) << where;
+    EXPECT_EQ(converse(path, planned.fastMemory), converse(path, 0)) << where;
+  }
+  // The largest step that fits the least memory, pages included.
+  const uint64_t least = leastOf(planned);
+  planned.fastMemory = least;
+  ASSERT_FALSE(bool(tools::compile(planned)));
+  expectSound(path);
+  EXPECT_EQ(talk(planned.fastMemory), expected);
+}
+
 INSTANTIATE_TEST_SUITE_P(Families, PlannedPackage,
                          ::testing::Values("olmoe-bf16", "qwen2_moe-bf16",
                                            "qwen3_moe-f32", "mixtral-bf16",

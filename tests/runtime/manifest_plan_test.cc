@@ -166,6 +166,13 @@ constexpr uint64_t kHuge = ~uint64_t(0) - 4095;
     Statement;                                                                 \
   }
 #define STEPS m.entries[0]->steps
+/// The toy whose pages move: bundle 1, in pool 1, at home on level 1.
+#define PAGED(...)                                                             \
+  [](abi::ManifestT &m) {                                                      \
+    m = *PagedToyManifest();                                                   \
+    __VA_ARGS__;                                                               \
+  }
+#define PAGES m.plan->bundles[1]
 #define POOL m.plan->pools[0]
 #define BUNDLE m.plan->bundles[0]
 
@@ -259,6 +266,48 @@ INSTANTIATE_TEST_SUITE_P(
              "before it has arrived"},
         Case{"wrong_slot", CHANGE(STEPS[3]->slot = 0), "waits for"},
         Case{"no_steps", CHANGE(STEPS.clear()), "before it has arrived"}));
+
+INSTANTIATE_TEST_SUITE_P(
+    Paged, ManifestPlanDamage,
+    ::testing::Values(
+        Case{"paged_layer", PAGED(PAGES->layer = 1), "layer 1 of 1"},
+        Case{"paged_twice",
+             PAGED(m.plan->bundles.push_back(
+                 std::make_unique<abi::BundleT>(*PAGES))),
+             "bundle #2: pages of layer 0"},
+        Case{"paged_weights", PAGED(PAGES->weights.push_back(0)),
+             "of another kind"},
+        Case{"paged_cache",
+             PAGED(m.plan->pools[1]->kind = abi::PoolKind::cache),
+             "of another kind"},
+        Case{"paged_slots", PAGED(m.plan->pools[1]->slots = 2),
+             "of another kind"},
+        Case{"paged_few", PAGED(PAGES->bytes -= 4096), "too few"},
+        Case{"paged_homeless", PAGED(PAGES->home = UINT64_MAX),
+             "without a home"},
+        Case{"paged_no_level", PAGED(m.plan->home_level = ~0u),
+             "without a home"},
+        Case{"paged_level", PAGED(m.plan->home_level = 2), "home level 2"},
+        Case{"paged_fast_level", PAGED(m.plan->home_level = 0), "home level 0"},
+        Case{"paged_home", PAGED(PAGES->home = kHuge), "a home of"},
+        Case{"paged_alignment", PAGED(PAGES->home = 64), "a home of"},
+        Case{"paged_pool", PAGED(PAGES->pool = 0), "bundle #"},
+        Case{"paged_mixed", PAGED(BUNDLE->pool = 1),
+             "weights in a pool of pages"},
+        Case{"paged_no_fetch", PAGED(STEPS.erase(STEPS.begin())), "waits for"},
+        Case{"paged_no_wait", PAGED(STEPS.erase(STEPS.begin() + 3)),
+             "pages of layer 0 are read before"},
+        Case{"paged_no_store", PAGED(STEPS.erase(STEPS.begin() + 5)),
+             "before what was written is stored"},
+        Case{"paged_early_store", PAGED(std::swap(STEPS[4], STEPS[5])),
+             "before what was written is stored"},
+        Case{"paged_store_of_weights", PAGED(STEPS[5]->bundle = 0),
+             "stores bundle 0"},
+        Case{"paged_no_release", PAGED(STEPS.pop_back()), "never released"},
+        Case{"paged_elsewhere",
+             PAGED(m.entries[kScale]->steps.insert(
+                 m.entries[kScale]->steps.begin(), ToyStep(Kind::fetch, 0, 1))),
+             "a step of 'forward'"}));
 
 INSTANTIATE_TEST_SUITE_P(
     Routed, ManifestPlanDamage,

@@ -302,6 +302,49 @@ std::unique_ptr<abi::ManifestT> PlannedToyManifest() {
   return manifest;
 }
 
+std::unique_ptr<abi::ManifestT> PagedToyManifest() {
+  using Kind = abi::StepKind;
+  std::unique_ptr<abi::ManifestT> manifest = PlannedToyManifest();
+  abi::PlanT &plan = *manifest->plan;
+  auto home = std::make_unique<abi::LevelT>();
+  home->name = "disk";
+  home->bytes = 1 << 20;
+  // Where the pages were is their slot now.
+  auto bundle = std::make_unique<abi::BundleT>();
+  bundle->pool = 1;
+  bundle->bytes = AlignUp(plan.kv_pages * manifest->kv->page_bytes);
+  bundle->layer = 0;
+  bundle->home = 0;
+  auto ring = std::make_unique<abi::PoolT>();
+  ring->name = "pages";
+  ring->slot_bytes = bundle->bytes;
+  ring->min_slots = ring->slots = 1;
+  ring->offset = plan.kv_offset;
+  home->arena_bytes = bundle->bytes;
+  auto peak = std::make_unique<abi::PeakT>();
+  peak->level = 1;
+  peak->bytes = bundle->bytes;
+  peak->witness =
+      std::make_unique<abi::WitnessT>(*manifest->certificate[0]->witness);
+  manifest->certificate[0]->parts.clear();
+  manifest->certificate.push_back(std::move(peak));
+  manifest->levels.push_back(std::move(home));
+  plan.home_level = 1;
+  plan.pools.push_back(std::move(ring));
+  plan.bundles.push_back(std::move(bundle));
+  auto &forward = manifest->entries[kForward]->steps;
+  auto insert = [&](size_t at, Kind kind) {
+    forward.insert(forward.begin() + static_cast<ptrdiff_t>(at),
+                   ToyStep(kind, 0, 1));
+  };
+  insert(0, Kind::fetch);
+  insert(3, Kind::wait); // before launch 1, which reads and writes pages
+  insert(5, Kind::store);
+  insert(forward.size(), Kind::release);
+  SealPlan(manifest.get());
+  return manifest;
+}
+
 std::vector<uint8_t> ToyFile(abi::ManifestT &manifest, bool lay_out) {
   return ToyFile(manifest, ToyCode(), lay_out);
 }

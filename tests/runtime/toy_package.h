@@ -41,6 +41,10 @@ std::unique_ptr<abi::ManifestT> SmallToyManifest();
 /// by the entries that read it, weight 1 is resident.
 std::unique_ptr<abi::ManifestT> PlannedToyManifest();
 
+/// The planned toy with the pages of its key-value cache, of one layer, in a
+/// home on a second level, from which those in use come to a ring of one slot.
+std::unique_ptr<abi::ManifestT> PagedToyManifest();
+
 /// A step of a plan.
 std::unique_ptr<abi::StepT> ToyStep(abi::StepKind kind, uint32_t launch,
                                     uint32_t bundle = 0, uint32_t slot = 0);

@@ -17,6 +17,7 @@
 #include "mlir/Parser/Parser.h"
 #include "tools/headrace/Progress.h"
 #include "llvm/Support/MemoryBuffer.h"
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 using namespace mlir;
@@ -42,6 +43,14 @@ private:
   FirstDiagnostic diagnostics;
 };
 
+/// Of the file system where sessions keep what leaves memory.
+uint64_t diskBytes() {
+  struct statvfs disk = {};
+  return statvfs("/var/tmp", &disk) == 0
+             ? uint64_t(disk.f_blocks) * uint64_t(disk.f_frsize)
+             : 0;
+}
+
 tier::MachineAttr hostMachine(MLIRContext *context) {
   int64_t cores = std::max<int64_t>(sysconf(_SC_NPROCESSORS_ONLN), 1);
   int64_t l2 = sysconf(_SC_LEVEL2_CACHE_SIZE);
@@ -52,7 +61,8 @@ tier::MachineAttr hostMachine(MLIRContext *context) {
       {tier::LevelAttr::get(context, "sram",
                             l2 > 0 ? uint64_t(l2) : uint64_t(1) << 20,
                             uint64_t(cores), 64),
-       tier::LevelAttr::get(context, "dram", dram, 1, 64)},
+       tier::LevelAttr::get(context, "dram", dram, 1, 64),
+       tier::LevelAttr::get(context, "disk", diskBytes(), 1, 4096)},
       {}, {}, 0);
 }
 
@@ -113,6 +123,10 @@ llvm::Error tools::compile(const CompileRequest &request) {
     if (request.predict != "auto")
       options.plan->predict =
           request.predict == "on" ? Predict::on : Predict::off;
+    if (request.keyValues != "auto")
+      options.plan->keyValues = request.keyValues == "resident"
+                                    ? KeyValues::resident
+                                    : KeyValues::streamed;
   }
   if (request.target != "cpu") {
     auto gpu = resolveGpuTarget(request.target);

@@ -33,6 +33,7 @@ struct CompileRequest {
   uint64_t hostMemory = 0;        ///< Of a GPU's plan; 0: the machine's.
   std::string strategy = "joint"; ///< Of the plan.
   std::string predict = "auto";   ///< Whether it runs routers ahead.
+  std::string keyValues = "auto"; ///< Where the plan keeps key-value pages.
   bool quiet = false;             ///< No progress.
 };
 

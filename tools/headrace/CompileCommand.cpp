@@ -109,7 +109,10 @@ int tools::compileCommand(int argc, char **argv) {
         "what stays in it: joint, smallest-traffic (default: joint)"},
        {"--predict", "HOW",
         "run routers ahead to fetch experts early: auto, on, off (default: "
-        "auto, where it pays)"}});
+        "auto, where it pays)"},
+       {"--kv", "HOW",
+        "key-value pages in it: resident, streamed (default: auto, what moves "
+        "fewer bytes)"}});
   if (int code = line.parse(argc, argv); code >= 0)
     return code;
   if (line.positional().size() != 1 || !line.has("-o"))
@@ -161,6 +164,12 @@ int tools::compileCommand(int argc, char **argv) {
     return line.usageError("flag '--predict' expects auto, on or off");
   if (line.has("--predict") && !line.has("--fast-memory"))
     return line.usageError("'--predict' is of use with '--fast-memory' only");
+  request.keyValues = line.text("--kv", "auto");
+  if (request.keyValues != "auto" && request.keyValues != "resident" &&
+      request.keyValues != "streamed")
+    return line.usageError("flag '--kv' expects auto, resident or streamed");
+  if (line.has("--kv") && !line.has("--fast-memory"))
+    return line.usageError("'--kv' is of use with '--fast-memory' only");
   if (line.failed)
     return kUsage;
   return report(tools::compile(request));

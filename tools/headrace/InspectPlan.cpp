@@ -148,9 +148,11 @@ private:
     }
     if (manifest.kv() && index == plan.kv_level()) {
       Region pages;
-      pages.add(plan.kv_offset(),
-                plan.kv_pages() * manifest.kv()->page_bytes());
-      pages.count = plan.kv_pages();
+      uint64_t layers = manifest.kv()->layers();
+      for (const abi::Bundle *bundle : *plan.bundles())
+        layers -= isOfPages(*bundle);
+      pages.add(plan.kv_offset(), plan.kv_pages() * layers * layerPageBytes());
+      pages.count = plan.kv_pages() * layers;
       row("key-value pages", pages, "largest step: all sequences, full");
     }
     for (uint32_t i = 0; i < manifest.weights()->size(); ++i) {
@@ -167,18 +169,27 @@ private:
       slots.add(pool->offset(), pool->slots() * pool->slot_bytes());
       slots.count = pool->slots();
       const bool ring = pool->kind() == abi::PoolKind::ring;
+      const bool ofPages =
+          std::any_of(plan.bundles()->begin(), plan.bundles()->end(),
+                      [&](const abi::Bundle *bundle) {
+                        return isOfPages(*bundle) &&
+                               plan.pools()->Get(bundle->pool()) == pool;
+                      });
       const std::string why =
-          ring ? "slots that streamed weights take in turn"
-               : std::string("slots of experts that are used again, ") +
-                     abi::EnumNameCachePolicy(pool->policy());
+          ofPages ? "slots that layers' key-value pages take in turn"
+          : ring  ? "slots that streamed weights take in turn"
+                  : std::string("slots of experts that are used again, ") +
+                        abi::EnumNameCachePolicy(pool->policy());
       row((pool->name()->str()).c_str(), slots, why.c_str());
     }
     if (index == plan.home_level()) {
-      Region homes, staging;
+      Region homes, staging, pages;
       for (const abi::Bundle *bundle : *plan.bundles())
         if (bundle->home() != UINT64_MAX)
-          homes.add(bundle->home(), bundle->bytes());
+          (isOfPages(*bundle) ? pages : homes)
+              .add(bundle->home(), bundle->bytes());
       row("bundles", homes, "pinned: copied to slots when they are needed");
+      row("key-value pages", pages, "of layers that have no room: in a file");
       if (plan.staging_bytes())
         staging.add(plan.staging_offset(), plan.staging_bytes());
       row("staging", staging, "pinned: what is read from the package");
@@ -186,20 +197,31 @@ private:
     table.print();
   }
 
+  static bool isOfPages(const abi::Bundle &bundle) {
+    return bundle.layer() != UINT32_MAX;
+  }
+  uint64_t layerPageBytes() const {
+    return manifest.kv()->page_bytes() / manifest.kv()->layers();
+  }
+
   /// What does not stay, and how many bytes of it a run moves.
   void moved() const {
     Table table("elsewhere", {"what", "bytes", "count", "moved a run", "why"});
-    Region streamed, routed;
+    Region streamed, routed, pages;
     uint64_t fetched = 0, experts = 0, ahead = 0;
     for (const abi::Bundle *bundle : *plan.bundles()) {
       const bool ring =
           plan.pools()->Get(bundle->pool())->kind() == abi::PoolKind::ring;
-      (ring ? streamed : routed).add(0, bundle->bytes());
+      (isOfPages(*bundle) ? pages
+       : ring             ? streamed
+                          : routed)
+          .add(0, bundle->bytes());
     }
     for (const NamedSteps &schedule : schedules) {
       uint64_t bytes = 0, layers = 0;
       for (const abi::Step *step : schedule.steps) {
-        if (step->kind() == abi::StepKind::fetch)
+        if (step->kind() == abi::StepKind::fetch &&
+            !isOfPages(*plan.bundles()->Get(step->bundle())))
           bytes += plan.bundles()->Get(step->bundle())->bytes();
         layers += step->kind() == abi::StepKind::routed;
         if (step->kind() == abi::StepKind::predict)
@@ -212,6 +234,11 @@ private:
       table.add({"streamed bundles", number(streamed.bytes),
                  number(streamed.count), number(fetched),
                  "no room: read ahead, each when a slot is free"});
+    if (pages.count)
+      table.add({"key-value pages", number(pages.bytes), number(pages.count),
+                 "what is used",
+                 "no room: a layer's come before its attention, what is "
+                 "written goes back"});
     if (routed.count)
       table.add({"experts", number(routed.bytes), number(routed.count),
                  "what misses",

@@ -14,6 +14,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <optional>
 
 using namespace headrace;
@@ -132,6 +133,7 @@ llvm::Error Generation::create(headrace_package_t *package) {
               "--fast-memory",
         file.c_str());
   one.fast_memory_bytes = options.fastMemory;
+  one.page_directory = std::getenv("TMPDIR");
   if (!options.trace.empty()) {
     one.on_trace = TraceFile::take;
     one.trace_user_data = &trace;

@@ -5,12 +5,18 @@
 
 #include "tools/plan-check/PlanChecker.h"
 
+#include <map>
 #include <sstream>
 
 namespace headrace::plancheck {
 
 constexpr uint32_t kNone = UINT32_MAX;
 constexpr uint64_t kNowhere = UINT64_MAX; ///< A home: in the package alone.
+
+/// Whether a step of that kind says how many launches it runs.
+inline bool runsSeveral(abi::StepKind kind) {
+  return kind == abi::StepKind::routed || kind == abi::StepKind::predict;
+}
 
 /// The elements of a vector that may be absent.
 template <typename Vector>
@@ -56,6 +62,11 @@ struct Thing {
   std::string name() const {
     return abi::EnumNamePartKind(kind) + (" #" + std::to_string(index));
   }
+  /// By itself or with its neighbours, past the page cache.
+  bool moves() const {
+    return kind != abi::PartKind::buffer && kind != abi::PartKind::kv &&
+           kind != abi::PartKind::scratch;
+  }
   bool meets(const Thing &other) const {
     return from <= other.to && other.from <= to;
   }
@@ -76,6 +87,12 @@ private:
     std::ostringstream text;
     (text << ... << parts);
     found.push_back({rule, text.str()});
+  }
+
+  template <typename... Parts>
+  void aligned(uint64_t value, uint64_t unit, const Parts &...what) {
+    if (value % unit)
+      fail(Rule::alignment, what..., ": ", value, " is no multiple of ", unit);
   }
 
   // References.cc: what all others rely on.
@@ -122,12 +139,20 @@ private:
   const abi::Pool &pool(uint32_t i) const { return *plan->pools()->Get(i); }
   uint32_t bundleCount() const { return plan ? plan->bundles()->size() : 0; }
   uint32_t poolCount() const { return plan ? plan->pools()->size() : 0; }
+  /// All pages of so many layers of the key-value cache.
+  uint64_t pageBytes(uint64_t layers) const {
+    return manifest.kv()->page_bytes() / manifest.kv()->layers() * layers *
+           plan->kv_pages();
+  }
+  /// The bundle of the pages behind a buffer; kNone: they are none, or stay.
+  uint32_t pagesBehind(uint32_t which) const;
   /// Consecutive slots of the binding table that an operand stands for.
   uint32_t slotsOf(const abi::Launch &launch, uint32_t operand) const;
 
   const abi::Manifest &manifest;
-  const abi::Plan *const plan;    ///< Null: weights are mapped.
-  std::vector<uint32_t> bundleOf; ///< By weight; kNone: of none.
+  const abi::Plan *const plan;          ///< Null: weights are mapped.
+  std::vector<uint32_t> bundleOf;       ///< By weight; kNone: of none.
+  std::map<uint32_t, uint32_t> pagesOf; ///< By layer whose pages move: bundle.
   std::vector<Violation> found;
 };
 

@@ -36,21 +36,12 @@ void Checker::checkPlaces() {
         fail(Rule::bounds, on(thing.level), thing.name(), ": ",
              thing.place.bytes, " bytes from ", thing.place.offset, " on in ",
              end);
-      const bool lines = thing.kind == abi::PartKind::buffer ||
-                         thing.kind == abi::PartKind::kv ||
-                         thing.kind == abi::PartKind::scratch;
-      if (const uint64_t unit = lines ? kLine : kPage;
-          thing.place.offset % unit)
-        fail(Rule::alignment, thing.name(), ": offset ", thing.place.offset,
-             " is no multiple of ", unit);
+      aligned(thing.place.offset, thing.moves() ? kPage : kLine, thing.name());
     }
   for (uint32_t i = 0; i < poolCount(); ++i)
-    if (pool(i).slot_bytes() % kPage)
-      fail(Rule::alignment, "pool #", i, ": slots of ", pool(i).slot_bytes(),
-           " bytes are no multiple of ", kPage);
-  if (plan && plan->worker_bytes() % kLine)
-    fail(Rule::alignment, "a worker's ", plan->worker_bytes(),
-         " bytes are no multiple of ", kLine);
+    aligned(pool(i).slot_bytes(), kPage, "slots of pool #", i);
+  if (plan)
+    aligned(plan->worker_bytes(), kLine, "bytes of a worker");
 }
 
 void Checker::checkBundles() {
@@ -61,6 +52,11 @@ void Checker::checkBundles() {
       fail(Rule::bundles, "bundle #", i, ": ", one.bytes(),
            " bytes in slots of ", home.slot_bytes());
     const bool rings = home.kind() == abi::PoolKind::ring;
+    if (one.layer() != kNone &&
+        (!rings || one.weights()->size() || one.home() == kNowhere ||
+         one.bytes() < pageBytes(1) || pagesOf[one.layer()] != i))
+      fail(Rule::bundles, "bundle #", i, ": pages of layer #", one.layer(),
+           ", expected all of them in one bundle of a ring, with a home");
     uint64_t free = 0; // Behind the weights so far, which are ascending.
     for (uint32_t j = 0; j < one.weights()->size(); ++j) {
       const uint32_t which = one.weights()->Get(j);
@@ -72,9 +68,7 @@ void Checker::checkBundles() {
              range.offset, " to ", end, ", expected it between ", free, " and ",
              one.bytes());
       free = std::max(free, end);
-      if (range.offset % kPage)
-        fail(Rule::alignment, "bundle #", i, ": weight #", which, ": offset ",
-             range.offset, " is no multiple of ", kPage);
+      aligned(range.offset, kPage, "bundle #", i, ": weight #", which);
       if (weight(which).residency() !=
           (rings ? abi::Residency::streamed : abi::Residency::routed))
         fail(Rule::bundles, "bundle #", i, ": weight #", which, " is not ",
@@ -102,6 +96,10 @@ std::vector<Thing> Checker::thingsOf(const Schedule &schedule) const {
     if (place.bytes)
       things.push_back({kind, index, level, place, from, to});
   };
+  auto always = [&](abi::PartKind kind, uint32_t index, uint32_t level,
+                    const Range &place) {
+    add(kind, index, level, place, 0, end);
+  };
   // Equal weights may have one place.
   std::map<std::pair<uint32_t, uint64_t>, uint32_t> placed;
   for (uint32_t i = 0; i < manifest.weights()->size(); ++i) {
@@ -110,8 +108,8 @@ std::vector<Thing> Checker::thingsOf(const Schedule &schedule) const {
     auto [known, fresh] =
         placed.try_emplace({weight(i).level(), weight(i).offset()}, i);
     if (fresh || weight(known->second).blob() != weight(i).blob())
-      add(abi::PartKind::weight, i, weight(i).level(),
-          {weight(i).offset(), weightBytes(i)}, 0, end);
+      always(abi::PartKind::weight, i, weight(i).level(),
+             {weight(i).offset(), weightBytes(i)});
   }
   // A buffer lives from the first step that names it to the last; waves run
   // their launches again, so in a routed step all buffers live together.
@@ -121,9 +119,9 @@ std::vector<Thing> Checker::thingsOf(const Schedule &schedule) const {
     if (schedule.steps) {
       const abi::Step &step = *schedule.steps->Get(i);
       first = step.launch();
-      count = step.kind() == abi::StepKind::launch   ? 1
-              : step.kind() >= abi::StepKind::routed ? step.launch_count()
-                                                     : 0;
+      count = step.kind() == abi::StepKind::launch ? 1
+              : runsSeveral(step.kind())           ? step.launch_count()
+                                                   : 0;
     }
     for (uint32_t j = first; j < first + count; ++j)
       for (uint32_t which : *schedule.launches.Get(j)->buffers()) {
@@ -155,23 +153,22 @@ std::vector<Thing> Checker::thingsOf(const Schedule &schedule) const {
           {buffer(which).offset(), buffer(which).bytes()}, from, to);
   }
   for (uint32_t i = 0; i < poolCount(); ++i)
-    add(abi::PartKind::slot, i, pool(i).level(),
-        {pool(i).offset(), pool(i).slot_bytes() * pool(i).slots()}, 0, end);
-  if (plan)
-    add(abi::PartKind::scratch, 0, plan->fast_level(),
-        {plan->scratch_offset(), plan->worker_bytes() * plan->workers()}, 0,
-        end);
+    always(abi::PartKind::slot, i, pool(i).level(),
+           {pool(i).offset(), pool(i).slot_bytes() * pool(i).slots()});
   for (uint32_t i = 0; i < bundleCount(); ++i)
     if (bundle(i).home() != kNowhere)
-      add(abi::PartKind::home, i, plan->home_level(),
-          {bundle(i).home(), bundle(i).bytes()}, 0, end);
+      always(abi::PartKind::home, i, plan->home_level(),
+             {bundle(i).home(), bundle(i).bytes()});
+  if (plan)
+    always(abi::PartKind::scratch, 0, plan->fast_level(),
+           {plan->scratch_offset(), plan->worker_bytes() * plan->workers()});
   if (plan && plan->home_level() != kNone)
-    add(abi::PartKind::staging, 0, plan->home_level(),
-        {plan->staging_offset(), plan->staging_bytes()}, 0, end);
+    always(abi::PartKind::staging, 0, plan->home_level(),
+           {plan->staging_offset(), plan->staging_bytes()});
   if (plan && manifest.kv())
-    add(abi::PartKind::kv, 0, plan->kv_level(),
-        {plan->kv_offset(), manifest.kv()->page_bytes() * plan->kv_pages()}, 0,
-        end);
+    always(abi::PartKind::kv, 0, plan->kv_level(),
+           {plan->kv_offset(),
+            pageBytes(manifest.kv()->layers() - pagesOf.size())});
   return things;
 }
 

@@ -2,14 +2,17 @@
 // The order of the checks.
 #include "tools/plan-check/Checker.h"
 
+#include "runtime/abi/kernel_abi.h"
+
 using namespace headrace;
 using namespace headrace::plancheck;
 
 const char *plancheck::ruleName(Rule rule) {
   static const char *const kNames[kRuleCount] = {
-      "references", "sizes", "bounds",  "alignment", "overlap",  "bundles",
-      "order",      "slots", "arrival", "waits",     "releases", "ends",
-      "waves",      "parts", "peak",    "witness",   "digest",   "predictions"};
+      "references", "sizes",  "bounds",      "alignment", "overlap",
+      "bundles",    "order",  "slots",       "arrival",   "waits",
+      "releases",   "ends",   "waves",       "parts",     "peak",
+      "witness",    "digest", "predictions", "stores"};
   return kNames[unsigned(rule) - 1];
 }
 
@@ -53,6 +56,19 @@ std::vector<Schedule> Checker::schedules() const {
            one->steps()});
   }
   return all;
+}
+
+uint32_t Checker::pagesBehind(uint32_t which) const {
+  const bool view = buffer(which).kind() == abi::BufferKind::view;
+  const abi::Buffer &base = view ? buffer(buffer(which).base()) : buffer(which);
+  if (pagesOf.empty() || !base.role() ||
+      base.role()->str() != HEADRACE_ROLE_KV_POOL)
+    return kNone;
+  const abi::KvCache &cache = *manifest.kv();
+  auto found = pagesOf.find(uint32_t(
+      view ? buffer(which).offset() / (cache.page_bytes() / cache.layers())
+           : 0));
+  return found == pagesOf.end() ? kNone : found->second;
 }
 
 uint32_t Checker::slotsOf(const abi::Launch &launch, uint32_t operand) const {

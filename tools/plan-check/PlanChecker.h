@@ -29,9 +29,10 @@ enum class Rule : uint8_t {
   peak,           ///< The peak is the most that its parts take at one step.
   witness,        ///< The witness is admitted and reaches the peak.
   digest,         ///< The certificate is of this schedule.
-  predictions     ///< A guess is for a later step, and no launch reads it.
+  predictions,    ///< A guess is for a later step, and no launch reads it.
+  stores          ///< Pages that were written are stored before their release.
 };
-constexpr unsigned kRuleCount = unsigned(Rule::predictions);
+constexpr unsigned kRuleCount = unsigned(Rule::stores);
 
 /// The rule's word in reports and in docs/spec/plan.md.
 const char *ruleName(Rule rule);

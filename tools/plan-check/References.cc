@@ -61,6 +61,10 @@ void Checker::checkPlanReferences() {
   refers(plan->kv_level(), levels, "plan", 0, "level");
   if (plan->home_level() != kNone)
     refers(plan->home_level(), levels, "plan", 0, "level");
+  if (const abi::KvCache *kv = manifest.kv(); // So that one may divide by both.
+      kv && (kv->layers() == 0 || kv->page_bytes() < kv->layers()))
+    fail(Rule::references, "a page of ", kv->page_bytes(), " bytes for ",
+         kv->layers(), " layers");
   for (uint32_t i = 0; i < poolCount(); ++i) {
     refers(pool(i).level(), levels, "pool", i, "level");
     if (pool(i).kind() > abi::PoolKind::MAX ||
@@ -78,6 +82,11 @@ void Checker::checkPlanReferences() {
     refers(one.pool(), poolCount(), "bundle", i, "pool");
     if (one.home() != kNowhere && plan->home_level() == kNone)
       fail(Rule::references, "bundle #", i, " has a home on no level");
+    if (one.layer() != kNone) {
+      refers(one.layer(), manifest.kv() ? manifest.kv()->layers() : 0, "bundle",
+             i, "layer");
+      pagesOf[one.layer()] = i;
+    }
     if (one.offsets()->size() != one.weights()->size()) {
       fail(Rule::references, "bundle #", i, " has ", one.offsets()->size(),
            " offsets for ", one.weights()->size(), " weights");
@@ -130,12 +139,12 @@ void Checker::checkScheduleReferences(const Schedule &schedule) {
       refers(step.launch(), launches, "step", i, "launch");
     if (step.kind() != abi::StepKind::launch)
       refers(step.bundle(), bundleCount(), "step", i, "bundle");
-    if (step.kind() < abi::StepKind::routed)
+    if (!runsSeveral(step.kind()))
       continue;
     refers(step.routing(), plan ? plan->routings()->size() : 0, "step", i,
            "routing");
-    if (step.launch_count() == 0 || step.launch() > launches ||
-        step.launch_count() > launches - step.launch())
+    if (step.launch_count() == 0 ||
+        !Range{step.launch(), step.launch_count()}.isIn(launches))
       fail(Rule::references, "step #", i, " runs ", step.launch_count(),
            " launches from #", step.launch(), " on of ", launches);
   }
@@ -167,7 +176,7 @@ bool Checker::checkSizes() {
           weightBytes(bundle(i).weights()->Get(j)));
     if (bundle(i).home() != kNowhere)
       add("home of bundle", i, bundle(i).home(), bundle(i).bytes());
-    else if (plan->home_level() != kNone &&
+    else if (plan->home_level() != kNone && pagesOf.empty() &&
              bundle(i).bytes() > plan->staging_bytes())
       fail(Rule::sizes, "bundle #", i, ": ", bundle(i).bytes(),
            " bytes come through staging of ", plan->staging_bytes());

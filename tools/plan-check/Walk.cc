@@ -22,27 +22,22 @@ public:
       launch(at);
     for (; schedule.steps && at < schedule.steps->size(); ++at) {
       const abi::Step &step = *schedule.steps->Get(at);
-      switch (step.kind()) {
-      case abi::StepKind::launch:
-      case abi::StepKind::predict:
+      const abi::StepKind kind = step.kind();
+      if (kind == abi::StepKind::fetch)
+        fetch(step.bundle(), step.slot());
+      else if (kind == abi::StepKind::wait)
+        wait(step.bundle());
+      else if (kind == abi::StepKind::store)
+        store(step.bundle());
+      else if (kind == abi::StepKind::release)
+        release(step.bundle());
+      else if (kind == abi::StepKind::routed)
+        routed(step);
+      else {
         inOrder(step.launch(), 1);
         launch(step.launch());
-        if (step.kind() == abi::StepKind::predict)
+        if (kind == abi::StepKind::predict)
           predict(step);
-        break;
-      case abi::StepKind::fetch:
-        fetch(step.bundle(), step.slot());
-        break;
-      case abi::StepKind::wait:
-        wait(step.bundle());
-        break;
-      case abi::StepKind::release:
-        release(step.bundle());
-        break;
-      case abi::StepKind::routed:
-        inOrder(step.launch(), step.launch_count());
-        routed(step);
-        break;
       }
     }
     for (const auto &[bundle, experts] : guessed)
@@ -64,6 +59,7 @@ private:
     enum State { absent, loading, present } state = absent;
     uint32_t slot = kNone;
     bool released = false; ///< Was here before.
+    bool written = false;  ///< Pages: not stored since.
   };
 
   template <typename... Parts> void fail(Rule rule, const Parts &...parts) {
@@ -78,6 +74,7 @@ private:
 
   void launch(uint32_t index) {
     const abi::Launch &one = *schedule.launches.Get(index);
+    usePages(one);
     for (uint32_t i = 0; i < one.weights()->size(); ++i)
       for (uint32_t j = 0; j < check.slotsOf(one, i); ++j)
         use(one.weights()->Get(i) + j);
@@ -90,8 +87,21 @@ private:
       fail(Rule::waves, "reads weight #", weight,
            ", which only its routed step brings");
     const uint32_t bundle = check.bundleOf[weight];
-    if (residency != abi::Residency::streamed || bundle == kNone)
-      return;
+    if (residency == abi::Residency::streamed && bundle != kNone)
+      needs(bundle, "weight", weight);
+  }
+
+  /// A launch reads and writes the pages behind its buffers.
+  void usePages(const abi::Launch &one) {
+    for (uint32_t which : *one.buffers())
+      if (const uint32_t bundle = check.pagesBehind(which); bundle != kNone) {
+        needs(bundle, "buffer", which);
+        flights[bundle].written = true;
+      }
+  }
+
+  /// A launch uses something of a bundle of a ring.
+  void needs(uint32_t bundle, const char *what, uint32_t index) {
     const Flight &flight = flights[bundle];
     if (flight.state == Flight::present)
       return;
@@ -100,7 +110,7 @@ private:
                              : flight.released
                                  ? std::pair(Rule::releases, "was released")
                                  : std::pair(Rule::arrival, "was not fetched");
-    fail(rule, "reads weight #", weight, " of bundle #", bundle, ", which ",
+    fail(rule, "reads ", what, " #", index, " of bundle #", bundle, ", which ",
          why);
   }
 
@@ -132,19 +142,30 @@ private:
     flights[bundle].state = Flight::present;
   }
 
+  void store(uint32_t bundle) {
+    if (check.bundle(bundle).layer() == kNone ||
+        flights[bundle].state != Flight::present)
+      fail(Rule::stores, "stores bundle #", bundle,
+           ", which is not pages in a slot");
+    flights[bundle].written = false;
+  }
+
   void release(uint32_t bundle) {
     Flight &flight = flights[bundle];
+    if (flight.written)
+      fail(Rule::stores, "releases bundle #", bundle,
+           ", of which pages that were written are not stored");
     if (flight.state != Flight::present) {
       fail(Rule::releases, "releases bundle #", bundle, ", which is ",
            flight.state == Flight::loading ? "under way" : "in no slot");
       return;
     }
     holders.erase({check.bundle(bundle).pool(), flight.slot});
-    flight.state = Flight::absent;
-    flight.released = true;
+    flight = {Flight::absent, kNone, /*released=*/true};
   }
 
   void routed(const abi::Step &step) {
+    inOrder(step.launch(), step.launch_count());
     const uint32_t first = step.bundle();
     const uint32_t pool = check.bundle(first).pool();
     if (check.pool(pool).kind() != abi::PoolKind::cache)
@@ -169,6 +190,7 @@ private:
     bool reads = false; // The launches follow the list that the host reads.
     for (uint32_t i = 0; i < step.launch_count(); ++i) {
       const abi::Launch &one = *schedule.launches.Get(step.launch() + i);
+      usePages(one);
       for (uint32_t which : *one.buffers())
         reads |= which == routing.buffer();
       for (uint32_t j = 0; j < one.weights()->size(); ++j)

@@ -87,7 +87,11 @@ void OccupancyLog::begin(double time, const StepShape &shape,
   cacheBytes = 0;
   if (const abi::KvCache *kv = manifest.kv()) {
     const uint64_t positions = shape.context + shape.tokens / shape.sequences;
-    cacheBytes = shape.sequences * kv->page_bytes() *
+    uint64_t layers = kv->layers(); // Whose pages stay.
+    for (uint32_t i = 0;
+         manifest.plan() && i < manifest.plan()->bundles()->size(); ++i)
+      layers -= manifest.plan()->bundles()->Get(i)->layer() != UINT32_MAX;
+    cacheBytes = shape.sequences * (kv->page_bytes() / kv->layers()) * layers *
                  ((positions + HEADRACE_KV_PAGE_POSITIONS - 1) /
                   HEADRACE_KV_PAGE_POSITIONS);
   }

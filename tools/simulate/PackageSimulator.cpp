@@ -132,6 +132,8 @@ struct PackageSimulator::State {
 
   std::string nameOf(uint32_t bundle) const {
     const abi::Bundle &one = *plan->bundles()->Get(bundle);
+    if (isOfPages(bundle))
+      return "kv." + std::to_string(one.layer());
     return one.weights()->size()
                ? manifest.weights()->Get(one.weights()->Get(0))->name()->str()
                : "bundle " + std::to_string(bundle);
@@ -146,6 +148,57 @@ struct PackageSimulator::State {
       slower = one.name == home;
     }
     return "disk";
+  }
+
+  /// Only on a CPU, whose weights come straight from the package.
+  bool pagesMove() const {
+    for (uint32_t i = 0; i < plan->bundles()->size(); ++i)
+      if (isOfPages(i))
+        return true;
+    return false;
+  }
+
+  bool isOfPages(uint32_t bundle) const {
+    return plan->bundles()->Get(bundle)->layer() != UINT32_MAX;
+  }
+
+  /// Bytes of a layer's pages that hold so many positions of each sequence.
+  double pageBytes(const StepShape &shape, uint64_t begin, uint64_t end) const {
+    constexpr uint64_t kPositions = HEADRACE_KV_PAGE_POSITIONS;
+    const abi::KvCache &cache = *manifest.kv();
+    const uint64_t pages =
+        (end + kPositions - 1) / kPositions - begin / kPositions;
+    return double(shape.sequences) * double(pages) *
+           double(cache.page_bytes() / cache.layers());
+  }
+
+  /// Starts to fetch the pages that hold something, into the slot of a layer.
+  void fetchPages(const abi::Step &step, const StepShape &shape) {
+    Slot &slot = slotsOf(step)[step.slot()];
+    const double bytes = pageBytes(shape, 0, shape.context);
+    const bool wasFull = slot.transfer != kThere;
+    slot.bundle = step.bundle();
+    if (bytes == 0)
+      return;
+    slot.transfer =
+        engine.transfer(homeLevel(), level, bytes, nameOf(step.bundle()),
+                        "to slot " + std::to_string(step.slot()));
+    log.fetch(slot.transfer, plan->bundles()->Get(step.bundle())->pool(),
+              wasFull);
+  }
+
+  /// Starts to store the pages that the step wrote.
+  void storePages(const abi::Step &step, const StepShape &shape) {
+    const uint64_t rows =
+        (shape.tokens + shape.sequences - 1) / shape.sequences;
+    stores[step.bundle()] = engine.transfer(
+        level, homeLevel(),
+        pageBytes(shape, shape.context, shape.context + rows),
+        nameOf(step.bundle()), "from slot " + std::to_string(step.slot()));
+  }
+
+  std::string homeLevel() const {
+    return manifest.levels()->Get(plan->home_level())->name()->str();
   }
 
   /// Sees to it that the bundle is in the slot or on its way there.
@@ -163,7 +216,7 @@ struct PackageSimulator::State {
                                plan->pools()->Get(pool)->name()->str();
     size_t read = kThere; // Into staging, of a device's bundle without a home.
     std::string from = source;
-    if (plan->home_level() != UINT32_MAX) {
+    if (plan->home_level() != UINT32_MAX && !pagesMove()) {
       from = manifest.levels()->Get(plan->home_level())->name()->str();
       if (plan->bundles()->Get(bundle)->home() == UINT64_MAX)
         read = engine.transfer(packageLevel(from), from, bytes, nameOf(bundle),
@@ -330,7 +383,7 @@ struct PackageSimulator::State {
   void fetchAhead(uint32_t &next) {
     for (; next < schedule->size(); ++next) {
       const abi::Step &step = *schedule->Get(next);
-      if (step.kind() != abi::StepKind::fetch)
+      if (step.kind() != abi::StepKind::fetch || isOfPages(step.bundle()))
         continue;
       Slot &slot = slotsOf(step)[step.slot()];
       if (slot.reader != UINT32_MAX || slot.ahead != UINT32_MAX)
@@ -351,7 +404,8 @@ struct PackageSimulator::State {
     uint32_t layer = 0, next = 0;
     uint64_t fetches = 0;
     for (const abi::Step *step : *schedule)
-      fetches += step->kind() == abi::StepKind::fetch;
+      fetches +=
+          step->kind() == abi::StepKind::fetch && !isOfPages(step->bundle());
     for (Pool &pool : pools)
       for (Slot &slot : pool.slots)
         slot.reader = slot.ahead = UINT32_MAX;
@@ -361,7 +415,14 @@ struct PackageSimulator::State {
       case abi::StepKind::launch:
         run(step->launch(), shape, double(work.experts()), 1);
         break;
+      case abi::StepKind::store:
+        storePages(*step, shape);
+        break;
       case abi::StepKind::fetch:
+        if (isOfPages(step->bundle())) {
+          fetchPages(*step, shape);
+          break;
+        }
         fetch(step->bundle(), step->slot());
         takeSlot(*step);
         --fetches;
@@ -370,6 +431,10 @@ struct PackageSimulator::State {
         wait(ringSlot(step->bundle()), nameOf(step->bundle()));
         break;
       case abi::StepKind::release:
+        if (isOfPages(step->bundle())) {
+          engine.waitFor(stores[step->bundle()], nameOf(step->bundle()));
+          break;
+        }
         // The plan fetches nothing into a slot before its release.
         releaseSlot(*step);
         if (fetches == 0)
@@ -401,6 +466,7 @@ struct PackageSimulator::State {
   Routing routing;
   Prediction prediction; ///< Null: drawn.
   std::vector<Pool> pools;
+  std::map<uint32_t, size_t> stores; ///< By bundle of pages: its transfer.
   std::vector<double> ahead; ///< By lane: bytes moved for the next step.
   uint64_t steps = 0;
 };

@@ -146,15 +146,38 @@ LogicalResult BundleOp::verifySymbolUses(SymbolTableCollection &tables) {
   return success();
 }
 
+LogicalResult PagesOp::verifySymbolUses(SymbolTableCollection &tables) {
+  auto pool = tables.lookupNearestSymbolFrom<PoolOp>(*this, getPoolAttr());
+  if (!pool || pool.getKind() != PoolKind::ring || int64_t(getBytes()) < 0 ||
+      int64_t(getBytes()) > int64_t(pool.getSlotBytes())) // tier.pages C1
+    return emitOpError("expected '@")
+           << getPool() << "' to name a ring with slots of "
+           << int64_t(getBytes()) << " bytes";
+  if (int64_t(getOffset()) < 0 || getOffset() % 4096) // tier.pages C2
+    return emitOpError("expected offset to be a multiple of 4096, but got ")
+           << int64_t(getOffset());
+  return success();
+}
+
+LogicalResult StoreOp::verifySymbolUses(SymbolTableCollection &tables) {
+  auto prefetch = getToken().getDefiningOp<PrefetchOp>();
+  if (!prefetch || !tables.lookupNearestSymbolFrom<PagesOp>(
+                       prefetch, prefetch.getBundleAttr())) // tier.store C1
+    return emitOpError("expected the token of a prefetch of tier.pages");
+  return success();
+}
+
 LogicalResult PrefetchOp::verifySymbolUses(SymbolTableCollection &tables) {
-  auto bundle =
-      tables.lookupNearestSymbolFrom<BundleOp>(*this, getBundleAttr());
+  Operation *what = tables.lookupNearestSymbolFrom(*this, getBundleAttr());
+  FlatSymbolRefAttr ring;
+  if (auto bundle = dyn_cast_or_null<BundleOp>(what);
+      bundle && !bundle.getExperts())
+    ring = bundle.getPoolAttr();
+  else if (auto pages = dyn_cast_or_null<PagesOp>(what))
+    ring = pages.getPoolAttr();
   auto pool =
-      bundle
-          ? tables.lookupNearestSymbolFrom<PoolOp>(bundle, bundle.getPoolAttr())
-          : PoolOp();
-  if (!pool || pool.getKind() != PoolKind::ring ||
-      bundle.getExperts()) // tier.prefetch C1
+      ring ? tables.lookupNearestSymbolFrom<PoolOp>(what, ring) : PoolOp();
+  if (!pool || pool.getKind() != PoolKind::ring) // tier.prefetch C1
     return emitOpError("expected '@")
            << getBundle() << "' to name a bundle of a ring";
   if (int64_t(getSlot()) < 0 ||

@@ -57,7 +57,8 @@ def Tier_BufferOp : Tier_Op<"buffer", [Symbol]> {
     A buffer that the plan placed: `bytes` at `offset` of the arena of `level`.
     Two buffers may share bytes when their lifetimes do not meet. `role` names a
     buffer that the host provides for each step instead; its offset, if any, is
-    counted from the host's first byte. `bytes` is for the largest step.
+    counted from the host's first byte, for the key-value pool in a pool of one
+    page. `bytes` is for the largest step.
 
     - (C1) `offset` or `role` is present.
     - (C2) `offset` is a multiple of 64.
@@ -195,13 +196,37 @@ def Tier_BundleOp : Tier_Op<"bundle", [Symbol,
   }];
 }
 
+def Tier_PagesOp : Tier_Op<"pages", [Symbol,
+    DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "a layer's key-value pages that move";
+  let description = [{
+    The pages of `layer` of the key-value cache lie at `offset` of the arena of
+    `level`, and from a prefetch to the eviction in a slot of `pool`. A page has
+    the same number in both. What launches write into the slot goes back with
+    `tier.store`. All `bytes` are there in both, but only pages that a step's
+    sequences use are moved.
+
+    - (C1) `pool` names a ring whose slots hold `bytes`.
+    - (C2) `offset` is a multiple of 4096.
+
+    Example: `tier.pages @layer0.kv in @kv layer 0 bytes 16384 home "disk" offset 0`
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, FlatSymbolRefAttr:$pool,
+      I64Attr:$layer, I64Attr:$bytes, StrAttr:$level, I64Attr:$offset);
+  let assemblyFormat = [{
+    $sym_name `in` $pool `layer` $layer `bytes` $bytes
+    `home` $level `offset` $offset attr-dict
+  }];
+}
+
 def Tier_PrefetchOp : Tier_Op<"prefetch", [
     DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
-  let summary = "begins to read a bundle into a slot";
+  let summary = "begins to read a bundle, or a layer's pages, into a slot";
   let description = [{
     The slot is free: whatever it held was evicted.
 
-    - (C1) `bundle` names a `tier.bundle` of a ring, without experts.
+    - (C1) `bundle` names a `tier.bundle` of a ring, without experts, or
+      `tier.pages`.
     - (C2) `slot` is one of the pool's.
 
     Example: `%t = tier.prefetch @layer0 slot 0`
@@ -221,10 +246,25 @@ def Tier_WaitOp : Tier_Op<"wait"> {
 def Tier_EvictOp : Tier_Op<"evict"> {
   let summary = "frees the slot of a bundle";
   let description = [{
-    Free it is when all launches before have ended. Weights are read-only, so
-    nothing is written back.
+    Free it is when all launches before have ended, and all that was stored out
+    of it has arrived. Weights are read-only, so nothing of them is written back.
 
     Example: `tier.evict %t`
+  }];
+  let arguments = (ins Tier_TokenType:$token);
+  let assemblyFormat = "$token attr-dict";
+}
+
+def Tier_StoreOp : Tier_Op<"store", [
+    DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "begins to write a slot's pages to their home";
+  let description = [{
+    What the launches before wrote of the pages that the token's prefetch
+    brought. It is over before the slot is evicted.
+
+    - (C1) `token` is that of a prefetch of `tier.pages`.
+
+    Example: `tier.store %t`
   }];
   let arguments = (ins Tier_TokenType:$token);
   let assemblyFormat = "$token attr-dict";

@@ -72,6 +72,10 @@ typedef struct headrace_session_options_t {
   /* Told what the session does, or NULL; see trace.h. */
   headrace_trace_fn_t on_trace;
   void *trace_user_data; /* passed to it as it is */
+  /* Loader `arena` only: where a file without a name is made for key-value
+   * pages that the plan keeps out of the fast level. It needs no room before
+   * pages are written. NULL: /var/tmp. Read during the call only. */
+  const char *page_directory;
 } headrace_session_options_t;
 
 /* Creates a session in `*out_session`, which belongs to the caller. Allocates

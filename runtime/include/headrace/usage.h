@@ -37,20 +37,22 @@ HEADRACE_API HEADRACE_MUST_USE headrace_status_t
 headrace_session_level(const headrace_session_t *session, uint32_t index,
                        headrace_level_usage_t *out);
 
-/* One link that weights come over. Sessions with the loader `mapped` have none.
+/* One link: the first is that over which weights come; the second, where a plan
+ * has it, that of key-value pages. Sessions with the loader `mapped` have none.
  */
 typedef struct headrace_link_usage_t {
   size_t struct_size;
-  const char *name;   /* "disk" or "page-cache" */
-  uint64_t bytes;     /* arrived and compared with their digests */
-  uint64_t transfers; /* bundles that arrived */
+  const char *name;   /* "disk" or "page-cache"; "pages" */
+  uint64_t bytes;     /* arrived; of weights, compared with their digests */
+  uint64_t transfers; /* bundles that arrived, layers' pages that moved */
   uint64_t failed;
   uint64_t cancelled;
-  uint64_t busy_ns;   /* a transfer was under way */
-  uint64_t stalls;    /* a step had to wait for a transfer */
-  uint64_t wait_ns;   /* for so long in all */
-  uint32_t is_direct; /* 1: reads go around the page cache */
-  uint32_t uses_ring; /* 1: by io_uring, 0: by threads */
+  uint64_t busy_ns;      /* a transfer was under way */
+  uint64_t stalls;       /* a step had to wait for a transfer */
+  uint64_t wait_ns;      /* for so long in all */
+  uint32_t is_direct;    /* 1: reads go around the page cache */
+  uint32_t uses_ring;    /* 1: by io_uring, 0: by threads */
+  uint64_t stored_bytes; /* pages that went back */
 } headrace_link_usage_t;
 
 /* Fills `*out` for link `index`.
@@ -74,6 +76,8 @@ typedef struct headrace_pool_usage_t {
   uint64_t prefetches;      /* fetched on a prediction: slot_bytes each */
   uint64_t prefetches_used; /* and asked for by the routed part it was for; the
                                others were wasted */
+  uint32_t has_pages; /* 1: of layers' key-value pages; has as many slots as
+                         planned whatever the budget */
 } headrace_pool_usage_t;
 
 /* Fills `*out` for pool `index`.

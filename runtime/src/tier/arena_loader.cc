@@ -73,6 +73,7 @@ Status ArenaLoader::CreatePool(uint32_t index, uint32_t slots) {
 
 Status ArenaLoader::Create(const Options &options) {
   arena = options.arena;
+  pages = options.pages;
   timeout_ns = options.timeout_ns;
   tracer = options.tracer;
   device = options.device;
@@ -386,6 +387,21 @@ Status ArenaLoader::RoutedStep(const TierStep &step, LaunchRunner *runner,
 // Schedules
 //===----------------------------------------------------------------------===//
 
+Status ArenaLoader::PageStep(const TierStep &step, const WaitLimits &limits) {
+  switch (step.kind) {
+  case Kind::kFetchPages:
+    pages->Fetch(step.bundle);
+    return Status();
+  case Kind::kStorePages:
+    pages->Store(step.bundle);
+    return Status();
+  case Kind::kReleasePages:
+    return pages->Release(step.bundle, limits);
+  default:
+    return pages->Wait(step.bundle, limits);
+  }
+}
+
 void ArenaLoader::AwaitGuesses(const WaitLimits &limits) {
   for (Pool &pool : pools)
     for (uint32_t i = 0; i < pool.slots.Count(); ++i)
@@ -402,11 +418,15 @@ Status ArenaLoader::RunEntry(uint32_t entry, uint32_t step_class,
   if (!status.IsOk())
     for (Pool &pool : pools)
       pool.slots.Abandon();
+  if (!status.IsOk() && pages)
+    pages->Abandon();
   return status;
 }
 
 Status ArenaLoader::RunSteps(uint32_t schedule, LaunchRunner *runner,
                              const WaitLimits &limits) {
+  if (pages)
+    HEADRACE_RETURN_IF_ERROR(pages->Settle(limits));
   deferred.clear();
   for (Pool &pool : pools) {
     std::fill(pool.readers.begin(), pool.readers.end(), kNoIndex);
@@ -470,6 +490,19 @@ Status ArenaLoader::RunSteps(uint32_t schedule, LaunchRunner *runner,
     case Kind::kRouted:
       HEADRACE_RETURN_IF_ERROR(flush());
       HEADRACE_RETURN_IF_ERROR(RoutedStep(step, runner, limits));
+      break;
+    case Kind::kWaitPages:
+      if (pages->HasArrived(step.bundle)) {
+        HEADRACE_RETURN_IF_ERROR(pages->Wait(step.bundle, limits));
+        break;
+      }
+      [[fallthrough]];
+    case Kind::kFetchPages:
+    case Kind::kStorePages:
+    case Kind::kReleasePages:
+      // What was to run writes what is stored, or reads what is fetched over.
+      HEADRACE_RETURN_IF_ERROR(flush());
+      HEADRACE_RETURN_IF_ERROR(PageStep(step, limits));
       break;
     }
   }

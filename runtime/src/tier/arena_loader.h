@@ -39,7 +39,8 @@ public:
     uint8_t *home = nullptr;
     ByteSource *source = nullptr;
     TransferQueue::Options queue;
-    uint64_t timeout_ns = 0; // of loading the resident weights; 0: none
+    PageMover *pages = nullptr; // of layers whose key-value pages move
+    uint64_t timeout_ns = 0;    // of loading the resident weights; 0: none
     Tracer tracer;
   };
 
@@ -137,8 +138,11 @@ private:
   Status RoutedStep(const TierStep &step, LaunchRunner *runner,
                     const WaitLimits &limits);
 
+  Status PageStep(const TierStep &step, const WaitLimits &limits);
+
   const Allocator allocator;
   const TierPlan *const plan;
+  PageMover *pages = nullptr; // null: none moves
   uint8_t *arena = nullptr;
   uint64_t timeout_ns = 0;
   Tracer tracer;

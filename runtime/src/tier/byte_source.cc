@@ -17,6 +17,11 @@ int64_t ByteSource::TryRead(uint64_t /*offset*/, void * /*out*/,
   return -EAGAIN;
 }
 
+int64_t ByteSource::Write(uint64_t /*offset*/, const void * /*data*/,
+                          uint64_t /*bytes*/) {
+  return -EROFS;
+}
+
 int64_t MemorySource::TryRead(uint64_t offset, void *out, uint64_t bytes) {
   return Read(offset, out, bytes);
 }

@@ -12,8 +12,8 @@ namespace headrace::runtime {
 /// block device with sectors of up to 4 KiB.
 constexpr uint64_t kDirectAlignment = 4096;
 
-/// The bytes of a package at a slower level. Used by several threads at once;
-/// tests put faults in its place.
+/// The bytes of a package, or of a session, at a slower level. Used by several
+/// threads at once; tests put faults in its place.
 class ByteSource {
 public:
   virtual ~ByteSource() = default;
@@ -21,6 +21,10 @@ public:
   /// Reads up to `bytes` bytes from `offset` on. Returns how many were read, 0
   /// at the end, or a negative errno. May block, for ever where a device hangs.
   virtual int64_t Read(uint64_t offset, void *out, uint64_t bytes) = 0;
+
+  /// Writes up to `bytes` bytes from `offset` on. Returns how many were written
+  /// or a negative errno. May block as Read() may.
+  virtual int64_t Write(uint64_t offset, const void *data, uint64_t bytes);
 
   /// Whether TryRead() is worth a call.
   virtual bool CanTry() const { return false; }

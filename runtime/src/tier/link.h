@@ -33,7 +33,8 @@ struct TransferJob {
   uint8_t *base = nullptr;
   /// Where all of it lies as it is to be at `base`, or null: in the package.
   const uint8_t *home = nullptr;
-  bool urgent = false; // somebody waits: goes before jobs that are not
+  bool urgent = false;   // somebody waits: goes before jobs that are not
+  bool is_store = false; // to the source; never over a ring, nor checked
 
   // Read through the link only.
   State state = State::kIdle;
@@ -53,6 +54,7 @@ struct TransferJob {
 /// Counters of a link since it was made.
 struct LinkCounters {
   uint64_t bytes = 0; // arrived and checked
+  uint64_t stored_bytes = 0;
   uint64_t transfers = 0;
   uint64_t failed = 0;
   uint64_t cancelled = 0;

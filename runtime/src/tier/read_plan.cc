@@ -12,7 +12,8 @@ namespace {
 class Reader {
 public:
   Reader(const abi::Manifest &manifest, uint32_t code, TierPlan *out)
-      : manifest(manifest), plan(*manifest.plan()), code(code), out(*out) {}
+      : manifest(manifest), plan(*manifest.plan()), code(code), out(*out),
+        page_numbers(out->steps.get_allocator()) {}
 
   void Read() {
     ReadPools();
@@ -104,17 +105,31 @@ private:
     out.bundle_pools.reserve(count);
     out.bundle_homes.reserve(count);
     for (const abi::Bundle *bundle : *plan.bundles()) {
+      ReadPages(*bundle);
       const size_t first = out.pieces.size();
       for (uint32_t i = 0; i < bundle->weights()->size(); ++i)
         AddPiece(bundle->weights()->Get(i), bundle->offsets()->Get(i));
       out.bundles.push_back(BundleFrom(first));
       out.bundle_pools.push_back(bundle->pool());
-      out.bundle_homes.push_back(bundle->home());
+      out.bundle_homes.push_back(bundle->layer() == kNoIndex ? bundle->home()
+                                                             : UINT64_MAX);
     }
     // A pool's bundles are numbered in it as they come.
     out.bundle_numbers.reserve(count);
     for (uint32_t pool : out.bundle_pools)
       out.bundle_numbers.push_back(out.pools[pool].bundle_count++);
+  }
+
+  void ReadPages(const abi::Bundle &bundle) {
+    page_numbers.push_back(static_cast<uint32_t>(out.page_layers.size()));
+    if (bundle.layer() == kNoIndex)
+      return;
+    PageMover::Layer layer;
+    layer.layer = bundle.layer();
+    layer.home = bundle.home();
+    out.page_layers.push_back(layer);
+    out.page_pool = bundle.pool();
+    out.pools[bundle.pool()].has_pages = true;
   }
 
   void ReadSteps() {
@@ -146,7 +161,33 @@ private:
     }
   }
 
+  TierStep ReadPageStep(const abi::Step &from) {
+    TierStep step;
+    step.bundle = page_numbers[from.bundle()];
+    step.slot = from.slot();
+    switch (from.kind()) {
+    case abi::StepKind::fetch:
+      step.kind = TierStep::Kind::kFetchPages;
+      // The manifest's checks: the same one each time.
+      out.page_layers[step.bundle].slot = from.slot();
+      break;
+    case abi::StepKind::wait:
+      step.kind = TierStep::Kind::kWaitPages;
+      break;
+    case abi::StepKind::store:
+      step.kind = TierStep::Kind::kStorePages;
+      break;
+    default:
+      step.kind = TierStep::Kind::kReleasePages;
+      break;
+    }
+    return step;
+  }
+
   TierStep ReadStep(const abi::Step &from) {
+    const bool has_bundle = from.kind() != abi::StepKind::launch;
+    if (has_bundle && plan.bundles()->Get(from.bundle())->layer() != kNoIndex)
+      return ReadPageStep(from);
     TierStep step;
     switch (from.kind()) {
     case abi::StepKind::launch:
@@ -168,6 +209,8 @@ private:
     case abi::StepKind::predict:
       step.kind = TierStep::Kind::kPredict;
       step.pool = out.bundle_pools[from.bundle()];
+      break;
+    case abi::StepKind::store: // of pages only
       break;
     }
     step.launch = from.launch();
@@ -231,6 +274,7 @@ private:
   const abi::Plan &plan;
   const uint32_t code;
   TierPlan &out;
+  Vector<uint32_t> page_numbers; // by bundle: in out.page_layers
 };
 
 } // namespace

@@ -26,7 +26,8 @@ Status ChooseSlots(const Allocator &allocator, const TierPlan &plan,
     slots[i] = plan.pools[i].min_slots;
   // Beyond one slot for each bundle there is nothing to hold.
   auto wants = [&](uint32_t i) {
-    return slots[i] <
+    return !plan.pools[i].has_pages &&
+           slots[i] <
                std::max(plan.pools[i].bundle_count, plan.pools[i].min_slots) &&
            plan.pools[i].slot_bytes <= left;
   };

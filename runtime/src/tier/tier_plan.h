@@ -4,7 +4,7 @@
 #define HEADRACE_RUNTIME_SRC_TIER_TIER_PLAN_H
 
 #include "runtime/src/tier/expert_cache.h"
-#include "runtime/src/tier/slot_pool.h"
+#include "runtime/src/tier/page_mover.h"
 
 namespace headrace::runtime {
 
@@ -24,6 +24,7 @@ struct TierPool {
   PoolKind kind = PoolKind::kRing;
   CachePolicy policy = CachePolicy::kLru;
   uint32_t bundle_count = 0;
+  bool has_pages = false;   // rings: of layers' key-value pages, never grows
   uint32_t first_group = 0; // caches: in TierPlan::groups
   uint32_t group_count = 0;
 };
@@ -55,7 +56,11 @@ struct TierStep {
     kWait,
     kRelease,
     kRouted,
-    kPredict
+    kPredict,
+    kFetchPages, // of the layer `bundle` of TierPlan::page_layers, as are those
+    kWaitPages,  // that follow
+    kStorePages,
+    kReleasePages
   };
   Kind kind = Kind::kLaunch;
   uint32_t launch = 0; // kLaunch, kPredict; kRouted: the first
@@ -83,6 +88,7 @@ struct TierPlan {
         pools(StdAllocator<TierPool>(allocator)),
         routings(StdAllocator<TierRouting>(allocator)),
         groups(StdAllocator<TierGroup>(allocator)),
+        page_layers(StdAllocator<PageMover::Layer>(allocator)),
         steps(StdAllocator<TierStep>(allocator)),
         schedule_steps(StdAllocator<uint32_t>(allocator)),
         entry_schedules(StdAllocator<uint32_t>(allocator)) {}
@@ -96,7 +102,9 @@ struct TierPlan {
   Vector<TierPool> pools;
   Vector<TierRouting> routings;
   Vector<TierGroup> groups; // a pool's are consecutive
-  Vector<TierStep> steps;   // of all schedules
+  Vector<PageMover::Layer> page_layers;
+  uint32_t page_pool = 0; // that their slots are of, if there are any
+  Vector<TierStep> steps; // of all schedules
   // Where the steps of each schedule begin, and the end; by entry its first
   // schedule, one for each class of steps where there are any.
   Vector<uint32_t> schedule_steps;

@@ -5,6 +5,7 @@
 
 #include "runtime/src/package.h"
 #include "runtime/src/tier/arena_loader.h"
+#include "runtime/src/tier/scratch_file.h"
 
 namespace headrace::runtime {
 
@@ -13,7 +14,7 @@ class TieredWeights final : public WeightLoader {
 public:
   TieredWeights(const Allocator &allocator, const PackageSource &package)
       : plan(allocator), memory(package.memory, package.bytes),
-        loader(allocator, &plan), allocator(allocator) {}
+        pages(allocator), loader(allocator, &plan), allocator(allocator) {}
 
   Status Bind(Vector<const void *> *table) override {
     return loader.Bind(table);
@@ -23,7 +24,10 @@ public:
   TierPlan plan;
   MemorySource memory; // of a package in memory
   FileSource file;     // of one in a file
-  ArenaLoader loader;  // ends first: its threads read the sources
+  ScratchFile homes;   // of key-value pages that move
+  // These end first: their threads use the sources.
+  PageMover pages;
+  ArenaLoader loader;
 
 private:
   const Allocator allocator;

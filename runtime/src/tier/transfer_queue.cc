@@ -252,9 +252,10 @@ Status TransferQueue::Wait(TransferJob *job, const headrace_cancel_t *cancel,
           allocator,
           cancelled ? HEADRACE_STATUS_CANCELLED
                     : HEADRACE_STATUS_DEADLINE_EXCEEDED,
-          "link '%s': %s while '%.200s' was on its way to level '%s'",
+          "link '%s': %s while '%.200s' was on its way %s level '%s'",
           options.link, cancelled ? "cancelled" : "the deadline passed",
-          job->pieces[piece].name, options.level);
+          job->pieces[piece].name, job->is_store ? "from" : "to",
+          options.level);
     }
     if (use_ring ? Reap(&lock) : Help(&lock))
       continue;
@@ -283,22 +284,27 @@ Status TransferQueue::ResultOf(const TransferJob &job) {
                       "link '%s': the transfer was cancelled", options.link);
   case Failure::kEnded:
     return MakeStatus(allocator, HEADRACE_STATUS_DATA_LOSS,
-                      "link '%s': the package ended at byte %" PRIu64
+                      "link '%s': %s ended at byte %" PRIu64
                       " while '%.200s' was read to level '%s'",
-                      options.link, at, piece->name, options.level);
+                      options.link, options.file, at, piece->name,
+                      options.level);
   case Failure::kDigest:
     return MakeStatus(allocator, HEADRACE_STATUS_DATA_LOSS,
                       "link '%s': digest does not match at byte %" PRIu64
-                      " of the package, read to level '%s' for '%.200s'",
-                      options.link, at, options.level, piece->name);
+                      " of %s, read to level '%s' for '%.200s'",
+                      options.link, at, options.file, options.level,
+                      piece->name);
   case Failure::kError:
     break;
   }
-  char reason[128];
+  char reason[128], what[256];
+  std::snprintf(what, sizeof(what),
+                job.is_store ? "writing '%.200s' from" : "reading '%.200s' to",
+                piece->name);
   return MakeStatus(allocator, HEADRACE_STATUS_IO,
-                    "link '%s': reading '%.200s' to level '%s' failed at byte "
-                    "%" PRIu64 " of the package: %s",
-                    options.link, piece->name, options.level, at,
+                    "link '%s': %s level '%s' failed at byte %" PRIu64
+                    " of %s: %s",
+                    options.link, what, options.level, at, options.file,
                     strerror_r(job.error, reason, sizeof(reason)));
 }
 
@@ -367,7 +373,7 @@ void TransferQueue::EndSlice(const Slice &slice, Failure failure, int error) {
     counters.busy_ns += MonotonicNs() - busy_since;
   --job->in_flight;
   if (failure == Failure::kNone) {
-    counters.bytes += slice.bytes;
+    (job->is_store ? counters.stored_bytes : counters.bytes) += slice.bytes;
     if (job->in_flight == 0 && job->next_piece == job->piece_count)
       EndJob(job);
     return;
@@ -402,6 +408,22 @@ Failure TransferQueue::ReadSlice(Slice *slice, int *error) {
   return Check(*slice);
 }
 
+/// Writes the rest of the slice.
+Failure TransferQueue::WriteSlice(Slice *slice, int *error) {
+  const uint8_t *from = slice->job->base + slice->piece->target + slice->offset;
+  while (slice->got < slice->bytes) {
+    const int64_t put =
+        source->Write(slice->piece->source + slice->offset + slice->got,
+                      from + slice->got, slice->bytes - slice->got);
+    if (put <= 0) {
+      *error = put == 0 ? EIO : static_cast<int>(-put);
+      return Failure::kError;
+    }
+    slice->got += static_cast<uint64_t>(put);
+  }
+  return Failure::kNone;
+}
+
 void TransferQueue::ReadLoop() {
   std::unique_lock<std::mutex> lock(mutex);
   for (;;) {
@@ -414,7 +436,8 @@ void TransferQueue::ReadLoop() {
     TakeSlice(&slice);
     lock.unlock();
     int error = 0;
-    Failure failure = ReadSlice(&slice, &error);
+    Failure failure = slice.job->is_store ? WriteSlice(&slice, &error)
+                                          : ReadSlice(&slice, &error);
     lock.lock();
     EndSlice(slice, failure, error);
   }
@@ -424,7 +447,8 @@ void TransferQueue::ReadLoop() {
 /// is none, or it could: then the queue's threads read it.
 bool TransferQueue::Help(std::unique_lock<std::mutex> *lock) {
   Slice slice;
-  if (stopping || helping || !first || !returned.empty() || !source->CanTry())
+  if (stopping || helping || !first || first->is_store || !returned.empty() ||
+      !source->CanTry())
     return false;
   helping = true;
   TakeSlice(&slice);

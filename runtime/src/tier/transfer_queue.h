@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Transfer queue: moves blobs over one link, checked, in the background.
+// Transfer queue: moves bytes over one link, checked, in the background.
 #ifndef HEADRACE_RUNTIME_SRC_TIER_TRANSFER_QUEUE_H
 #define HEADRACE_RUNTIME_SRC_TIER_TRANSFER_QUEUE_H
 
@@ -30,8 +30,9 @@ namespace headrace::runtime {
 class TransferQueue final : public Link {
 public:
   struct Options {
-    const char *link = "";  // for reports: "disk", "dram"
-    const char *level = ""; // that the bytes go to, for reports
+    const char *link = "";            // for reports: "disk", "dram"
+    const char *level = "";           // that the bytes go to, for reports
+    const char *file = "the package"; // what the source is, for reports
     uint64_t chunk_bytes = 0;
     uint32_t depth = 8;   // reads under way at once
     uint32_t threads = 1; // where no ring is used
@@ -87,6 +88,7 @@ private:
   bool Reap(std::unique_lock<std::mutex> *lock);
   bool Help(std::unique_lock<std::mutex> *lock);
   TransferJob::Failure ReadSlice(Slice *slice, int *error);
+  TransferJob::Failure WriteSlice(Slice *slice, int *error);
   bool RoundedRead(const Slice &slice, uint64_t *out_bytes) const;
   TransferJob::Failure Check(const Slice &slice) const;
   void EndSlice(const Slice &slice, TransferJob::Failure failure, int error);

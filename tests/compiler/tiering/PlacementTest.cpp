@@ -44,6 +44,10 @@ Problem randomProblem(unsigned seed) {
   for (uint64_t i = 0, n = pick(0, 3); i < n; ++i)
     problem.groups.push_back(
         {experts, expert, double(pick(1, experts - 1)) + 0.25});
+  // Pages of a key-value cache: of one size, fewer of some in use.
+  uint64_t pages = pick(1, 30) * kPage;
+  for (uint64_t i = 0, n = pick(0, 1) ? pick(2, 8) : 0; i < n; ++i)
+    problem.cacheLayers.push_back({pages, pages / pick(1, 16)});
   problem.fixedBytes = pick(0, 8) * kPage;
   problem.capacity = UINT64_MAX;
   Placement all = *choosePlacement(problem, Strategy::joint);
@@ -59,6 +63,9 @@ void expectSound(const Problem &problem, const Placement &placement) {
   for (size_t i = 0; i < problem.bundles.size(); ++i)
     if (!placement.resident[i])
       EXPECT_LE(problem.bundles[i].bytes, placement.ringBytes[0]);
+  for (size_t i = 0; i < problem.cacheLayers.size(); ++i)
+    if (!placement.cached[i])
+      EXPECT_LE(problem.cacheLayers[i].bytes, placement.pageRingBytes);
   for (size_t i = 0; i < problem.objects.size(); ++i)
     if (!problem.objects[i].maySpill)
       EXPECT_TRUE(placement.fast[i]);
@@ -100,6 +107,31 @@ TEST(Placement, StreamedLayersLieEvenlyApart) {
   EXPECT_EQ(placement.ringSlots, 2u);
 }
 
+/// A decode step uses few of the pages that many full sequences take, so they
+/// leave before weights that it reads in whole.
+TEST(Placement, PagesThatFewReadLeaveBeforeWeights) {
+  Problem problem;
+  problem.bundles.assign(4, {4 * kPage, 1});
+  problem.cacheLayers.assign(8, {4 * kPage, kPage});
+  problem.capacity = 40 * kPage; // Of 48: two slots, and four layers.
+  Placement placement = *choosePlacement(problem, Strategy::joint);
+  EXPECT_EQ(placement.resident, std::vector<bool>(4, true));
+  EXPECT_EQ(placement.cached, (std::vector<bool>{1, 0, 1, 0, 1, 0, 1, 0}));
+  EXPECT_EQ(placement.pageRingBytes, 4 * kPage);
+  EXPECT_EQ(placement.traffic, double(4 * kPage));
+}
+
+/// One layer's slot would be as large as its pages.
+TEST(Placement, PagesOfOneLayerStay) {
+  Problem problem;
+  problem.cacheLayers.assign(1, {4 * kPage, kPage});
+  EXPECT_EQ(smallestPlacement(problem).bytes(problem), 4 * kPage);
+  EXPECT_EQ(smallestPlacement(problem).cached, std::vector<bool>{true});
+  problem.cacheLayers.assign(2, {4 * kPage, kPage});
+  EXPECT_EQ(smallestPlacement(problem).bytes(problem), 4 * kPage);
+  EXPECT_EQ(smallestPlacement(problem).pageRingBytes, 4 * kPage);
+}
+
 TEST(Placement, TheMinimumFitsAndOneByteLessDoesNot) {
   for (unsigned seed = 0; seed < 200; ++seed) {
     Problem problem = randomProblem(seed);
@@ -134,8 +166,9 @@ TEST(Placement, TheDefaultNeverMovesMore) {
 //===----------------------------------------------------------------------===//
 
 /// The problem as a mixed-integer program in the CPLEX LP format: x resident
-/// bundles, u bundles in ring 0 or 1, a sizes of the rings, f fast objects, c
-/// slots of the cache. The constant of the objective is left out.
+/// bundles, u bundles in ring 0 or 1, a sizes of the rings, y cache layers that
+/// stay, b sizes of their ring, f fast objects, c slots of the cache. The
+/// constant of the objective is left out.
 std::string program(const Problem &problem, uint32_t ringSlots) {
   std::ostringstream objective, rows, binaries;
   objective.precision(17);
@@ -172,6 +205,17 @@ std::string program(const Problem &problem, uint32_t ringSlots) {
       binaries << " a" << s << "_" << ring << "\n";
     }
     rows << " <= 1\n";
+  }
+  for (size_t i = 0; i < problem.cacheLayers.size(); ++i) {
+    objective << "\n - " << problem.cacheLayers[i].traffic << " y" << i;
+    always << "\n + " << problem.cacheLayers[i].bytes << " y" << i;
+    always << "\n + " << ringSlots * problem.cacheLayers[i].bytes << " b" << i;
+    binaries << " y" << i << " b" << i << "\n";
+    rows << " stays" << i << ": y" << i;
+    for (size_t s = 0; s < problem.cacheLayers.size(); ++s)
+      if (problem.cacheLayers[s].bytes >= problem.cacheLayers[i].bytes)
+        rows << " + b" << s;
+    rows << " >= 1\n";
   }
   if (!problem.groups.empty()) {
     objective << "\n - " << perSlot << " c";
@@ -223,6 +267,8 @@ double optimum(const Problem &problem, uint32_t ringSlots,
     if (status != "o")
       return -1;
     double constant = problem.expertTraffic(0);
+    for (const CacheLayer &layer : problem.cacheLayers)
+      constant += double(layer.traffic);
     for (const Object &object : problem.objects)
       constant += double(object.traffic);
     return std::max(0.0, objective + constant);
@@ -272,6 +318,7 @@ TEST(Placement, PlansManyLayersAndExperts) {
   for (int layer = 0; layer < 64; ++layer) {
     problem.bundles.push_back({uint64_t(40) << 20, 1});
     problem.groups.push_back({128, uint64_t(9) << 20, 8.0});
+    problem.cacheLayers.push_back({uint64_t(64) << 20, uint64_t(2) << 20});
   }
   problem.bundles.push_back({uint64_t(600) << 20, 1});
   problem.bundles.push_back({uint64_t(600) << 20, 1});
@@ -281,8 +328,10 @@ TEST(Placement, PlansManyLayersAndExperts) {
   expectSound(problem, *placement);
   // Dense layers are worth more than slots, byte for byte.
   EXPECT_EQ(placement->resident, std::vector<bool>(66, true));
+  // Pages save less than a slot does, so they all leave.
+  EXPECT_EQ(placement->cached, std::vector<bool>(64, false));
   EXPECT_EQ(placement->cacheSlots,
-            (problem.capacity - (uint64_t(64 * 40 + 1200) << 20)) /
+            (problem.capacity - (uint64_t(64 * 40 + 1200 + 2 * 64) << 20)) /
                 (uint64_t(9) << 20));
 }
 

@@ -16,7 +16,8 @@ uint64_t up(uint64_t value, uint64_t to) { return (value + to - 1) / to * to; }
 
 class Maker {
 public:
-  explicit Maker(Random &random) : random(random) {}
+  /// With `pages` the key-value pages of some layers move.
+  Maker(Random &random, bool pages) : random(random), pages(pages) {}
 
   abi::ManifestT make() {
     m.producer = m.model = "plan of a test";
@@ -36,6 +37,8 @@ public:
     addKernels();
     addWeights();
     addBuffers();
+    if (pages)
+      addPages();
     addSchedule();
     place();
     certify();
@@ -129,9 +132,12 @@ private:
     const uint64_t rows = m.limits->max_tokens;
     tokens = addBuffer("tokens", abi::BufferKind::input, "tokens", 4 * rows);
     pool = addBuffer("kv_pool", abi::BufferKind::input, HEADRACE_ROLE_KV_POOL,
-                     kPage);
-    view = addBuffer("view", abi::BufferKind::view, "", kPage / 2);
-    m.buffers[view]->base = pool;
+                     layers * kPage);
+    for (uint32_t layer = 0; layer < layers; ++layer) {
+      viewOf.push_back(addBuffer("view", abi::BufferKind::view, "", kPage));
+      m.buffers[viewOf[layer]]->base = pool;
+      m.buffers[viewOf[layer]]->offset = layer * kPage;
+    }
     logits = addBuffer("logits", abi::BufferKind::output, "logits", 64 * rows);
     hidden = addBuffer("hidden", abi::BufferKind::scratch, "", 128 * rows);
     for (uint32_t layer = 0; layer < layers; ++layer) {
@@ -152,9 +158,44 @@ private:
     }
     m.kv = std::make_unique<abi::KvCacheT>();
     m.kv->layers = layers;
-    m.kv->page_bytes = 4 * kPage;
+    m.kv->page_bytes = layers * kPage;
     m.kv->max_pages = m.limits->max_context / HEADRACE_KV_PAGE_POSITIONS;
     m.plan->kv_pages = m.kv->max_pages * m.limits->max_sequences;
+  }
+
+  /// A ring of one or two slots, and a home behind the other for each layer but
+  /// the first.
+  void addPages() {
+    auto ring = std::make_unique<abi::PoolT>();
+    ring->name = "pages";
+    ring->min_slots = ring->slots = uint32_t(draw(random, 1, 2));
+    ring->slot_bytes = m.plan->kv_pages * kPage;
+    m.plan->pools.push_back(std::move(ring));
+    m.plan->home_level = 1;
+    pagesOf.push_back(UINT32_MAX);
+    for (uint32_t layer = 1; layer < layers; ++layer) {
+      auto bundle = std::make_unique<abi::BundleT>();
+      bundle->pool = 2;
+      bundle->bytes = m.plan->kv_pages * kPage;
+      bundle->layer = layer;
+      bundle->home = (layer - 1) * bundle->bytes;
+      pagesOf.push_back(uint32_t(m.plan->bundles.size()));
+      m.plan->bundles.push_back(std::move(bundle));
+    }
+    m.levels[1]->arena_bytes = (layers - 1) * m.plan->kv_pages * kPage;
+  }
+
+  /// A transfer of a layer's pages, if they move.
+  void movePages(abi::StepKind kind, uint32_t layer) {
+    if (!pages || layer == 0 || layer >= layers)
+      return;
+    abi::StepT &step = addStep(kind);
+    step.bundle = pagesOf[layer];
+    step.slot = layer % m.plan->pools[2]->slots;
+  }
+
+  uint64_t residentPageBytes() const {
+    return (pages ? 1 : layers) * m.plan->kv_pages * kPage;
   }
 
   void addRouting(uint32_t buffer) {
@@ -214,8 +255,12 @@ private:
     const uint32_t ahead = m.plan->pools[0]->min_slots;
     for (uint32_t layer = 0; layer < std::min(ahead, layers); ++layer)
       fetch(layer);
+    const bool twoSlots = pages && m.plan->pools[2]->slots == 2;
     for (uint32_t layer = 0; layer < layers; ++layer) {
-      std::vector<uint32_t> first = {hidden, view};
+      // With two slots one is filled while the layer before runs.
+      movePages(abi::StepKind::fetch, twoSlots ? layer + 1 : layer);
+      movePages(abi::StepKind::wait, layer);
+      std::vector<uint32_t> first = {hidden, viewOf[layer]};
       if (layer == 0)
         first.push_back(tokens);
       addStep(abi::StepKind::wait).bundle = ringOf[layer];
@@ -223,7 +268,9 @@ private:
       addStep(abi::StepKind::release).bundle = ringOf[layer];
       if (layer + ahead < layers)
         fetch(layer + ahead);
+      movePages(abi::StepKind::store, layer);
       run(addLaunch(kRouter, {hidden, routing[layer]}, {routerOf[layer]}));
+      movePages(abi::StepKind::release, layer);
       if (layer + 1 < layers)
         predict(layer + 1);
       abi::StepT &step = addStep(abi::StepKind::routed);
@@ -266,7 +313,7 @@ private:
     m.plan->workers = uint32_t(draw(random, 1, 4));
     m.plan->worker_bytes = up(1024, 64);
     m.plan->scratch_offset = take(m.plan->workers * m.plan->worker_bytes, 64);
-    m.plan->kv_offset = take(m.kv->page_bytes * m.plan->kv_pages, 64);
+    m.plan->kv_offset = take(residentPageBytes(), 64);
     for (auto &one : m.plan->pools)
       one->offset = take(one->slot_bytes * one->slots, kPage);
     m.levels[0]->arena_bytes = end;
@@ -285,7 +332,7 @@ private:
     part->bytes = bytes;
     part->first_step = from;
     part->last_step = to;
-    m.certificate[0]->parts.push_back(std::move(part));
+    m.certificate.back()->parts.push_back(std::move(part));
   }
 
   void certify() {
@@ -299,9 +346,11 @@ private:
     std::map<uint32_t, std::pair<uint32_t, uint32_t>> lives;
     for (uint32_t i = 0; i < steps; ++i) {
       const abi::StepT &step = *entry->steps[i];
-      uint32_t count = step.kind == abi::StepKind::launch   ? 1
-                       : step.kind >= abi::StepKind::routed ? step.launch_count
-                                                            : 0;
+      uint32_t count = step.kind == abi::StepKind::launch ? 1
+                       : step.kind == abi::StepKind::routed ||
+                               step.kind == abi::StepKind::predict
+                           ? step.launch_count
+                           : 0;
       for (uint32_t j = 0; j < count; ++j)
         for (uint32_t which : entry->launches[step.launch + j]->buffers)
           lives.try_emplace(which, i, i).first->second.second = i;
@@ -309,14 +358,13 @@ private:
     lives[tokens].first = 0;
     lives[logits].second = steps - 1;
     for (const auto &[which, life] : lives)
-      if (which != view && which != pool)
+      if (m.buffers[which]->kind != abi::BufferKind::view && which != pool)
         addPart(abi::PartKind::buffer, which, m.buffers[which]->offset,
                 m.buffers[which]->bytes, life.first, life.second);
-    for (uint32_t i = 0; i < 2; ++i)
+    for (uint32_t i = 0; i < m.plan->pools.size(); ++i)
       addPart(abi::PartKind::slot, i, m.plan->pools[i]->offset,
               m.plan->pools[i]->slot_bytes * m.plan->pools[i]->slots);
-    addPart(abi::PartKind::kv, 0, m.plan->kv_offset,
-            m.kv->page_bytes * m.plan->kv_pages);
+    addPart(abi::PartKind::kv, 0, m.plan->kv_offset, residentPageBytes());
     addPart(abi::PartKind::scratch, 0, m.plan->scratch_offset,
             m.plan->workers * m.plan->worker_bytes);
     peak.witness = std::make_unique<abi::WitnessT>();
@@ -335,23 +383,43 @@ private:
         peak.witness->step = step;
       }
     }
+    if (pages)
+      certifyHomes();
     seal(m);
   }
 
+  void certifyHomes() {
+    auto peak = std::make_unique<abi::PeakT>();
+    peak->level = 1;
+    peak->bytes = m.levels[1]->arena_bytes;
+    peak->witness = std::make_unique<abi::WitnessT>(*m.certificate[0]->witness);
+    m.certificate.push_back(std::move(peak));
+    for (uint32_t layer = 1; layer < layers; ++layer) {
+      const abi::BundleT &bundle = *m.plan->bundles[pagesOf[layer]];
+      addPart(abi::PartKind::home, pagesOf[layer], bundle.home, bundle.bytes);
+    }
+  }
+
   Random &random;
+  const bool pages;
   abi::ManifestT m;
   abi::EntryT *entry = nullptr;
   uint32_t layers = 0, experts = 0, head = 0;
-  uint32_t tokens = 0, pool = 0, view = 0, logits = 0, hidden = 0;
+  uint32_t tokens = 0, pool = 0, logits = 0, hidden = 0;
   std::vector<std::vector<uint32_t>> denseOf; ///< By layer, as all below.
   std::vector<uint32_t> ringOf, cacheOf, routerOf, upOf, downOf;
-  std::vector<uint32_t> routing, rowsOf;
-  std::vector<uint32_t> guess; ///< For the layer behind each but the last.
+  std::vector<uint32_t> routing, rowsOf, viewOf;
+  std::vector<uint32_t> pagesOf; ///< The bundle of a layer's pages.
+  std::vector<uint32_t> guess;   ///< For the layer behind each but the last.
 };
 
 } // namespace
 
-abi::ManifestT validPlan(Random &random) { return Maker(random).make(); }
+abi::ManifestT validPlan(Random &random) { return Maker(random, false).make(); }
+
+abi::ManifestT validPlanOfPages(Random &random) {
+  return Maker(random, true).make();
+}
 
 abi::ManifestT devicePlan(Random &random) {
   abi::ManifestT m = validPlan(random);

@@ -5,6 +5,7 @@
 #include "tools/headrace/Runtime.h"
 #include "tools/headrace/bench/Random.h"
 #include <algorithm>
+#include <cstdlib>
 
 using namespace headrace;
 using namespace headrace::tools;
@@ -61,6 +62,7 @@ headrace::tools::bench::timePasses(const std::string &path, unsigned threads,
   sessionOptions.max_sequences = 1;
   sessionOptions.on_trace = Recorder::take;
   sessionOptions.trace_user_data = &recorder;
+  sessionOptions.page_directory = std::getenv("TMPDIR");
   auto info = sized<headrace_package_info_t>();
   headrace_status_t status = make(device, [&](headrace_device_t **out) {
     return headrace_device_create_cpu(instance.get(), &deviceOptions, out);

@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cinttypes>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
 #include <map>
@@ -103,7 +104,7 @@ struct Pool {
   std::string name;
   uint64_t slotBytes = 0;
   uint32_t slots = 0, minSlots = 0, bundles = 0;
-  bool isCache = false;
+  bool isCache = false, hasPages = false;
 };
 
 /// A package on a device, decoding.
@@ -126,7 +127,7 @@ public:
         break;
       }
       pools.push_back({pool.name, pool.slot_bytes, pool.slots, pool.min_slots,
-                       pool.bundles, pool.is_cache != 0});
+                       pool.bundles, pool.is_cache != 0, pool.has_pages != 0});
     }
     return llvm::Error::success();
   }
@@ -242,6 +243,7 @@ private:
   headrace_session_options_t arena(uint64_t budget) const {
     auto wanted = sized<headrace_session_options_t>();
     wanted.weights = HEADRACE_WEIGHTS_ARENA;
+    wanted.page_directory = std::getenv("TMPDIR");
     wanted.weight_source =
         options.pageCache ? HEADRACE_SOURCE_PAGE_CACHE : HEADRACE_SOURCE_DISK;
     wanted.fast_memory_bytes = budget;
@@ -331,7 +333,8 @@ llvm::Error TierBench::learn() {
     for (const Pool &pool : decoder.pools) {
       least -= (pool.slots - pool.minSlots) * pool.slotBytes;
       slots += pool.slots * pool.slotBytes;
-      all += std::max(pool.slots, pool.bundles) * pool.slotBytes;
+      all += (pool.hasPages ? pool.slots : std::max(pool.slots, pool.bundles)) *
+             pool.slotBytes;
     }
   }
   whole = planned - slots + all;

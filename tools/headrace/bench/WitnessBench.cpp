@@ -5,6 +5,7 @@
 #include "tools/headrace/bench/Random.h"
 #include "tools/package-reader/PackageReader.h"
 #include <cinttypes>
+#include <cstdlib>
 #include <fstream>
 
 using namespace headrace;
@@ -133,6 +134,7 @@ llvm::Error bench::benchWitness(const TierBenchOptions &options) {
   const uint64_t before = anonymousBytes();
   auto wanted = sized<headrace_session_options_t>();
   wanted.weights = HEADRACE_WEIGHTS_ARENA;
+  wanted.page_directory = std::getenv("TMPDIR");
   wanted.weight_source =
       options.pageCache ? HEADRACE_SOURCE_PAGE_CACHE : HEADRACE_SOURCE_DISK;
   auto info = sized<headrace_package_info_t>();

@@ -405,3 +405,33 @@ tier.weight @fp8 : tensor<192x320xf8E4M3FN, #tier.scaled<rows = 128, columns = 1
 
 // expected-error @+1 {{to be fewer than 2^64}}
 tier.weight @huge : tensor<4294967296x1073741824xf8E4M3FN, #tier.scaled<rows = 1, columns = 1, scale = f32>> from [#tier.range<"m" at 0 bytes 1>]
+
+// -----
+
+tier.pool @pool ring level "dram" offset 0 slots 1 of 4096 least 1
+// expected-error @+1 {{'tier.pages' op expected '@pool' to name a ring with slots of 8192 bytes}}
+tier.pages @pages_c1 in @pool layer 0 bytes 8192 home "disk" offset 0
+
+// -----
+
+tier.pool @cache cache policy lru level "dram" offset 0 slots 1 of 4096 least 1
+// expected-error @+1 {{'tier.pages' op expected '@cache' to name a ring with slots of 4096 bytes}}
+tier.pages @pages_c1_cache in @cache layer 0 bytes 4096 home "disk" offset 0
+
+// -----
+
+tier.pool @pool ring level "dram" offset 0 slots 1 of 4096 least 1
+// expected-error @+1 {{'tier.pages' op expected offset to be a multiple of 4096, but got 64}}
+tier.pages @pages_c2 in @pool layer 0 bytes 4096 home "disk" offset 64
+
+// -----
+
+tier.pool @pool ring level "dram" offset 0 slots 1 of 4096 least 1
+tier.weight @w : tensor<4x4xf32> from [#tier.range<"f" at 0 bytes 64>]
+tier.bundle @bundle in @pool weights [@w] offsets [0] bytes 4096
+func.func @store_c1() {
+  %t = tier.prefetch @bundle slot 0
+  // expected-error @+1 {{'tier.store' op expected the token of a prefetch of tier.pages}}
+  tier.store %t
+  return
+}

@@ -111,6 +111,10 @@ module {
   tier.bundle @layer0.experts in @cache weights [@up, @down] offsets [0, 4096] bytes 8192 experts 8
   // CHECK: tier.bundle @layer1 in @ring weights [@q1] offsets [0] bytes 8192 home 16384
   tier.bundle @layer1 in @ring weights [@q1] offsets [0] bytes 8192 home 16384
+  // CHECK: tier.pool @kv ring level "dram" offset 131072 slots 1 of 16384 least 1
+  tier.pool @kv ring level "dram" offset 131072 slots 1 of 16384 least 1
+  // CHECK: tier.pages @layer0.kv in @kv layer 0 bytes 16384 home "disk" offset 0
+  tier.pages @layer0.kv in @kv layer 0 bytes 16384 home "disk" offset 0
   func.func @transfers() {
     // CHECK: %[[T:.*]] = tier.prefetch @layer0 slot 0
     %t = tier.prefetch @layer0 slot 0
@@ -118,6 +122,10 @@ module {
     tier.wait %t
     // CHECK: tier.evict %[[T]]
     tier.evict %t
+    // CHECK: %[[P:.*]] = tier.prefetch @layer0.kv slot 0
+    %p = tier.prefetch @layer0.kv slot 0
+    // CHECK: tier.store %[[P]]
+    tier.store %p
     return
   }
   // CHECK: func.func private @token(!tier.token)

@@ -1,0 +1,415 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Tests of sessions whose key-value pages live at a slower level: the logits of
+// pages that stay, no byte moved that is not used, and a session that can be
+// used after every fault.
+#include "tests/runtime/faulty_allocator.h"
+#include "tests/runtime/harness.h"
+
+#include "runtime/src/session.h"
+
+#include <cerrno>
+#include <condition_variable>
+#include <cstring>
+#include <mutex>
+#include <thread>
+
+namespace headrace::tests {
+namespace {
+
+/// A home in memory that fails or hangs when a test says so.
+class FaultyHome final : public runtime::ByteSource {
+public:
+  FaultyHome() : data(1 << 16, 0xab) {} // what a reader must never see
+
+  int64_t Read(uint64_t offset, void *out, uint64_t bytes) override {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (read_error)
+      return -read_error;
+    std::memcpy(out, data.data() + offset, bytes);
+    return int64_t(bytes);
+  }
+  int64_t Write(uint64_t offset, const void *from, uint64_t bytes) override {
+    std::unique_lock<std::mutex> lock(mutex);
+    while (hang) {
+      hanging = true;
+      changed.notify_all();
+      changed.wait(lock);
+    }
+    if (write_error)
+      return -write_error;
+    bytes = std::min<uint64_t>(bytes, 100); // the rest is asked for again
+    std::memcpy(data.data() + offset, from, bytes);
+    return int64_t(bytes);
+  }
+  void FailReads(int error) {
+    std::lock_guard<std::mutex> lock(mutex);
+    read_error = error;
+  }
+  void FailWrites(int error) {
+    std::lock_guard<std::mutex> lock(mutex);
+    write_error = error;
+  }
+  void Hang(bool on) {
+    std::lock_guard<std::mutex> lock(mutex);
+    hang = on;
+    changed.notify_all();
+  }
+  void AwaitHang() {
+    std::unique_lock<std::mutex> lock(mutex);
+    changed.wait(lock, [&] { return hanging; });
+  }
+
+private:
+  std::vector<uint8_t> data;
+  std::mutex mutex;
+  std::condition_variable changed;
+  int read_error = 0, write_error = 0;
+  bool hang = false, hanging = false;
+};
+
+headrace_session_options_t ArenaOptions() {
+  auto options = sized<headrace_session_options_t>();
+  options.weights = HEADRACE_WEIGHTS_ARENA;
+  return options;
+}
+
+struct Paged {
+  explicit Paged(runtime::ByteSource *home = nullptr,
+                 const headrace_session_options_t &options = ArenaOptions())
+      : file(ToyFile(*PagedToyManifest())), instance(MakeInstance()),
+        device(MakeCpu(instance.get(), 2)),
+        package(OpenFile(instance.get(), file.Path())) {
+    headrace_session_t *raw = nullptr;
+    EXPECT_TRUE(IsOk(runtime::CreateSession(device.get(), package.get(),
+                                            &options, nullptr, &raw, home)
+                         .Release()));
+    session.reset(raw);
+  }
+
+  headrace_status_t Step(const Sequence &sequence,
+                         const std::vector<int32_t> &tokens,
+                         uint64_t timeout_ns = 0) {
+    auto items = std::vector{Item(sequence, tokens)};
+    auto step = StepOf(items);
+    step.timeout_ns = timeout_ns;
+    return headrace_session_step(session.get(), &step, nullptr);
+  }
+  /// Feeds `added` to each sequence, after the tokens in `histories`, in one
+  /// step, and compares the logits of the last rows.
+  void Extend(const std::vector<const Sequence *> &sequences,
+              std::vector<std::vector<int32_t> *> histories,
+              const std::vector<std::vector<int32_t>> &added) {
+    std::vector<headrace_step_item_t> items;
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      items.push_back(Item(*sequences[i], added[i]));
+      histories[i]->insert(histories[i]->end(), added[i].begin(),
+                           added[i].end());
+    }
+    auto step = StepOf(items);
+    auto result = sized<headrace_step_result_t>();
+    ASSERT_TRUE(IsOk(headrace_session_step(session.get(), &step, &result)));
+    ASSERT_EQ(result.row_count, sequences.size());
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      const std::vector<float> expected = ToyLogits(*histories[i]);
+      for (size_t v = 0; v < expected.size(); ++v)
+        ASSERT_EQ(result.logits[i * TOY_VOCABULARY + v], expected[v])
+            << "sequence " << i << ", word " << v;
+    }
+  }
+  headrace_link_usage_t Link() {
+    auto link = sized<headrace_link_usage_t>();
+    EXPECT_TRUE(IsOk(headrace_session_link(session.get(), 1, &link)));
+    return link;
+  }
+
+  TemporaryFile file;
+  Instance instance;
+  Device device;
+  Package package;
+  Session session;
+};
+
+/// A prompt over several passes and pages, a fork in the middle of a page, a
+/// cut across the end of one, steps of unequal shares, pages given back and
+/// taken again.
+void Converse(Paged &paged) {
+  for (int round = 0; round < 3; ++round) {
+    Sequence a = MakeSequence(paged.session.get());
+    Sequence b = MakeSequence(paged.session.get());
+    std::vector<int32_t> as, bs;
+    paged.Extend({&a, &b}, {&as, &bs},
+                 {std::vector<int32_t>(45, 3), std::vector<int32_t>(7, 9)});
+    headrace_sequence_t *raw = nullptr;
+    ASSERT_TRUE(IsOk(headrace_sequence_fork(a.get(), &raw)));
+    Sequence c(raw);
+    std::vector<int32_t> cs = as;
+    paged.Extend({&c, &a}, {&cs, &as}, {{1, 2, 3}, {4}});
+    paged.Extend({&a, &b, &c}, {&as, &bs, &cs},
+                 {{5}, std::vector<int32_t>(30, 8), {6, 7}});
+    ASSERT_TRUE(IsOk(headrace_sequence_truncate(a.get(), 31)));
+    as.resize(31);
+    for (int i = 0; i < 4; ++i)
+      paged.Extend({&c, &a}, {&cs, &as}, {{i}, {i + 20}});
+  }
+}
+
+TEST(PagedSession, GivesTheLogitsOfPagesThatStay) {
+  Paged in_a_file;
+  Converse(in_a_file);
+  FaultyHome home;
+  Paged in_memory(&home);
+  Converse(in_memory);
+}
+
+TEST(PagedSession, MovesThePagesThatAreUsed) {
+  FaultyHome home;
+  Paged paged(&home);
+  Sequence a = MakeSequence(paged.session.get());
+  auto expect = [&](uint64_t fetched, uint64_t stored) {
+    const headrace_link_usage_t link = paged.Link();
+    EXPECT_STREQ(link.name, "pages");
+    EXPECT_EQ(link.bytes, fetched * TOY_PAGE_BYTES);
+    EXPECT_EQ(link.stored_bytes, stored * TOY_PAGE_BYTES);
+  };
+  expect(0, 0);
+  ASSERT_TRUE(IsOk(paged.Step(a, std::vector<int32_t>(8, 1))));
+  expect(0, 1); // a page that begins with the step is not fetched
+  ASSERT_TRUE(IsOk(paged.Step(a, std::vector<int32_t>(24, 1)))); // 3 passes
+  expect(3, 4);
+  ASSERT_TRUE(IsOk(paged.Step(a, {1}))); // the second page, behind the first
+  expect(4, 5);
+  ASSERT_TRUE(IsOk(paged.Step(a, {1})));
+  expect(6, 6);
+  // A fork copies the page that both add to, and both read the first one.
+  headrace_sequence_t *raw = nullptr;
+  ASSERT_TRUE(IsOk(headrace_sequence_fork(a.get(), &raw)));
+  Sequence b(raw);
+  const std::vector<int32_t> one = {2};
+  auto items = std::vector{Item(a, one), Item(b, one)};
+  auto step = StepOf(items);
+  ASSERT_TRUE(IsOk(headrace_session_step(paged.session.get(), &step, nullptr)));
+  expect(6 + 1 + 3, 6 + 1 + 2);
+  auto level = sized<headrace_level_usage_t>();
+  ASSERT_TRUE(IsOk(headrace_session_level(paged.session.get(), 1, &level)));
+  EXPECT_STREQ(level.name, "disk");
+  EXPECT_EQ(level.occupied_bytes, 3u * TOY_PAGE_BYTES);
+  EXPECT_GE(level.certified_bytes, level.occupied_bytes);
+}
+
+TEST(PagedSession, MappedWeightsHaveTheirPagesInMemory) {
+  TemporaryFile file(ToyFile(*PagedToyManifest()));
+  Instance instance = MakeInstance();
+  Device device = MakeCpu(instance.get());
+  Package package = OpenFile(instance.get(), file.Path());
+  Session session = MakeSession(device.get(), package.get());
+  Sequence sequence = MakeSequence(session.get());
+  const std::vector<int32_t> tokens(50, 2);
+  auto items = std::vector{Item(sequence, tokens)};
+  auto step = StepOf(items);
+  auto result = sized<headrace_step_result_t>();
+  ASSERT_TRUE(IsOk(headrace_session_step(session.get(), &step, &result)));
+  EXPECT_EQ(result.logits[5], ToyLogits(tokens)[5]);
+}
+
+TEST(PagedSession, AFullDiskLeavesItUsable) {
+  FaultyHome home;
+  Paged paged(&home);
+  Sequence sequence = MakeSequence(paged.session.get());
+  std::vector<int32_t> history;
+  paged.Extend({&sequence}, {&history}, {std::vector<int32_t>(40, 4)});
+  home.FailWrites(ENOSPC);
+  EXPECT_TRUE(FailsWith(paged.Step(sequence, {1, 2}), HEADRACE_STATUS_IO,
+                        "writing 'kv.0' from level 'dram' failed at byte"));
+  EXPECT_EQ(headrace_sequence_length(sequence.get()), 40u);
+  home.FailWrites(0);
+  paged.Extend({&sequence}, {&history}, {{5}});
+  EXPECT_GE(paged.Link().failed, 1u);
+}
+
+TEST(PagedSession, AReadErrorLeavesItUsable) {
+  FaultyHome home;
+  Paged paged(&home);
+  Sequence sequence = MakeSequence(paged.session.get());
+  std::vector<int32_t> history;
+  paged.Extend({&sequence}, {&history}, {std::vector<int32_t>(7, 4)});
+  home.FailReads(EIO);
+  EXPECT_TRUE(FailsWith(paged.Step(sequence, {1, 2}), HEADRACE_STATUS_IO,
+                        "reading 'kv.0' to level 'dram' failed at byte"));
+  // Nor can a page be copied.
+  headrace_sequence_t *raw = nullptr;
+  ASSERT_TRUE(IsOk(headrace_sequence_fork(sequence.get(), &raw)));
+  Sequence fork(raw);
+  EXPECT_TRUE(FailsWith(paged.Step(fork, {1}), HEADRACE_STATUS_IO, "'kv.0'"));
+  home.FailReads(0);
+  std::vector<int32_t> forked = history;
+  paged.Extend({&fork, &sequence}, {&forked, &history}, {{5}, {6}});
+}
+
+TEST(PagedSession, AHangIsAStatusAndTheSessionGoesOn) {
+  FaultyHome home;
+  Paged paged(&home);
+  Sequence sequence = MakeSequence(paged.session.get());
+  std::vector<int32_t> history;
+  paged.Extend({&sequence}, {&history}, {std::vector<int32_t>(7, 4)});
+  home.Hang(true);
+  EXPECT_TRUE(FailsWith(paged.Step(sequence, {1}, 20000000),
+                        HEADRACE_STATUS_DEADLINE_EXCEEDED,
+                        "'kv.0' was on its way from level 'dram'"));
+  // The page that is still being written is not touched before that ends.
+  EXPECT_TRUE(FailsWith(paged.Step(sequence, {1}, 20000000),
+                        HEADRACE_STATUS_DEADLINE_EXCEEDED));
+  home.Hang(false);
+  paged.Extend({&sequence}, {&history}, {{2}});
+  headrace_cancel_t cancel = {};
+  home.Hang(true);
+  std::thread canceller([&] {
+    home.AwaitHang();
+    headrace_cancel_request(&cancel);
+  });
+  const std::vector<int32_t> tokens = {3};
+  auto items = std::vector{Item(sequence, tokens)};
+  auto step = StepOf(items);
+  step.cancel = &cancel;
+  EXPECT_TRUE(
+      FailsWith(headrace_session_step(paged.session.get(), &step, nullptr),
+                HEADRACE_STATUS_CANCELLED));
+  canceller.join();
+  home.Hang(false);
+  paged.Extend({&sequence}, {&history}, {{2}});
+}
+
+TEST(PagedSession, ASessionReleasedInAHangIsFreedAtItsEnd) {
+  FaultyAllocator allocator;
+  FaultyHome home;
+  TemporaryFile file(ToyFile(*PagedToyManifest()));
+  {
+    auto instance_options = sized<headrace_instance_options_t>();
+    instance_options.allocator = allocator.Interface();
+    Instance instance = MakeInstance(&instance_options);
+    Device device = MakeCpu(instance.get());
+    Package package = OpenFile(instance.get(), file.Path());
+    auto options = ArenaOptions();
+    headrace_session_t *raw = nullptr;
+    ASSERT_TRUE(IsOk(runtime::CreateSession(device.get(), package.get(),
+                                            &options, nullptr, &raw, &home)
+                         .Release()));
+    Session session(raw);
+    Sequence sequence = MakeSequence(session.get());
+    home.Hang(true);
+    const std::vector<int32_t> tokens = {3};
+    auto items = std::vector{Item(sequence, tokens)};
+    auto step = StepOf(items);
+    step.timeout_ns = 1000000;
+    EXPECT_TRUE(FailsWith(headrace_session_step(session.get(), &step, nullptr),
+                          HEADRACE_STATUS_DEADLINE_EXCEEDED));
+    home.AwaitHang();
+  }
+  EXPECT_GT(allocator.live_bytes, 0);
+  home.Hang(false);
+  while (allocator.live_bytes != 0)
+    std::this_thread::yield();
+}
+
+TEST(PagedSession, ADirectoryThatIsNotThereIsRefused) {
+  TemporaryFile file(ToyFile(*PagedToyManifest()));
+  Instance instance = MakeInstance();
+  Device device = MakeCpu(instance.get());
+  Package package = OpenFile(instance.get(), file.Path());
+  auto options = ArenaOptions();
+  options.page_directory = "/nowhere/at/all";
+  headrace_session_t *session = nullptr;
+  EXPECT_TRUE(FailsWith(
+      headrace_session_create(device.get(), package.get(), &options, &session),
+      HEADRACE_STATUS_IO, "'/nowhere/at/all'"));
+  EXPECT_EQ(session, nullptr);
+}
+
+/// A session with a sequence of two pages and a fork of it; the first failure.
+headrace_status_code_t RunHost(FaultyAllocator &allocator, const char *path) {
+  auto instance_options = sized<headrace_instance_options_t>();
+  instance_options.allocator = allocator.Interface();
+  headrace_instance_t *raw_instance = nullptr;
+  Outcome outcome(headrace_instance_create(&instance_options, &raw_instance));
+  Instance instance(raw_instance);
+  if (outcome.code)
+    return outcome.code;
+  auto cpu = sized<headrace_cpu_device_options_t>();
+  cpu.thread_count = 2;
+  headrace_device_t *raw_device = nullptr;
+  outcome = headrace_device_create_cpu(instance.get(), &cpu, &raw_device);
+  Device device(raw_device);
+  if (outcome.code)
+    return outcome.code;
+  headrace_package_t *raw_package = nullptr;
+  outcome = headrace_package_open(instance.get(), path, nullptr, &raw_package);
+  Package package(raw_package);
+  if (outcome.code)
+    return outcome.code;
+  auto options = ArenaOptions();
+  headrace_session_t *raw_session = nullptr;
+  outcome = headrace_session_create(device.get(), package.get(), &options,
+                                    &raw_session);
+  Session session(raw_session);
+  if (outcome.code)
+    return outcome.code;
+  headrace_sequence_t *raw_sequence = nullptr;
+  outcome = headrace_sequence_create(session.get(), &raw_sequence);
+  Sequence sequence(raw_sequence);
+  if (outcome.code)
+    return outcome.code;
+  const std::vector<int32_t> tokens(40, 3);
+  auto items = std::vector{Item(sequence, tokens)};
+  auto step = StepOf(items);
+  outcome = headrace_session_step(session.get(), &step, nullptr);
+  if (outcome.code)
+    return outcome.code;
+  headrace_sequence_t *raw_fork = nullptr;
+  outcome = headrace_sequence_fork(sequence.get(), &raw_fork);
+  Sequence fork(raw_fork);
+  if (outcome.code)
+    return outcome.code;
+  items = {Item(fork, tokens)};
+  step = StepOf(items);
+  outcome = headrace_session_step(session.get(), &step, nullptr);
+  return outcome.code;
+}
+
+TEST(PagedSession, EveryFailedAllocationIsAStatus) {
+  TemporaryFile file(ToyFile(*PagedToyManifest()));
+  FaultyAllocator counting;
+  ASSERT_EQ(RunHost(counting, file.Path()), HEADRACE_STATUS_OK);
+  EXPECT_EQ(counting.live_bytes, 0);
+  for (bool onwards : {false, true})
+    for (int64_t i = 0; i < counting.calls; ++i) {
+      FaultyAllocator allocator;
+      allocator.fail_at = i;
+      allocator.fail_onwards = onwards;
+      EXPECT_EQ(RunHost(allocator, file.Path()),
+                HEADRACE_STATUS_RESOURCE_EXHAUSTED)
+          << "allocation " << i;
+      EXPECT_EQ(allocator.live_bytes, 0) << "allocation " << i;
+    }
+}
+
+TEST(PagedSession, StepsDoNotAllocate) {
+  FaultyAllocator allocator;
+  TemporaryFile file(ToyFile(*PagedToyManifest()));
+  auto instance_options = sized<headrace_instance_options_t>();
+  instance_options.allocator = allocator.Interface();
+  Instance instance = MakeInstance(&instance_options);
+  Device device = MakeCpu(instance.get());
+  Package package = OpenFile(instance.get(), file.Path());
+  auto options = ArenaOptions();
+  Session session = MakeSession(device.get(), package.get(), &options);
+  Sequence sequence = MakeSequence(session.get());
+  const int64_t before = allocator.calls;
+  const std::vector<int32_t> tokens(20, 7);
+  auto items = std::vector{Item(sequence, tokens)};
+  auto step = StepOf(items);
+  for (int i = 0; i < 5; ++i)
+    ASSERT_TRUE(IsOk(headrace_session_step(session.get(), &step, nullptr)));
+  EXPECT_EQ(allocator.calls, before);
+}
+
+} // namespace
+} // namespace headrace::tests
