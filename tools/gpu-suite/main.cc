@@ -5,6 +5,7 @@
 #include "tools/gpu-suite/materialize.h"
 #include "tools/gpu-suite/numerics.h"
 #include "tools/gpu-suite/runner.h"
+#include "tools/gpu-suite/stream_check.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -25,6 +26,8 @@ constexpr const char *kUsage =
     "                            checks each package of a suite\n"
     "  bench DIR [--only=NAME] [--work=DIR] [--repeats=N]\n"
     "                            times each package that is marked for it\n"
+    "  stream DIR [--only=NAME] [--work=DIR] [--repeats=N]\n"
+    "                            checks and times each package with a plan\n"
     "  link                      times transfers to the device\n"
     "  weights PLAN FILE OUT     writes a file of a plan's checkpoint\n";
 
@@ -185,6 +188,15 @@ int main(int argc, char **argv) {
           return entry.Number("bench")
                      ? Bench(entry, plan, machine, loaded, arguments.seed,
                              arguments.repeats)
+                     : Failure();
+        });
+  if (command == "stream")
+    return ForEachEntry(
+        arguments, machine,
+        [&](const SuiteEntry &entry, const WeightPlan &, Loaded &loaded) {
+          return entry.Number("streamed")
+                     ? CheckStreamed(entry, machine, loaded, arguments.seed,
+                                     arguments.repeats)
                      : Failure();
         });
   if (command == "link") {

@@ -33,20 +33,6 @@ std::vector<float> RandomRows(std::mt19937_64 *random, int64_t count) {
   return rows;
 }
 
-std::vector<int32_t> RandomTokens(std::mt19937_64 *random, int64_t count,
-                                  int64_t vocabulary) {
-  std::vector<int32_t> tokens(static_cast<size_t>(count));
-  for (int32_t &token : tokens)
-    token =
-        static_cast<int32_t>((*random)() % static_cast<uint64_t>(vocabulary));
-  return tokens;
-}
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
 Failure TooFar(int64_t tokens, double error) {
   char text[120];
   std::snprintf(text, sizeof(text),
@@ -81,42 +67,6 @@ Failure CheckLayer(const SuiteEntry &entry, const WeightPlan &plan,
   }
   return Failure();
 }
-
-/// A sequence of the session that is fed in parts.
-class Fed {
-public:
-  Failure Open(headrace_session_t *session) {
-    headrace_sequence_t *raw = nullptr;
-    Outcome outcome(headrace_sequence_create(session, &raw));
-    sequence.reset(raw);
-    return outcome.failure;
-  }
-  /// Rows of logits of all tokens, or of the last one.
-  Failure Feed(headrace_session_t *session, const int32_t *tokens, size_t count,
-               bool all, std::vector<float> *logits, int64_t vocabulary) {
-    headrace_step_item_t item = {};
-    item.sequence = sequence.get();
-    item.tokens = tokens;
-    item.token_count = count;
-    item.logits = all ? HEADRACE_LOGITS_ALL : HEADRACE_LOGITS_LAST;
-    headrace_step_options_t options = {};
-    options.struct_size = sizeof(options);
-    options.item_size = sizeof(item);
-    options.items = &item;
-    options.item_count = 1;
-    headrace_step_result_t result = {};
-    result.struct_size = sizeof(result);
-    Outcome outcome(headrace_session_step(session, &options, &result));
-    if (outcome.failure.empty() && logits)
-      logits->insert(logits->end(), result.logits,
-                     result.logits +
-                         result.row_count * static_cast<size_t>(vocabulary));
-    return outcome.failure;
-  }
-
-private:
-  Sequence sequence;
-};
 
 /// The same tokens in parts of each size, teacher-forced, against the
 /// reference.
@@ -298,16 +248,6 @@ Failure Bench(const SuiteEntry &entry, const WeightPlan &plan,
   return entry.kind == "layer"
              ? BenchLayer(entry, plan, machine, loaded, &random, repeats)
              : BenchModel(entry, plan, loaded, &random, repeats);
-}
-
-std::string Quoted(const std::string &text) {
-  std::string out = "\"";
-  for (char c : text) {
-    if (c == '"' || c == '\\')
-      out += '\\';
-    out += static_cast<unsigned char>(c) < ' ' ? ' ' : c;
-  }
-  return out + "\"";
 }
 
 } // namespace headrace::suite

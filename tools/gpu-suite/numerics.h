@@ -19,9 +19,6 @@ Failure Bench(const SuiteEntry &entry, const WeightPlan &plan,
               const Machine &machine, Loaded &loaded, uint64_t seed,
               int repeats);
 
-/// A JSON string.
-std::string Quoted(const std::string &text);
-
 } // namespace headrace::suite
 
 #endif // HEADRACE_TOOLS_GPU_SUITE_NUMERICS_H

@@ -2,6 +2,7 @@
 // Runner: objects of the C interface, and failures as text.
 #include "tools/gpu-suite/runner.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -75,13 +76,25 @@ Failure Loaded::Open(const Machine &machine, const std::string &path) {
           Outcome(headrace_package_verify(opened, nullptr)).failure;
       !failure.empty())
     return failure;
+  return CreateSession(machine, HEADRACE_WEIGHTS_MAPPED);
+}
+
+Failure Loaded::OpenStreamed(const Machine &machine, const Loaded &resident) {
+  headrace_package_retain(resident.package.get());
+  package.reset(resident.package.get());
+  info = resident.info;
+  return CreateSession(machine, HEADRACE_WEIGHTS_ARENA);
+}
+
+Failure Loaded::CreateSession(const Machine &machine, uint32_t weights) {
   auto options = sized<headrace_session_options_t>();
+  options.weights = weights;
   options.timing = 1;
   options.poison_outputs = 1;
   options.timeout_ns = 60000000000;
   headrace_session_t *made = nullptr;
-  Outcome created(
-      headrace_session_create(machine.device.get(), opened, &options, &made));
+  Outcome created(headrace_session_create(machine.device.get(), package.get(),
+                                          &options, &made));
   session.reset(made);
   return created.failure;
 }
@@ -119,6 +132,60 @@ double Loaded::KernelSeconds() const {
   return outcome.failure.empty()
              ? static_cast<double>(described.kernel_ns) * 1e-9
              : 0;
+}
+
+Failure Fed::Open(headrace_session_t *session) {
+  headrace_sequence_t *raw = nullptr;
+  Outcome outcome(headrace_sequence_create(session, &raw));
+  sequence.reset(raw);
+  return outcome.failure;
+}
+
+Failure Fed::Feed(headrace_session_t *session, const int32_t *tokens,
+                  size_t count, bool all, std::vector<float> *logits,
+                  int64_t vocabulary) {
+  headrace_step_item_t item = {};
+  item.sequence = sequence.get();
+  item.tokens = tokens;
+  item.token_count = count;
+  item.logits = all ? HEADRACE_LOGITS_ALL : HEADRACE_LOGITS_LAST;
+  headrace_step_options_t options = {};
+  options.struct_size = sizeof(options);
+  options.item_size = sizeof(item);
+  options.items = &item;
+  options.item_count = 1;
+  headrace_step_result_t result = {};
+  result.struct_size = sizeof(result);
+  Outcome outcome(headrace_session_step(session, &options, &result));
+  if (outcome.failure.empty() && logits)
+    logits->insert(logits->end(), result.logits,
+                   result.logits +
+                       result.row_count * static_cast<size_t>(vocabulary));
+  return outcome.failure;
+}
+
+std::vector<int32_t> RandomTokens(std::mt19937_64 *random, int64_t count,
+                                  int64_t vocabulary) {
+  std::vector<int32_t> tokens(static_cast<size_t>(count));
+  for (int32_t &token : tokens)
+    token =
+        static_cast<int32_t>((*random)() % static_cast<uint64_t>(vocabulary));
+  return tokens;
+}
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+std::string Quoted(const std::string &text) {
+  std::string out = "\"";
+  for (char c : text) {
+    if (c == '"' || c == '\\')
+      out += '\\';
+    out += static_cast<unsigned char>(c) < ' ' ? ' ' : c;
+  }
+  return out + "\"";
 }
 
 } // namespace headrace::suite

@@ -8,6 +8,7 @@
 #include <headrace/handles.hpp>
 
 #include <memory>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,9 @@ struct Machine {
 /// A package opened on a machine, timed and with poisoned outputs.
 struct Loaded {
   Failure Open(const Machine &machine, const std::string &path);
+  /// A session of the same package whose weights move, in as much memory as was
+  /// planned.
+  Failure OpenStreamed(const Machine &machine, const Loaded &resident);
   /// Runs entry `name` with one input and one output of `tokens` rows.
   Failure Invoke(const std::string &name, uint32_t tokens,
                  const std::vector<float> &x, std::vector<float> *y);
@@ -42,7 +46,29 @@ struct Loaded {
   Package package;
   Session session;
   headrace_package_info_t info = {};
+
+private:
+  Failure CreateSession(const Machine &machine, uint32_t weights);
 };
+
+/// A sequence of a session that is fed in parts.
+class Fed {
+public:
+  Failure Open(headrace_session_t *session);
+  /// Rows of logits of all tokens, or of the last one, are added to `logits`,
+  /// unless that is null.
+  Failure Feed(headrace_session_t *session, const int32_t *tokens, size_t count,
+               bool all, std::vector<float> *logits, int64_t vocabulary);
+
+private:
+  Sequence sequence;
+};
+
+std::vector<int32_t> RandomTokens(std::mt19937_64 *random, int64_t count,
+                                  int64_t vocabulary);
+double Median(std::vector<double> values);
+/// A JSON string.
+std::string Quoted(const std::string &text);
 
 } // namespace headrace::suite
 
