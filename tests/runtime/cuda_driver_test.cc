@@ -21,6 +21,7 @@ namespace fake = fake_cuda;
 /// Results of the driver's interface.
 constexpr int kInvalidValue = 1;
 constexpr int kOutOfMemory = 2;
+constexpr int kNoBinaryForGpu = 209;
 constexpr int kIllegalAddress = 700;
 
 /// Of a test that waits for no device, and of one that waits for it to hang.
@@ -604,6 +605,97 @@ TEST(CudaPackage, TheBestCodeIsChosen) {
   EXPECT_EQ(
       choose({{Format::ptx, "sm_9999999999"}, {Format::ptx, "sm_90ab"}}, 90),
       none);
+}
+
+/// The toy with machine code for sm_90 before its `text`, which is PTX. The
+/// fake does not look into the machine code before a test's script refuses it.
+std::vector<uint8_t> WithMachineCode(std::vector<uint8_t> text) {
+  constexpr size_t kMachineBytes = 4096;
+  std::vector<uint8_t> both(kMachineBytes, 0x7f);
+  auto manifest = ToyGpuManifest();
+  auto portable = std::make_unique<abi::CodeT>(*manifest->code[0]);
+  portable->bytes = text.size();
+  portable->xxh3 = runtime::Digest(text.data(), text.size());
+  portable->offset = 1; // until that of the first is known
+  abi::CodeT &machine = *manifest->code[0];
+  machine.cpu = "sm_90";
+  machine.format = abi::CodeFormat::cubin;
+  machine.bytes = kMachineBytes;
+  machine.xxh3 = runtime::Digest(both.data(), both.size());
+  manifest->code.push_back(std::move(portable));
+  for (auto &kernel : manifest->kernels) {
+    auto resources =
+        std::make_unique<abi::KernelResourcesT>(*kernel->resources[0]);
+    resources->code = 1;
+    resources->threads = 64; // to tell whose they are
+    kernel->resources.push_back(std::move(resources));
+  }
+  for (auto &entry : manifest->entries)
+    for (uint32_t i = 0; i < kToyGpuClasses; ++i) {
+      auto same = std::make_unique<abi::StepClassT>(*entry->classes[i]);
+      same->code = 1;
+      entry->classes.push_back(std::move(same));
+    }
+  both.insert(both.end(), text.begin(), text.end());
+  ToyFile(*manifest, both);
+  manifest->code[1]->offset = manifest->code[0]->offset + kMachineBytes;
+  return ToyFile(*manifest, both);
+}
+
+void Collect(void *lines, headrace_log_level_t level, const char *message) {
+  static_cast<std::vector<std::pair<headrace_log_level_t, std::string>> *>(
+      lines)
+      ->emplace_back(level, message);
+}
+
+TEST(CudaPackage, PortableCodeStandsInForRefusedMachineCode) {
+  std::vector<std::pair<headrace_log_level_t, std::string>> lines;
+  headrace_logger_t logger = {};
+  logger.self = &lines;
+  logger.log = Collect;
+  auto options = sized<headrace_instance_options_t>();
+  options.logger = logger;
+  TemporaryFile file(WithMachineCode(ToyGpuCode()));
+  Instance instance = MakeInstance(&options);
+  Device device;
+  ASSERT_TRUE(IsOk(OpenCuda(instance.get(), &device)));
+  Package package = OpenFile(instance.get(), file.Path());
+  fake::FailAt("cuModuleLoadDataEx", 1, kNoBinaryForGpu);
+  Session session = MakeSession(device.get(), package.get());
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_EQ(lines[0].first, HEADRACE_LOG_WARNING);
+  EXPECT_NE(lines[0].second.find("refuses the package's machine code for "
+                                 "sm_90, so its portable PTX for sm_80 runs"),
+            std::string::npos)
+      << lines[0].second;
+  EXPECT_NE(lines[0].second.find("209"), std::string::npos) << lines[0].second;
+  Sequence sequence = MakeSequence(session.get());
+  std::vector<float> logits;
+  ASSERT_TRUE(IsOk(Step(session.get(), sequence, {3, 4}, &logits)));
+  EXPECT_EQ(logits, ToyLogits({3, 4}));
+  ASSERT_FALSE(fake::Launches().empty());
+  EXPECT_EQ(fake::Launches()[0].threads, 64u);
+}
+
+TEST(CudaPackage, BothReasonsAreSaidWhereNoCodeLoads) {
+  std::vector<uint8_t> text(100, ' ');
+  text.back() = 0;
+  fake::FailAt("cuModuleLoadDataEx", 1, kNoBinaryForGpu);
+  headrace_status_t status = Refusal(WithMachineCode(text));
+  EXPECT_NE(std::string(headrace_status_message(status)).find("209"),
+            std::string::npos)
+      << headrace_status_message(status);
+  EXPECT_TRUE(FailsWith(status, HEADRACE_STATUS_FAILED_PRECONDITION,
+                        "ptxas: no .version"));
+  EXPECT_EQ(fake::LiveObjects(), 0);
+}
+
+/// What is wrong there is not the code.
+TEST(CudaPackage, OtherFailuresDoNotTryOtherCode) {
+  fake::FailAt("cuModuleLoadDataEx", 1, kOutOfMemory);
+  EXPECT_TRUE(FailsWith(Refusal(WithMachineCode(ToyGpuCode())),
+                        HEADRACE_STATUS_RESOURCE_EXHAUSTED));
+  EXPECT_EQ(fake::Calls("cuModuleLoadDataEx"), 1);
 }
 
 //===----------------------------------------------------------------------===//

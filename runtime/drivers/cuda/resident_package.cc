@@ -39,15 +39,16 @@ Chip ParseChip(std::string_view name) {
   return chip;
 }
 
-} // namespace
-
-uint32_t ChooseCode(const abi::Manifest &manifest, uint32_t capability) {
+uint32_t Choose(const abi::Manifest &manifest, uint32_t capability,
+                bool portable) {
   uint32_t best = kNoIndex;
   uint32_t best_rank = 0;
   for (uint32_t i = 0; i < manifest.code()->size(); ++i) {
     const abi::Code &code = *manifest.code()->Get(i);
     if (code.target()->string_view() != HEADRACE_GPU_TARGET ||
         code.kernel_abi_version() != HEADRACE_GPU_KERNEL_ABI_VERSION)
+      continue;
+    if (portable && code.format() != abi::CodeFormat::ptx)
       continue;
     const Chip chip = ParseChip(code.cpu()->string_view());
     const bool exact = chip.number == capability;
@@ -64,6 +65,17 @@ uint32_t ChooseCode(const abi::Manifest &manifest, uint32_t capability) {
     }
   }
   return best;
+}
+
+} // namespace
+
+uint32_t ChooseCode(const abi::Manifest &manifest, uint32_t capability) {
+  return Choose(manifest, capability, /*portable=*/false);
+}
+
+uint32_t ChoosePortableCode(const abi::Manifest &manifest,
+                            uint32_t capability) {
+  return Choose(manifest, capability, /*portable=*/true);
 }
 
 //===----------------------------------------------------------------------===//
@@ -101,13 +113,41 @@ Status ResidentPackage::LoadCode() {
                       device->Capability(), HEADRACE_GPU_KERNEL_ABI_VERSION,
                       found);
   }
-  const abi::Code &section = *manifest.code()->Get(code);
+  const abi::Code &chosen = *manifest.code()->Get(code);
+  Status refusal = LoadSection(code);
+  // Machine code may be too new for the driver, which still translates text.
+  // Other failures have nothing to do with the code.
+  if (refusal.Code() != HEADRACE_STATUS_FAILED_PRECONDITION ||
+      chosen.format() != abi::CodeFormat::cubin)
+    return refusal;
+  const uint32_t portable = ChoosePortableCode(manifest, device->Capability());
+  if (portable == kNoIndex)
+    return refusal;
+  const abi::Code &text = *manifest.code()->Get(portable);
+  if (Status status = LoadSection(portable); !status.IsOk())
+    return MakeStatus(allocator, status.Code(),
+                      "session: neither the package's machine code for %.20s "
+                      "nor its portable PTX for %.20s can be loaded: %s; %s",
+                      chosen.cpu()->c_str(), text.cpu()->c_str(),
+                      refusal.Message(), status.Message());
+  code = portable;
+  device->instance->Log(
+      HEADRACE_LOG_WARNING,
+      "device: the driver refuses the package's machine code for %.20s, so its "
+      "portable PTX for %.20s runs, which may be slower: %s",
+      chosen.cpu()->c_str(), text.cpu()->c_str(), refusal.Message());
+  return Status();
+}
+
+Status ResidentPackage::LoadSection(uint32_t index) {
+  const Allocator &allocator = device->HostAllocator();
+  const abi::Code &section = *package->manifest->code()->Get(index);
   const uint8_t *image = package->FileBytes(section.offset());
   // The driver reads text up to a zero, so there must be one.
   if (section.format() == abi::CodeFormat::ptx &&
       image[section.bytes() - 1] != 0)
     return MakeStatus(allocator, HEADRACE_STATUS_DATA_LOSS,
-                      "code: section #%u does not end in a zero", code);
+                      "code: section #%u does not end in a zero", index);
   ContextScope scope(device);
   HEADRACE_RETURN_IF_ERROR(scope.TakeStatus());
   char log[512] = "";

@@ -19,13 +19,18 @@ struct Kernel {
 /// code that it runs. kNoIndex where there is none.
 uint32_t ChooseCode(const abi::Manifest &manifest, uint32_t capability);
 
+/// The same among the sections of PTX alone, which a driver translates for its
+/// chip.
+uint32_t ChoosePortableCode(const abi::Manifest &manifest, uint32_t capability);
+
 /// Counted by the device, see CudaDevice::Acquire().
 class ResidentPackage : public RefCounted {
 public:
   ResidentPackage(CudaDevice *device, headrace_package_t *package);
   ~ResidentPackage();
 
-  /// Loads the best code section.
+  /// Loads the best code section. Where the driver refuses machine code, loads
+  /// the package's PTX in its place, if there is any, and logs a warning.
   /// Codes: failed precondition (none for this chip, or the driver refuses it),
   /// data loss, resource exhausted, device lost.
   Status LoadCode();
@@ -46,6 +51,7 @@ public:
 private:
   class Uploader;
 
+  Status LoadSection(uint32_t index);
   Status UploadBlob(uint32_t index, Uploader *uploader);
 
   CudaDevice *const device;
