@@ -80,7 +80,8 @@ llvm::Expected<Machine> loadMachine(llvm::StringRef nameOrFile) {
   for (tier::LinkAttr link : attribute->getLinks())
     machine.links.push_back({link.getSource().str(), link.getTarget().str(),
                              link.getBandwidth(), link.getLatency(),
-                             link.getCount(), link.getBus().str()});
+                             link.getCount(), link.getBus().str(),
+                             link.getRequest()});
   for (tier::ComputeAttr one : attribute->getCompute())
     machine.compute.push_back(
         {one.getType().str(), one.getOperations(), one.getCount()});

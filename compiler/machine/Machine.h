@@ -28,7 +28,8 @@ struct Machine {
     uint64_t bandwidth = 0; ///< Bytes per second of one instance.
     uint64_t latency = 0;   ///< Nanoseconds.
     uint64_t count = 1;
-    std::string bus; ///< Empty: shares its wires with no other link.
+    std::string bus;      ///< Empty: shares its wires with no other link.
+    uint64_t request = 0; ///< Bytes per second of one request; 0: `bandwidth`.
   };
   struct Compute {
     std::string type;

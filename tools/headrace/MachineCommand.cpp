@@ -114,10 +114,14 @@ record(unsigned threads, const std::string &directory, uint64_t diskBytes) {
       << "    // memcpy, each byte counted once.\n"
       << "    <\"dram\" to \"dram\", bandwidth = " << rounded(copy)
       << ", bus = \"memory\">,\n"
-      << "    // Past the page cache.\n"
+      << "    // Past the page cache; one request at a time.\n"
       << "    <\"disk\" to \"dram\", bandwidth = "
       << rounded(disk->readBytesPerSecond)
-      << ", latency = " << rounded(disk->latencyNs) << ">],\n  compute = [";
+      << ", latency = " << rounded(disk->latencyNs) << ", request = "
+      << std::min(rounded(disk->requestBytesPerSecond),
+                  rounded(disk->readBytesPerSecond))
+      << ">,\n    <\"dram\" to \"disk\", bandwidth = "
+      << rounded(disk->writeBytesPerSecond) << ">],\n  compute = [";
   const char *between = "";
   for (const MultiplyLoop &loop : multiplyLoops()) {
     out << between << "\n    // " << loop.name << ", one core's share.\n    <\""

@@ -3,12 +3,18 @@
 #include "tools/simulate/Engine.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 using namespace headrace::simulate;
 
 namespace {
 constexpr size_t kNone = std::numeric_limits<size_t>::max();
+constexpr double kNever = std::numeric_limits<double>::infinity();
+/// As the runtime does it: transfers are cut into requests of so many bytes, so
+/// many of which are under way at once.
+constexpr double kRequestBytes = 1 << 20;
+constexpr double kRequests = 16;
 constexpr size_t kKernels = 0, kWaits = 1;
 /// Less of an activity than this is rounding, not work.
 constexpr double kNothing = 1e-15;
@@ -30,10 +36,12 @@ size_t Engine::queueOf(const std::string &source, const std::string &target) {
   queue.source = source;
   queue.target = target;
   queue.lane = laneNames.size();
-  queue.bandwidth = queue.latency = 0;
+  queue.bandwidth = queue.latency = queue.request = 0;
   if (const Machine::Link *link = machine.link(source, target)) {
     queue.bandwidth = double(link->bandwidth) * double(link->count);
     queue.latency = double(link->latency) * 1e-9;
+    queue.request =
+        link->request ? double(link->request) * double(link->count) : 0;
     queue.bus = link->bus;
   } else {
     miss("link '" + source + "' to '" + target + "'");
@@ -57,9 +65,15 @@ size_t Engine::transfer(const std::string &source, const std::string &target,
   one.after = after;
   one.link = queueOf(source, target);
   Queue &queue = queues[one.link];
-  double moving = queue.bandwidth > 0 ? bytes / queue.bandwidth : 0;
-  one.remaining = queue.latency + moving;
-  one.share = one.remaining > 0 ? moving / one.remaining : 0;
+  one.remaining = queue.bandwidth > 0 ? bytes / queue.bandwidth : 0;
+  // What the first request takes longer than its share of all that are under
+  // way.
+  one.latency = queue.latency;
+  if (queue.request > 0)
+    one.latency += std::min(bytes, kRequestBytes) *
+                   (1 / queue.request - 1 / queue.bandwidth);
+  one.ready = kNever;
+  one.requests = std::max(1.0, std::ceil(bytes / kRequestBytes));
   one.bytes = bytes;
   one.name = std::move(name);
   one.detail = std::move(detail);
@@ -67,6 +81,20 @@ size_t Engine::transfer(const std::string &source, const std::string &target,
   queue.waiting.push_back(transfers.size());
   transfers.push_back(std::move(one));
   return transfers.size() - 1;
+}
+
+/// Sends the requests of transfers for which there is room.
+void Engine::send(Queue &queue) {
+  double underWay = 0;
+  for (size_t index : queue.waiting) {
+    Transfer &one = transfers[index];
+    const bool isFree = one.after == kNone || transfers[one.after].ended;
+    if (underWay >= kRequests || !isFree)
+      return;
+    if (one.ready == kNever)
+      one.ready = time + one.latency;
+    underWay += one.requests;
+  }
 }
 
 void Engine::advance(double *remaining, double share, const std::string &bus,
@@ -78,8 +106,10 @@ void Engine::advance(double *remaining, double share, const std::string &bus,
   while (!over()) {
     // Who runs, and what is asked of each bus.
     std::vector<size_t> running;
+    double step = kNever;
     for (Queue &queue : queues)
       if (!queue.waiting.empty()) {
+        send(queue);
         Transfer &first = transfers[queue.waiting.front()];
         if (first.after != kNone && !transfers[first.after].ended)
           continue;
@@ -87,7 +117,10 @@ void Engine::advance(double *remaining, double share, const std::string &bus,
           first.started = true;
           first.begin = time;
         }
-        running.push_back(queue.waiting.front());
+        if (first.ready - time <= kNothing)
+          running.push_back(queue.waiting.front());
+        else
+          step = std::min(step, first.ready - time);
       }
     auto slowdown = [&](const std::string &of) {
       if (of.empty())
@@ -95,17 +128,16 @@ void Engine::advance(double *remaining, double share, const std::string &bus,
       double asked = remaining && of == bus ? share : 0;
       for (size_t i : running)
         if (queues[transfers[i].link].bus == of)
-          asked += transfers[i].share;
+          asked += 1;
       return std::max(1.0, asked);
     };
-    double step = std::numeric_limits<double>::infinity();
     double mine = slowdown(bus);
     if (remaining)
-      step = *remaining * mine;
+      step = std::min(step, *remaining * mine);
     for (size_t i : running)
       step = std::min(step, transfers[i].remaining *
                                 slowdown(queues[transfers[i].link].bus));
-    if (step == std::numeric_limits<double>::infinity())
+    if (step == kNever)
       return; // Nothing is left that could end.
     std::vector<double> slower;
     for (size_t i : running)

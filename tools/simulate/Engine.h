@@ -35,8 +35,10 @@ struct Bar {
 };
 
 /// Runs one kernel at a time and, beside it, one transfer a link in the order
-/// of their starts. Activities that share a bus slow each other down by what
-/// they ask of it together; nothing else makes them wait but `waitFor`.
+/// of their starts; the latencies of those that follow pass meanwhile, as far
+/// as a link has requests under way at once. Activities that share a bus slow
+/// each other down by what they ask of it together; nothing else makes them
+/// wait but `waitFor`.
 ///
 /// One thread at a time. Nothing fails: a machine without the link or the
 /// compute that is asked for makes the activity take its latency only, and is
@@ -79,8 +81,10 @@ private:
   struct Transfer {
     size_t link;
     size_t after;     ///< SIZE_MAX: none.
-    double remaining; ///< Seconds that it takes alone.
-    double share;     ///< Of its bus that it asks for, alone.
+    double remaining; ///< Seconds that its bytes take alone.
+    double latency;   ///< Seconds before that.
+    double ready;     ///< When the latency is over; infinite: not yet sent.
+    double requests;  ///< That it is cut into.
     double bytes;
     double begin = 0, end = 0;
     bool started = false, ended = false;
@@ -90,11 +94,13 @@ private:
     std::string source, target, bus;
     size_t lane;
     double bandwidth, latency; ///< Of all instances together; seconds.
+    double request;            ///< Of one request.
     double bytes = 0;
     std::deque<size_t> waiting; ///< The first one runs.
   };
 
   size_t queueOf(const std::string &source, const std::string &target);
+  void send(Queue &queue);
   void miss(const std::string &what);
   /// Advances until `remaining` seconds of a kernel that asks for `share` of
   /// `bus` are over (null: no kernel) or `until` (a transfer) has ended.

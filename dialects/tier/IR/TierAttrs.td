@@ -42,20 +42,25 @@ def Tier_LinkAttr : Tier_Attr<"Link", "link"> {
     once (the host links of a node's eight accelerators). A path that works both
     ways is two links. Links that name the same `bus` share its wires: while one
     carries bytes, the others wait. A link from a level to itself says how fast
-    bytes are copied inside it, counting each copied byte once.
+    bytes are copied inside it, counting each copied byte once. `request` in bytes
+    per second is what one request at a time gets besides its latency, where
+    several at a time get more together (a disk); 0: as much as all of them.
 
     - (C1) `bandwidth` is positive.
     - (C2) `count` is positive.
+    - (C3) `request` is at most `bandwidth`.
 
-    Example: `#tier.link<"disk" to "dram", bandwidth = 2000000000, latency = 80000>`
+    Example: `#tier.link<"disk" to "dram", bandwidth = 2000000000, latency = 80000, request = 600000000>`
   }];
   let parameters = (ins StringRefParameter<>:$source,
       StringRefParameter<>:$target, "uint64_t":$bandwidth,
       DefaultValuedParameter<"uint64_t", "0">:$latency,
       DefaultValuedParameter<"uint64_t", "1">:$count,
-      StringRefParameter<"", [{""}]>:$bus);
+      StringRefParameter<"", [{""}]>:$bus,
+      DefaultValuedParameter<"uint64_t", "0">:$request);
   let assemblyFormat = [{
-    `<` $source `to` $target `,` struct($bandwidth, $latency, $count, $bus) `>`
+    `<` $source `to` $target `,`
+    struct($bandwidth, $latency, $count, $bus, $request) `>`
   }];
   let genVerifyDecl = 1;
 }

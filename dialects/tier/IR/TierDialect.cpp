@@ -55,13 +55,18 @@ LogicalResult LevelAttr::verify(function_ref<InFlightDiagnostic()> emitError,
 LogicalResult LinkAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                StringRef source, StringRef target,
                                uint64_t bandwidth, uint64_t latency,
-                               uint64_t count, StringRef bus) {
+                               uint64_t count, StringRef bus,
+                               uint64_t request) {
   if (bandwidth == 0) // tier.link C1
     return emitError() << "expected the bandwidth of link '" << source
                        << "' to '" << target << "' to be positive, but got 0";
   if (count == 0) // tier.link C2
     return emitError() << "expected the count of link '" << source << "' to '"
                        << target << "' to be positive, but got 0";
+  if (request > bandwidth) // tier.link C3
+    return emitError() << "expected one request on link '" << source << "' to '"
+                       << target << "' to get at most " << bandwidth
+                       << " bytes a second, but got " << request;
   return success();
 }
 

@@ -64,9 +64,37 @@ TEST(Engine, TransfersOfOneLinkFollowEachOther) {
   engine.waitFor(second, "k");
   EXPECT_DOUBLE_EQ(engine.endedAt(first), 2);
   EXPECT_DOUBLE_EQ(engine.startedAt(second), 2);
-  EXPECT_DOUBLE_EQ(engine.endedAt(second), 5);
-  EXPECT_DOUBLE_EQ(engine.stalled(), 5);
+  // Its latency has passed beside the first one.
+  EXPECT_DOUBLE_EQ(engine.endedAt(second), 4);
+  EXPECT_DOUBLE_EQ(engine.stalled(), 4);
   EXPECT_DOUBLE_EQ(engine.bytesOf(2), 30);
+}
+
+TEST(Engine, OneRequestGetsLessThanTheLink) {
+  // A request of 20 bytes alone takes 1 s and 20 bytes at 4 a second, 6 in all;
+  // of a second one beside it only the bytes at 10 a second come on top.
+  Machine machine = tiny();
+  machine.links[2].request = 2;
+  Engine engine(machine);
+  size_t first = engine.transfer("disk", "dram", 20, "a", "");
+  size_t second = engine.transfer("disk", "dram", 20, "b", "");
+  engine.waitFor(second, "k");
+  EXPECT_DOUBLE_EQ(engine.endedAt(first), 6);
+  EXPECT_DOUBLE_EQ(engine.endedAt(second), 8);
+}
+
+TEST(Engine, ALinkHasSixteenRequestsUnderWay) {
+  // Of three transfers of twelve requests each the third is sent when the first
+  // has ended, and its latency, longer than the second takes, is seen again.
+  Machine machine = tiny();
+  machine.links[2].bandwidth = uint64_t(6) << 20;
+  machine.links[2].latency = 3000000000;
+  Engine engine(machine);
+  size_t last = 0;
+  for (const char *name : {"a", "b", "c"})
+    last = engine.transfer("disk", "dram", 12 << 20, name, "");
+  engine.waitFor(last, "k");
+  EXPECT_DOUBLE_EQ(engine.now(), 3 + 1 + 3 + 1);
 }
 
 TEST(Engine, LinksOfOneBusSlowEachOtherDown) {

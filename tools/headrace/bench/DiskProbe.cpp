@@ -32,7 +32,9 @@ constexpr uint64_t kFreeShare = 4;
 /// Seconds of writing, and of reading, after which a slow disk has shown
 /// enough.
 constexpr double kLongest = 15;
-constexpr int kLatencyReads = 200;
+constexpr int kLatencyReads = 200, kRequestReads = 50;
+/// Of a request, as large as those that transfers are cut into.
+constexpr size_t kRequest = size_t(1) << 20;
 
 llvm::Error failed(const std::string &directory, const char *what, int error) {
   return llvm::createStringError(directory + ": " + what + ": " +
@@ -106,6 +108,7 @@ headrace::tools::bench::probeDisk(const std::string &directory,
   // Numbers that no disk can shorten, other ones in each block.
   uint64_t random = 0x9e3779b97f4a7c15;
   const double writing = now();
+  double writingSeconds = 0;
   for (uint64_t block = 0; block < blocks; ++block) {
     if (automatic && block >= kDiskReaders && now() - writing > kLongest) {
       blocks = block;
@@ -117,7 +120,9 @@ headrace::tools::bench::probeDisk(const std::string &directory,
       random ^= random << 17;
       memcpy(memory + at, &random, 8);
     }
+    const double begin = now();
     ssize_t put = pwrite(file, memory, kBlock, off_t(block * kBlock));
+    writingSeconds += now() - begin;
     if (put != ssize_t(kBlock))
       return failed(directory, "cannot be written past the page cache",
                     put < 0 ? errno : ENOSPC);
@@ -126,7 +131,9 @@ headrace::tools::bench::probeDisk(const std::string &directory,
     return failed(directory, "cannot be written", errno);
 
   reading.probedBytes = blocks * kBlock;
-  std::vector<double> rates, latencies;
+  reading.writeBytesPerSecond =
+      double(reading.probedBytes) / std::max(writingSeconds, 1e-9);
+  std::vector<double> rates, latencies, requests;
   const double readingSince = now();
   for (int pass = 0; pass < kPasses; ++pass) {
     if (automatic && pass > 0 && now() - readingSince > kLongest)
@@ -136,15 +143,28 @@ headrace::tools::bench::probeDisk(const std::string &directory,
       return failed(directory, "cannot be read", error);
     rates.push_back(double(blocks * kBlock) / (now() - begin));
   }
-  for (int i = 0; i < kLatencyReads; ++i) {
+  // Seconds of one request of `bytes` here and there.
+  auto readOne = [&](size_t bytes) -> llvm::Expected<double> {
     random ^= random << 13;
     random ^= random >> 7;
     random ^= random << 17;
-    uint64_t page = random % (blocks * (kBlock / kPage));
+    const uint64_t at = random % (blocks * (kBlock / bytes));
     double begin = now();
-    if (pread(file, memory, kPage, off_t(page * kPage)) != ssize_t(kPage))
+    if (pread(file, memory, bytes, off_t(at * bytes)) != ssize_t(bytes))
       return failed(directory, "cannot be read", errno);
-    latencies.push_back((now() - begin) * 1e9);
+    return now() - begin;
+  };
+  for (int i = 0; i < kLatencyReads; ++i) {
+    auto one = readOne(kPage);
+    if (!one)
+      return one.takeError();
+    latencies.push_back(*one * 1e9);
+  }
+  for (int i = 0; i < kRequestReads; ++i) {
+    auto one = readOne(kRequest);
+    if (!one)
+      return one.takeError();
+    requests.push_back(*one);
   }
   auto median = [](std::vector<double> &values) {
     std::nth_element(values.begin(), values.begin() + values.size() / 2,
@@ -153,5 +173,8 @@ headrace::tools::bench::probeDisk(const std::string &directory,
   };
   reading.readBytesPerSecond = median(rates);
   reading.latencyNs = median(latencies);
+  reading.requestBytesPerSecond =
+      double(kRequest) /
+      std::max(median(requests) - reading.latencyNs * 1e-9, 1e-9);
   return reading;
 }

@@ -13,10 +13,13 @@ namespace headrace::tools::bench {
 constexpr unsigned kDiskReaders = 4;
 
 struct DiskReading {
-  double readBytesPerSecond = 0; ///< Large blocks, several at a time.
-  double latencyNs = 0;          ///< One page at a time, at random.
-  uint64_t capacity = 0;         ///< Bytes of the file system.
-  uint64_t probedBytes = 0;      ///< Of the file that was read.
+  double readBytesPerSecond = 0;  ///< Large blocks, several at a time.
+  double writeBytesPerSecond = 0; ///< Large blocks, one at a time.
+  double latencyNs = 0;           ///< One page at a time, at random.
+  /// What one request of a megabyte gets besides that latency.
+  double requestBytesPerSecond = 0;
+  uint64_t capacity = 0;    ///< Bytes of the file system.
+  uint64_t probedBytes = 0; ///< Of the file that was read.
 };
 
 /// Writes `bytes` to a file without a name in `directory` and reads them back

@@ -41,6 +41,12 @@ func.func private @link_c2() attributes {test.link = #tier.link<"a" to "b", band
 
 // -----
 
+// link_c3: one request gets no more than all of them.
+// expected-error @+1 {{expected one request on link 'a' to 'b' to get at most 1 bytes a second, but got 2}}
+func.func private @link_c3() attributes {test.link = #tier.link<"a" to "b", bandwidth = 1, request = 2>}
+
+// -----
+
 // compute_c1: a type that is known.
 // expected-error @+1 {{expected type to be one of f32, tf32, bf16, f16, f8, i8, but got 'half'}}
 func.func private @compute_c1() attributes {test.c = #tier.compute<"half", operations = 1>}

@@ -9,7 +9,7 @@
 // CHECK-SAME: test.level = #tier.level<"dram", bytes = 17179869184>
 // CHECK-SAME: test.level_full = #tier.level<"l2", bytes = 4096, count = 3, alignment = 128>
 // CHECK-SAME: test.link = #tier.link<"dram" to "sram", bandwidth = 40000000000>
-// CHECK-SAME: test.link_full = #tier.link<"disk" to "dram", bandwidth = 2000000000, latency = 80000>
+// CHECK-SAME: test.link_full = #tier.link<"disk" to "dram", bandwidth = 2000000000, latency = 80000, request = 600000000>
 // CHECK-SAME: test.link_shared = #tier.link<"dram" to "dram", bandwidth = 14000000000, count = 2, bus = "memory">
 func.func private @attributes() attributes {
   test.aligned = #tier.level<"l1", bytes = 4096, alignment = 128>,
@@ -18,7 +18,7 @@ func.func private @attributes() attributes {
   test.level = #tier.level<"dram", bytes = 17179869184, count = 1, alignment = 64>,
   test.level_full = #tier.level<"l2", bytes = 4096, count = 3, alignment = 128>,
   test.link = #tier.link<"dram" to "sram", bandwidth = 40000000000, latency = 0>,
-  test.link_full = #tier.link<"disk" to "dram", bandwidth = 2000000000, latency = 80000>,
+  test.link_full = #tier.link<"disk" to "dram", bandwidth = 2000000000, latency = 80000, request = 600000000>,
   test.link_shared = #tier.link<"dram" to "dram", bandwidth = 14000000000, count = 2, bus = "memory">
 }
 
