@@ -1,23 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Writes the toy package to the path given, for tests of programs. With
-// --small, the smaller one, with --planned, the one with a plan, with --paged,
-// the one whose key-value pages move: seeds of the fuzz target.
+// Writes a toy package to the path given, for tests of programs. A second
+// argument asks for another kind; all but the first are seeds of the fuzz
+// targets (tests/fuzz/seeds/package).
+#include "tests/runtime/toy_gpu_package.h"
 #include "tests/runtime/toy_package.h"
 
 #include <cstdio>
 #include <cstring>
 
+using namespace headrace::tests;
+
+namespace {
+
+struct Kind {
+  const char *flag;
+  std::vector<uint8_t> (*make)();
+};
+
+constexpr Kind kKinds[] = {
+    {"--small", SmallToyFile},
+    {"--planned", [] { return ToyFile(*PlannedToyManifest()); }},
+    // Its key-value pages move.
+    {"--paged", [] { return ToyFile(*PagedToyManifest()); }},
+    {"--planned-gpu", [] { return PlannedToyGpuFile(); }},
+};
+
+std::vector<uint8_t> Make(const char *flag) {
+  if (!flag)
+    return ToyFile();
+  for (const Kind &kind : kKinds)
+    if (std::strcmp(kind.flag, flag) == 0)
+      return kind.make();
+  return {};
+}
+
+} // namespace
+
 int main(int argc, char **argv) {
-  const bool small = argc == 3 && std::strcmp(argv[2], "--small") == 0;
-  const bool planned = argc == 3 && std::strcmp(argv[2], "--planned") == 0;
-  const bool paged = argc == 3 && std::strcmp(argv[2], "--paged") == 0;
-  if (argc != 2 && !small && !planned && !paged)
+  if (argc != 2 && argc != 3)
     return 2;
-  using namespace headrace::tests;
-  const std::vector<uint8_t> bytes = planned ? ToyFile(*PlannedToyManifest())
-                                     : paged ? ToyFile(*PagedToyManifest())
-                                     : small ? SmallToyFile()
-                                             : ToyFile();
+  const std::vector<uint8_t> bytes = Make(argc == 3 ? argv[2] : nullptr);
+  if (bytes.empty())
+    return 2;
   std::FILE *file = std::fopen(argv[1], "wb");
   if (!file)
     return 1;
