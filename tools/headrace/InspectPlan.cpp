@@ -109,7 +109,7 @@ private:
     }
     if (plan.home_level() < manifest.levels()->size()) {
       const abi::Level &home = *manifest.levels()->Get(plan.home_level());
-      line("home of weights",
+      line("what moves is in",
            home.name()->str() + ", " + number(home.arena_bytes()) +
                " bytes of " +
                (plan.home_budget() ? number(plan.home_budget())

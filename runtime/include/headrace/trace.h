@@ -17,7 +17,8 @@ typedef enum headrace_trace_kind_e {
    * routed launch that runs in waves has one event for each. */
   HEADRACE_TRACE_LAUNCH = 1,
   /* Weights came over a link. `name`: the bundle; `link`, `bytes`. Told when
-   * the session's thread learns of it, in no order of time. */
+   * the session's thread learns of it, in no order of time. Pages of the
+   * key-value cache come over `pages` and go back over `pages-store`. */
   HEADRACE_TRACE_TRANSFER = 2,
   /* The session's thread waited for a transfer. `name`: the bundle. */
   HEADRACE_TRACE_WAIT = 3,
