@@ -64,25 +64,8 @@ void DeviceLink::Submit(TransferJob *job) {
   if (job->home)
     Begin(job, job->home);
   else
-    Insert(job);
+    InsertJob(&pending, job);
   Advance();
-}
-
-/// Among those that wait for a stage; urgent ones come first.
-void DeviceLink::Insert(TransferJob *job) {
-  TransferJob **place = &pending;
-  while (*place && ((*place)->urgent || !job->urgent))
-    place = &(*place)->next;
-  job->next = *place;
-  *place = job;
-}
-
-void DeviceLink::Unlink(TransferJob *job) {
-  for (TransferJob **place = &pending; *place; place = &(*place)->next)
-    if (*place == job) {
-      *place = job->next;
-      return;
-    }
 }
 
 DeviceLink::Stage *DeviceLink::StageOf(const TransferJob &job) {
@@ -102,8 +85,8 @@ void DeviceLink::Promote(TransferJob *job) {
     options.package->Promote(&stage->read);
     return;
   }
-  Unlink(job);
-  Insert(job);
+  UnlinkJob(&pending, job);
+  InsertJob(&pending, job);
 }
 
 void DeviceLink::Cancel(TransferJob *job) {
@@ -116,7 +99,7 @@ void DeviceLink::Cancel(TransferJob *job) {
     options.package->Cancel(&stage->read);
     return;
   }
-  Unlink(job);
+  UnlinkJob(&pending, job);
   End(job);
 }
 

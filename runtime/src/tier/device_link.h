@@ -68,8 +68,6 @@ private:
   void AdvanceStage(Stage *stage);
   void Begin(TransferJob *job, const uint8_t *from);
   void End(TransferJob *job);
-  void Unlink(TransferJob *job);
-  void Insert(TransferJob *job);
   Stage *StageOf(const TransferJob &job);
   bool HasEnded(uint64_t number);
   Status AwaitCopy(uint64_t number, const TransferPiece &piece,

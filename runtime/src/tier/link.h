@@ -51,6 +51,25 @@ struct TransferJob {
   TransferJob *next = nullptr;
 };
 
+/// Puts a job into a list of waiting ones, behind those of its kind; urgent
+/// ones come first.
+inline void InsertJob(TransferJob **first, TransferJob *job) {
+  TransferJob **place = first;
+  while (*place && ((*place)->urgent || !job->urgent))
+    place = &(*place)->next;
+  job->next = *place;
+  *place = job;
+}
+
+/// Takes the job out of the list, if it is there.
+inline void UnlinkJob(TransferJob **first, TransferJob *job) {
+  for (TransferJob **place = first; *place; place = &(*place)->next)
+    if (*place == job) {
+      *place = job->next;
+      return;
+    }
+}
+
 /// Counters of a link since it was made.
 struct LinkCounters {
   uint64_t bytes = 0; // arrived and checked

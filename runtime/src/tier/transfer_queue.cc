@@ -139,27 +139,9 @@ void TransferQueue::Leave() {
 // Jobs
 //===----------------------------------------------------------------------===//
 
-/// Behind the jobs of its kind; urgent ones come first. Under the lock.
-void TransferQueue::Insert(TransferJob *job) {
-  TransferJob **place = &first;
-  while (*place && ((*place)->urgent || !job->urgent))
-    place = &(*place)->next;
-  job->next = *place;
-  *place = job;
-}
-
-/// Takes the job out of the list, if it is there. Under the lock.
-void TransferQueue::Unlink(TransferJob *job) {
-  for (TransferJob **place = &first; *place; place = &(*place)->next)
-    if (*place == job) {
-      *place = job->next;
-      return;
-    }
-}
-
 /// Starts no more of the job. Under the lock.
 void TransferQueue::Fail(TransferJob *job, Failure failure) {
-  Unlink(job);
+  UnlinkJob(&first, job);
   if (job->failure == Failure::kNone)
     job->failure = failure;
   job->next_piece = job->piece_count;
@@ -201,7 +183,7 @@ void TransferQueue::Submit(TransferJob *job) {
       EndJob(job);
       return;
     }
-    Insert(job);
+    InsertJob(&first, job);
     if (use_ring) {
       FillRing();
       return;
@@ -216,8 +198,8 @@ void TransferQueue::Promote(TransferJob *job) {
     return;
   job->urgent = true;
   if (job->next_piece < job->piece_count) {
-    Unlink(job);
-    Insert(job);
+    UnlinkJob(&first, job);
+    InsertJob(&first, job);
   }
 }
 

@@ -94,8 +94,6 @@ private:
   void EndSlice(const Slice &slice, TransferJob::Failure failure, int error);
   void AwaitProgress(uint64_t seen, uint64_t until_ns) const;
   void EndJob(TransferJob *job);
-  void Unlink(TransferJob *job);
-  void Insert(TransferJob *job);
   void Fail(TransferJob *job, TransferJob::Failure failure);
 
   const Allocator allocator;
