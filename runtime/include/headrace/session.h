@@ -29,9 +29,8 @@ typedef enum headrace_weight_loader_e {
   /* The file is mapped read-only; the page cache is the copy. */
   HEADRACE_WEIGHTS_MAPPED = 0,
   /* They are moved to planned addresses of a bounded arena, when the plan says
-   * so. Needs a package with a plan (headrace compile --fast-memory) and a
-   * device that shares the host's memory. The results are the same, bit for
-   * bit. */
+   * so. Needs a package with a plan (headrace compile --fast-memory) for this
+   * kind of device. The results are the same, bit for bit. */
   HEADRACE_WEIGHTS_ARENA = 1
 } headrace_weight_loader_t;
 
