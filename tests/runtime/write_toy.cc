@@ -22,6 +22,7 @@ constexpr Kind kKinds[] = {
     {"--planned", [] { return ToyFile(*PlannedToyManifest()); }},
     // Its key-value pages move.
     {"--paged", [] { return ToyFile(*PagedToyManifest()); }},
+    {"--gpu", ToyGpuFile},
     {"--planned-gpu", [] { return PlannedToyGpuFile(); }},
 };
 
