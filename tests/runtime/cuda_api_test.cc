@@ -123,6 +123,8 @@ TEST(CudaApi, NumbersAreThoseOfTheHeaders) {
       {kCuSystemDriverMismatch, CUDA_ERROR_SYSTEM_DRIVER_MISMATCH},
       {kCuExternalDevice, CUDA_ERROR_EXTERNAL_DEVICE},
       {kCuUnknown, CUDA_ERROR_UNKNOWN},
+      {kCuAttributeClockRate, CU_DEVICE_ATTRIBUTE_CLOCK_RATE},
+      {kCuAttributeL2CacheSize, CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE},
       {kCuAttributeMultiprocessorCount,
        CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT},
       {kCuAttributeComputeCapabilityMajor,

@@ -2,7 +2,7 @@
 // Link bench: on the driver's interface itself, below the runtime.
 #include "tools/gpu-suite/link_bench.h"
 
-#include "tools/gpu-suite/driver.h"
+#include "tools/gpu-probe/driver.h"
 
 #include <algorithm>
 #include <chrono>
@@ -116,7 +116,7 @@ private:
   bool Await(CuEvent event) { return driver.Await(event); }
   Failure Wrong() const { return driver.Wrong(); }
 
-  Driver driver;
+  probe::Driver driver;
   const CudaApi &api = driver.api;
   CuStream copies = nullptr, work = nullptr;
   CuEvent events[2] = {};

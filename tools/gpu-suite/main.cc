@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // headrace-gpu-suite: checks and times the packages of a suite on a device.
 // tools/gpu-check calls it and reads the lines of JSON it prints.
+#include "tools/gpu-probe/gpu_machine.h"
 #include "tools/gpu-suite/link_bench.h"
 #include "tools/gpu-suite/materialize.h"
 #include "tools/gpu-suite/numerics.h"
@@ -11,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <filesystem>
 #include <thread>
 #include <unistd.h>
@@ -29,6 +31,8 @@ constexpr const char *kUsage =
     "  stream DIR [--only=NAME] [--work=DIR] [--repeats=N]\n"
     "                            checks and times each package with a plan\n"
     "  link                      times transfers to the device\n"
+    "  machine OUT               writes a GPU's description, as headrace "
+    "machine\n"
     "  weights PLAN FILE OUT     writes a file of a plan's checkpoint\n";
 
 /// Wrong results and everything else that went wrong; wrong usage; no device.
@@ -76,6 +80,33 @@ int Fail(const Failure &failure, ExitCode code = kFailed) {
 }
 
 unsigned Threads() { return std::max(1u, std::thread::hardware_concurrency()); }
+
+/// The GPU beside this host as a #tier.machine. The disk is left out: what a
+/// bundle lies on is not what packages will.
+Failure RecordMachine(const Machine &machine, const std::string &path) {
+  if (std::string(machine.info.target) != "cuda")
+    return "a GPU's description was asked for, but the device is the processor";
+  headrace::probe::GpuReading gpu;
+  if (Failure failure = headrace::probe::ProbeGpu(machine.info.ordinal, &gpu);
+      !failure.empty())
+    return failure;
+  headrace::probe::HostFigures host;
+  host.recorder = "headrace-gpu-suite";
+  char date[32];
+  const std::time_t now = std::time(nullptr);
+  std::tm utc;
+  gmtime_r(&now, &utc);
+  std::strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", &utc);
+  host.date = date;
+  host.dram_bytes = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) *
+                    static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  const std::string text = headrace::probe::WriteMachine(gpu, host);
+  std::FILE *file = std::fopen(path.c_str(), "w");
+  const bool written = file && std::fputs(text.c_str(), file) >= 0;
+  if ((file && std::fclose(file) != 0) || !written)
+    return path + ": cannot be written";
+  return Failure();
+}
 
 /// The package of an entry: the file, or one made of it in `work`.
 class Materialized {
@@ -201,6 +232,10 @@ int main(int argc, char **argv) {
         });
   if (command == "link") {
     Failure failure = BenchLink(machine);
+    return failure.empty() ? kSuccess : Fail(failure);
+  }
+  if (command == "machine" && arguments.words.size() == 2) {
+    Failure failure = RecordMachine(machine, arguments.words[1]);
     return failure.empty() ? kSuccess : Fail(failure);
   }
   return Fail(kUsage, kWrongUsage);

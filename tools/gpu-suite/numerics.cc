@@ -2,7 +2,7 @@
 // Numerics: layers row by row, models token by token.
 #include "tools/gpu-suite/numerics.h"
 
-#include "tools/gpu-suite/driver.h"
+#include "tools/gpu-suite/cache_flush.h"
 #include "tools/gpu-suite/layer_check.h"
 #include "tools/gpu-suite/model_check.h"
 

@@ -12,7 +12,7 @@
 namespace headrace::suite {
 
 /// Why something did not work, as one line; empty for success.
-using Failure = std::string;
+using Failure = std::string; // probe::Failure, too
 
 /// One line of suite.txt: a kind, then `key=value`s without spaces.
 struct SuiteEntry {

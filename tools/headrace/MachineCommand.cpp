@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // headrace machine: records this machine, or prints a shipped description.
 #include "compiler/machine/LoadMachine.h"
+#include "tools/gpu-probe/gpu_machine.h"
 #include "tools/headrace/Commands.h"
 #include "tools/headrace/Flags.h"
+#include "tools/headrace/Runtime.h"
 #include "tools/headrace/bench/DiskProbe.h"
 #include "tools/headrace/bench/MachineProbe.h"
 #include "llvm/Support/raw_ostream.h"
@@ -52,16 +54,17 @@ llvm::Expected<Caches> findCaches() {
   return caches;
 }
 
-/// Measured figures do not repeat beyond three digits.
-uint64_t rounded(double value) {
-  if (!(value >= 1))
-    return 1;
-  double unit = std::pow(10, std::floor(std::log10(value)) - 2);
-  return uint64_t(std::max(1.0, std::round(value / unit) * unit));
+using probe::Rounded;
+
+uint64_t memoryBytes() {
+  return uint64_t(sysconf(_SC_PHYS_PAGES)) * uint64_t(sysconf(_SC_PAGESIZE));
 }
 
-llvm::Expected<std::string>
-record(unsigned threads, const std::string &directory, uint64_t diskBytes) {
+/// The processor's description; `remark` says what is not in it, if anything.
+llvm::Expected<std::string> record(unsigned threads,
+                                   const std::string &directory,
+                                   uint64_t diskBytes,
+                                   const std::string &remark) {
   MachineInfo info = MachineInfo::ofHost();
   auto caches = findCaches();
   if (!caches)
@@ -80,8 +83,6 @@ record(unsigned threads, const std::string &directory, uint64_t diskBytes) {
   double load = (*probe)->loadLatencyNs();
   double handOver = (*probe)->handOverNs();
   double read = (*probe)->best().readBytesPerSecond;
-  uint64_t dram =
-      uint64_t(sysconf(_SC_PHYS_PAGES)) * uint64_t(sysconf(_SC_PAGESIZE));
 
   if (double share = double(waitedForCoreNs() - waited) * 1e-9 /
                      ((now() - begin) * threads);
@@ -99,41 +100,81 @@ record(unsigned threads, const std::string &directory, uint64_t diskBytes) {
       << threads << (threads == 1 ? " thread" : " threads")
       << ", the disk's in\n// " << kDiskReaders << " requests at a time, of "
       << disk->probedBytes << " bytes.\n"
-      << "#tier.machine<\"host\",\n  levels = [\n"
+      << remark << "#tier.machine<\"host\",\n  levels = [\n"
       << "    <\"sram\", bytes = " << caches->worker.bytes
       << ", count = " << caches->worker.count << ">,\n";
   if (caches->last.bytes)
     out << "    <\"llc\", bytes = " << caches->last.bytes
         << ", count = " << caches->last.count << ">,\n";
-  out << "    <\"dram\", bytes = " << dram << ">,\n"
+  out << "    <\"dram\", bytes = " << memoryBytes() << ">,\n"
       << "    <\"disk\", bytes = " << disk->capacity
       << ", alignment = 4096>],\n  links = [\n"
       << "    // " << (*probe)->readLoopName() << "; one load after another.\n"
-      << "    <\"dram\" to \"sram\", bandwidth = " << rounded(read)
-      << ", latency = " << rounded(load) << ", bus = \"memory\">,\n"
+      << "    <\"dram\" to \"sram\", bandwidth = " << Rounded(read)
+      << ", latency = " << Rounded(load) << ", bus = \"memory\">,\n"
       << "    // memcpy, each byte counted once.\n"
-      << "    <\"dram\" to \"dram\", bandwidth = " << rounded(copy)
+      << "    <\"dram\" to \"dram\", bandwidth = " << Rounded(copy)
       << ", bus = \"memory\">,\n"
       << "    // Past the page cache; one request at a time.\n"
       << "    <\"disk\" to \"dram\", bandwidth = "
-      << rounded(disk->readBytesPerSecond)
-      << ", latency = " << rounded(disk->latencyNs) << ", request = "
-      << std::min(rounded(disk->requestBytesPerSecond),
-                  rounded(disk->readBytesPerSecond))
+      << Rounded(disk->readBytesPerSecond)
+      << ", latency = " << Rounded(disk->latencyNs) << ", request = "
+      << std::min(Rounded(disk->requestBytesPerSecond),
+                  Rounded(disk->readBytesPerSecond))
       << ">,\n    <\"dram\" to \"disk\", bandwidth = "
-      << rounded(disk->writeBytesPerSecond) << ">],\n  compute = [";
+      << Rounded(disk->writeBytesPerSecond) << ">],\n  compute = [";
   const char *between = "";
   for (const MultiplyLoop &loop : multiplyLoops()) {
     out << between << "\n    // " << loop.name << ", one core's share.\n    <\""
         << loop.type << "\", operations = "
-        << rounded((*probe)->operationsRate(loop) / threads)
+        << Rounded((*probe)->operationsRate(loop) / threads)
         << ", count = " << threads << ">";
     between = ",";
   }
   out << "],\n  // From the last thread's end of one piece of work to the next "
          "one's beginning.\n  launch = "
-      << rounded(handOver) << ">\n";
+      << Rounded(handOver) << ">\n";
   return text;
+}
+
+/// The description of a GPU that was measured, with the disk measured now.
+llvm::Expected<std::string> recordGpu(const probe::GpuReading &gpu,
+                                      const std::string &directory,
+                                      uint64_t diskBytes) {
+  fprintf(stderr, "measuring the disk\n");
+  auto disk = probeDisk(directory, diskBytes);
+  if (!disk)
+    return disk.takeError();
+  probe::HostFigures host;
+  host.recorder = "headrace machine";
+  host.date = MachineInfo::ofHost().date;
+  host.dram_bytes = memoryBytes();
+  host.disk = {disk->capacity, disk->readBytesPerSecond,
+               disk->requestBytesPerSecond, disk->writeBytesPerSecond,
+               disk->latencyNs};
+  return probe::WriteMachine(gpu, host);
+}
+
+/// What `--device` names; without it the first GPU, or the processor where
+/// there is none.
+llvm::Expected<std::string> recordDevice(std::optional<DeviceName> device,
+                                         unsigned threads,
+                                         const std::string &directory,
+                                         uint64_t diskBytes) {
+  std::string remark;
+  if (!device || device->gpu) {
+    const uint32_t ordinal = device ? device->ordinal : 0;
+    fprintf(stderr, "measuring the GPU\n");
+    probe::GpuReading gpu;
+    probe::Failure failure = probe::ProbeGpu(ordinal, &gpu);
+    if (failure.empty())
+      return recordGpu(gpu, directory, diskBytes);
+    if (device)
+      return llvm::createStringError("device 'cuda:" + std::to_string(ordinal) +
+                                     "': " + failure);
+    remark = "// No GPU is in it: " + failure + ".\n";
+  }
+  return record(threads, directory, diskBytes, remark);
 }
 
 } // namespace
@@ -143,11 +184,14 @@ int headrace::tools::machineCommand(int argc, char **argv) {
       "headrace machine [NAME] [-o FILE]",
       {{"-o", "FILE", "where the description goes (default: -, stdout)"},
        {"--list", nullptr, "print the names of the shipped machines and exit"},
+       {"--device", "NAME",
+        "cpu or cuda:N (default: the first GPU, or else cpu)"},
        {"--disk", "DIR", "on the disk that packages lie on (default: .)"},
        {"--disk-bytes", "N",
         "of the file that is written there to measure it (default: 4 GiB, or "
         "what room and time allow)"},
-       {"--threads", "N", "that measure (default: one for each core)"}});
+       {"--threads", "N",
+        "of cpu, that measure (default: one for each core)"}});
   if (int code = line.parse(argc, argv); code >= 0)
     return code;
   if (line.positional().size() > 1)
@@ -163,12 +207,20 @@ int headrace::tools::machineCommand(int argc, char **argv) {
   if (line.has("--disk-bytes"))
     bytes = uint64_t(
         line.number("--disk-bytes", 0, int64_t(1) << 20, int64_t(1) << 40));
+  std::optional<DeviceName> device;
+  if (line.has("--device")) {
+    device = DeviceName::parse(line.text("--device", ""));
+    if (!device)
+      return line.usageError("unknown device '" + line.text("--device", "") +
+                             "'; expected " + DeviceName::kExpected);
+  }
   if (line.failed)
     return kUsage;
 
   std::string text;
   if (line.positional().empty()) {
-    auto recorded = record(threads, line.text("--disk", "."), bytes);
+    auto recorded =
+        recordDevice(device, threads, line.text("--disk", "."), bytes);
     if (!recorded)
       return fail(llvm::toString(recorded.takeError()));
     text = std::move(*recorded);

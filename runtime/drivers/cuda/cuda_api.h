@@ -66,7 +66,9 @@ enum CuResult : int {
 };
 
 /// CUdevice_attribute.
+constexpr int kCuAttributeClockRate = 13; // kHz, the highest
 constexpr int kCuAttributeMultiprocessorCount = 16;
+constexpr int kCuAttributeL2CacheSize = 38;
 constexpr int kCuAttributeComputeCapabilityMajor = 75;
 constexpr int kCuAttributeComputeCapabilityMinor = 76;
 constexpr int kCuAttributeMaxSharedMemoryPerBlockOptin = 97;

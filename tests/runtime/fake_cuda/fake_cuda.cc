@@ -76,8 +76,10 @@ void Look(CuStreamOpaque *asked = nullptr) {
       continue;
     for (int i = 0; i < kOperationsAtOnce && !stream->work.empty(); ++i) {
       Work &work = stream->work.front();
-      if (!work.run(&work.progress))
+      stream->clock_ns = std::max(stream->clock_ns, work.issued_ns);
+      if (!work.operation.run(&work.progress))
         break;
+      stream->clock_ns += work.operation.cost_ns;
       stream->work.pop_front();
       if (state.sticky)
         return;
@@ -133,11 +135,16 @@ CuResult State::Enter(const char *function, bool needs_context) {
   return needs_context ? CheckContext() : kCuSuccess;
 }
 
-void Enqueue(CuStreamOpaque *stream, Operation run, bool copies) {
+void Enqueue(CuStreamOpaque *stream, Operation operation) {
   if (stream->capture)
-    stream->capture->operations.push_back(std::move(run));
+    stream->capture->operations.push_back(std::move(operation));
   else
-    stream->work.push_back({std::move(run), 0, copies});
+    stream->work.push_back({std::move(operation), 0, TheState().host_ns});
+}
+
+/// How long so many bytes take, with what it takes to begin.
+static uint64_t Cost(uint64_t begin_ns, size_t bytes, uint64_t bytes_per_ns) {
+  return begin_ns + bytes / bytes_per_ns;
 }
 
 /// Of a copy that begins as soon as the device likes.
@@ -145,7 +152,7 @@ static void SpoilTarget(CuStreamOpaque *stream, CuAddress to, size_t bytes) {
   if (!TheState().strict || stream->capture)
     return;
   for (const Work &work : stream->work)
-    if (!work.copies)
+    if (!work.operation.copies)
       return;
   Unlocked unlocked;
   std::memset(reinterpret_cast<void *>(to), kGarbage, bytes);
@@ -173,7 +180,7 @@ void Reset() {
   state.sticky = 0;
   state.fault = 0;
   state.blocking_copies = 0;
-  state.kernels_run = 0;
+  state.host_ns = 0;
   state.failures.clear();
   state.calls.clear();
   state.launches.clear();
@@ -337,7 +344,13 @@ FAKE cuDeviceGetAttribute(int *value, int attribute, CuDevice) {
     *value = kMaxSharedBytes;
     return kCuSuccess;
   case kCuAttributeMultiprocessorCount:
-    *value = 4;
+    *value = kMultiprocessors;
+    return kCuSuccess;
+  case kCuAttributeClockRate:
+    *value = kClockKhz;
+    return kCuSuccess;
+  case kCuAttributeL2CacheSize:
+    *value = kL2Bytes;
     return kCuSuccess;
   default:
     return kCuInvalidValue;
@@ -436,25 +449,26 @@ FAKE cuMemcpyHtoDAsync_v2(CuAddress to, const void *from, size_t bytes,
     return kCuInvalidValue;
   if (Contains(state.pinned_memory, reinterpret_cast<uint64_t>(from), bytes)) {
     SpoilTarget(stream, to, bytes);
-    Enqueue(
-        stream,
-        [=](uint64_t *) {
-          const size_t hanging = TheState().hanging_copies;
-          if (hanging && bytes >= hanging)
-            return false;
-          std::memcpy(reinterpret_cast<void *>(to), from, bytes);
-          return true;
-        },
-        /*copies=*/true);
+    Enqueue(stream, {[=](uint64_t *) {
+                       const size_t hanging = TheState().hanging_copies;
+                       if (hanging && bytes >= hanging)
+                         return false;
+                       std::memcpy(reinterpret_cast<void *>(to), from, bytes);
+                       return true;
+                     },
+                     Cost(kCopyNs, bytes, kToDeviceBytesPerNs),
+                     /*copies=*/true});
     return kCuSuccess;
   }
   // Other memory is read before the call returns.
   const auto *first = static_cast<const uint8_t *>(from);
   Enqueue(stream,
-          [to, read = std::vector<uint8_t>(first, first + bytes)](uint64_t *) {
-            std::memcpy(reinterpret_cast<void *>(to), read.data(), read.size());
-            return true;
-          });
+          {[to, read = std::vector<uint8_t>(first, first + bytes)](uint64_t *) {
+             std::memcpy(reinterpret_cast<void *>(to), read.data(),
+                         read.size());
+             return true;
+           },
+           Cost(kCopyNs, bytes, kToDeviceBytesPerNs)});
   return kCuSuccess;
 }
 
@@ -467,10 +481,12 @@ FAKE cuMemcpyDtoHAsync_v2(void *to, CuAddress from, size_t bytes,
       Contains(state.pinned_memory, reinterpret_cast<uint64_t>(to), bytes);
   if (!pinned && !stream->work.empty())
     ++state.blocking_copies;
-  Enqueue(stream, [=](uint64_t *) {
-    std::memcpy(to, reinterpret_cast<const void *>(from), bytes);
-    return true;
-  });
+  Enqueue(stream, {[=](uint64_t *) {
+                     std::memcpy(to, reinterpret_cast<const void *>(from),
+                                 bytes);
+                     return true;
+                   },
+                   Cost(kCopyNs, bytes, kToHostBytesPerNs)});
   if (!pinned)
     Drain(stream);
   return static_cast<CuResult>(state.sticky);
@@ -482,11 +498,12 @@ FAKE cuMemcpyDtoDAsync_v2(CuAddress to, CuAddress from, size_t bytes,
   if (!Contains(state.device_memory, to, bytes) ||
       !Contains(state.device_memory, from, bytes))
     return kCuInvalidValue;
-  Enqueue(stream, [=](uint64_t *) {
-    std::memmove(reinterpret_cast<void *>(to),
-                 reinterpret_cast<const void *>(from), bytes);
-    return true;
-  });
+  Enqueue(stream, {[=](uint64_t *) {
+                     std::memmove(reinterpret_cast<void *>(to),
+                                  reinterpret_cast<const void *>(from), bytes);
+                     return true;
+                   },
+                   Cost(kKernelNs, 2 * bytes, kMemoryBytesPerNs)});
   return kCuSuccess;
 }
 
@@ -495,10 +512,11 @@ FAKE cuMemsetD8Async(CuAddress to, unsigned char value, size_t bytes,
   ENTER(true);
   if (!Contains(state.device_memory, to, bytes))
     return kCuInvalidValue;
-  Enqueue(stream, [=](uint64_t *) {
-    std::memset(reinterpret_cast<void *>(to), value, bytes);
-    return true;
-  });
+  Enqueue(stream, {[=](uint64_t *) {
+                     std::memset(reinterpret_cast<void *>(to), value, bytes);
+                     return true;
+                   },
+                   Cost(kKernelNs, bytes, kMemoryBytesPerNs)});
   return kCuSuccess;
 }
 
@@ -558,17 +576,16 @@ static CuResult Record(CuEvent event, CuStream stream) {
     event->recorded = true;
     ++event->pending;
   }
-  Enqueue(
-      stream,
-      [event, captured = stream->capture != nullptr](uint64_t *) {
-        if (captured)
-          event->recorded = true;
-        else
-          --event->pending;
-        event->time = TheState().kernels_run;
-        return true;
-      },
-      /*copies=*/true);
+  Enqueue(stream,
+          {[event, stream, captured = stream->capture != nullptr](uint64_t *) {
+             if (captured)
+               event->recorded = true;
+             else
+               --event->pending;
+             event->time_ns = stream->clock_ns;
+             return true;
+           },
+           0, /*copies=*/true});
   return kCuSuccess;
 }
 
@@ -588,15 +605,18 @@ FAKE cuEventQuery(CuEvent event) {
     Look(event->stream);
   if (state.sticky)
     return static_cast<CuResult>(state.sticky);
-  return event->pending ? kCuNotReady : kCuSuccess;
+  if (event->pending)
+    return kCuNotReady;
+  state.host_ns = std::max(state.host_ns, event->time_ns);
+  return kCuSuccess;
 }
 
 FAKE cuEventElapsedTime(float *milliseconds, CuEvent start, CuEvent end) {
   ENTER(true);
   if (!start->recorded || !end->recorded || start->pending || end->pending)
     return kCuInvalidValue;
-  // A microsecond for each kernel between them.
-  *milliseconds = static_cast<float>(end->time - start->time) * 1e-3f;
+  *milliseconds = static_cast<float>(
+      (double(end->time_ns) - double(start->time_ns)) * 1e-6);
   return kCuSuccess;
 }
 
@@ -677,9 +697,9 @@ FAKE cuLaunchKernel(CuFunction function, unsigned grid_x, unsigned grid_y,
   Launched launched = {function->name, grid_x, block_x, shared_bytes,
                        stream->capture != nullptr};
   KernelFunction code = known == state.kernels.end() ? nullptr : known->second;
-  Enqueue(stream, [=, image = function->image,
-                   copy = std::vector<uint8_t>(buffer, buffer + bytes)](
-                      uint64_t *progress) {
+  auto run = [=, image = function->image,
+              copy = std::vector<uint8_t>(buffer, buffer + bytes)](
+                 uint64_t *progress) {
     State &now = TheState();
     if (now.fault) {
       now.sticky = std::exchange(now.fault, 0);
@@ -698,10 +718,10 @@ FAKE cuLaunchKernel(CuFunction function, unsigned grid_x, unsigned grid_y,
     *progress = last;
     if (last < launched.blocks)
       return false;
-    ++now.kernels_run;
     now.launches.push_back(launched);
     return true;
-  });
+  };
+  Enqueue(stream, {std::move(run), kKernelNs});
   return kCuSuccess;
 }
 

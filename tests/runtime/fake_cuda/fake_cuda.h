@@ -5,7 +5,9 @@
 // What is asynchronous on a device is late here: work is done only while
 // somebody asks whether it is done, a little each time. Device memory
 // cannot be touched but by that work, so a host that reads it crashes. Calls
-// without a current context fail, as they would.
+// without a current context fail, as they would. Time is what the operations of
+// a stream add up to, at the rates below, and begins where the host asks for
+// them: events tell it.
 //
 // These functions script it. All are safe from any thread.
 #ifndef HEADRACE_TESTS_RUNTIME_FAKE_CUDA_FAKE_CUDA_H
@@ -21,6 +23,18 @@
 namespace headrace::tests::fake_cuda {
 
 #define FAKE_CUDA_API __attribute__((visibility("default")))
+
+/// What the device says of itself, and its rates: what a kernel takes, and the
+/// beginning of a fill or of a copy on the device; what it takes to begin a
+/// copy from or to the host; and bytes in a nanosecond.
+constexpr int kMultiprocessors = 4;
+constexpr int kClockKhz = 1500000;
+constexpr int kL2Bytes = 1 << 20;
+constexpr uint64_t kKernelNs = 1000;
+constexpr uint64_t kCopyNs = 5000;
+constexpr uint64_t kToDeviceBytesPerNs = 16;
+constexpr uint64_t kToHostBytesPerNs = 8;
+constexpr uint64_t kMemoryBytesPerNs = 128;
 
 /// One block of a kernel; `parameters` as they were passed to the launch.
 struct Block {

@@ -15,13 +15,18 @@
 
 namespace headrace::tests::fake_cuda {
 
-/// Does a piece of one operation; true when it is done. `progress` starts at 0.
-using Operation = std::function<bool(uint64_t *progress)>;
+/// What a stream does, one after the other.
+struct Operation {
+  /// Does a piece; true when it is done. `progress` starts at 0.
+  std::function<bool(uint64_t *progress)> run;
+  uint64_t cost_ns = 0;
+  bool copies = false; // to the device or nothing at all: an event
+};
 
 struct Work {
-  Operation run;
-  uint64_t progress;
-  bool copies = false; // to the device or nothing at all: an event
+  Operation operation;
+  uint64_t progress = 0;
+  uint64_t issued_ns = 0; // by the host's clock
 };
 
 } // namespace headrace::tests::fake_cuda
@@ -37,12 +42,13 @@ struct CuGraphExecOpaque {
 struct CuStreamOpaque {
   std::deque<headrace::tests::fake_cuda::Work> work;
   std::unique_ptr<CuGraphOpaque> capture;
+  uint64_t clock_ns = 0; // the end of its last operation
 };
 struct CuEventOpaque {
   bool recorded = false;
   CuStreamOpaque *stream = nullptr; // where it was recorded last
   int pending = 0;
-  uint64_t time = 0; // kernels that had run
+  uint64_t time_ns = 0; // when it happened
 };
 struct CuFunctionOpaque {
   std::string name;
@@ -80,7 +86,7 @@ struct State {
   int fault = 0;             // what the next kernel makes of it
   int live = 0;
   int blocking_copies = 0;
-  uint64_t kernels_run = 0;
+  uint64_t host_ns = 0; // the latest that the host has seen happen
   std::map<std::string, std::pair<int, int>> failures;
   std::map<std::string, int> calls;
   std::map<std::string, KernelFunction> kernels;
@@ -95,8 +101,8 @@ struct State {
 
 State &TheState();
 
-/// Adds an operation to a stream, or to what it captures. `copies`: as in Work.
-void Enqueue(CuStreamOpaque *stream, Operation run, bool copies = false);
+/// Adds an operation to a stream, or to what it captures.
+void Enqueue(CuStreamOpaque *stream, Operation operation);
 
 } // namespace headrace::tests::fake_cuda
 

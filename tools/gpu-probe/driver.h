@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Driver: the driver's interface itself, below the runtime, for what is timed
 // or done beside it.
-#ifndef HEADRACE_TOOLS_GPU_SUITE_DRIVER_H
-#define HEADRACE_TOOLS_GPU_SUITE_DRIVER_H
+#ifndef HEADRACE_TOOLS_GPU_PROBE_DRIVER_H
+#define HEADRACE_TOOLS_GPU_PROBE_DRIVER_H
 
 #include "runtime/drivers/cuda/cuda_api.h"
-#include "tools/gpu-suite/suite_file.h"
 
-namespace headrace::suite {
+#include <string>
+
+namespace headrace::probe {
+
+/// Why something did not work, as one line; empty for success.
+using Failure = std::string;
 
 /// The functions of libcuda in the primary context of a device, which is the
 /// runtime's, too. The context is current in the thread that opened it.
@@ -18,12 +22,14 @@ public:
   Driver &operator=(const Driver &) = delete;
   ~Driver();
 
+  /// Opens device `ordinal` of those that the driver counts.
   Failure Open(uint32_t ordinal);
   /// False for a result that is no success, which Wrong() then tells.
   bool Try(runtime::cuda::CuResult result);
   /// Looks until `event` has passed.
   bool Await(runtime::cuda::CuEvent event);
   Failure Wrong() const;
+  runtime::cuda::CuDevice Device() const { return number; }
 
   runtime::cuda::CudaApi api;
 
@@ -33,29 +39,6 @@ private:
   runtime::cuda::CuContext context = nullptr;
 };
 
-/// Fills a piece of device memory that is far larger than any cache, so that
-/// what runs next finds none of its weights there.
-class CacheFlush {
-public:
-  CacheFlush() = default;
-  CacheFlush(const CacheFlush &) = delete;
-  CacheFlush &operator=(const CacheFlush &) = delete;
-  ~CacheFlush();
+} // namespace headrace::probe
 
-  Failure Open(uint32_t ordinal);
-  /// Returns when the memory is filled.
-  Failure Run();
-
-private:
-  static constexpr size_t kBytes = size_t(256) << 20;
-
-  Driver driver;
-  runtime::cuda::CuStream stream = nullptr;
-  runtime::cuda::CuEvent done = nullptr;
-  runtime::cuda::CuAddress memory = 0;
-  unsigned char value = 0;
-};
-
-} // namespace headrace::suite
-
-#endif // HEADRACE_TOOLS_GPU_SUITE_DRIVER_H
+#endif // HEADRACE_TOOLS_GPU_PROBE_DRIVER_H
