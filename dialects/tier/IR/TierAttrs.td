@@ -139,14 +139,14 @@ def Tier_RangeAttr : Tier_Attr<"Range", "range"> {
     - (C2) there is one stride for each size of `shape`, and no size is 0.
     - (C3) `bytes` are equally many, at least one, for each value of `shape`.
 
-    Example: `#tier.range<"model.safetensors" at 130 bytes 5120 shape[40, 64] strides[4, 160]>`
+    Example: `#tier.range<"model.safetensors" at 130 bytes 5120 shape [40, 64] strides [4, 160]>`
   }];
   let parameters = (ins StringRefParameter<>:$file, "uint64_t":$offset,
       "uint64_t":$bytes, OptionalArrayRefParameter<"uint64_t">:$shape,
       OptionalArrayRefParameter<"uint64_t">:$strides);
   let assemblyFormat = [{
     `<` $file `at` $offset `bytes` $bytes
-    (`shape` `[` $shape^ `]` `strides` `[` $strides `]`)? `>`
+    (`shape` ` ` `[` $shape^ `]` `strides` ` ` `[` $strides `]`)? `>`
   }];
   let builders = [
     AttrBuilder<(ins "::llvm::StringRef":$file, "uint64_t":$offset,

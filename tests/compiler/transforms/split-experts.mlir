@@ -47,9 +47,9 @@ func.func @gated(%b: !moe.buckets<experts = 2, slots = 1, width = 64, element = 
 // transposed, with gate and up in turn: the merged weight has ranges of its own
 // for each expert.
 // CHECK: tier.weight @"g.t+u.t" : tensor<2x96x64xbf16> from
-// CHECK-SAME: [#tier.range<"m" at 0 bytes 6144 shape[1, 48, 64] strides[12288, 4, 192]>, #tier.range<"m" at 2 bytes 6144 shape[1, 48, 64] strides[12288, 4, 192]>, #tier.range<"m" at 12288 bytes 6144 shape[1, 48, 64] strides[12288, 4, 192]>, #tier.range<"m" at 12290 bytes 6144 shape[1, 48, 64] strides[12288, 4, 192]>]
-tier.weight @g.t : tensor<2x48x64xbf16> from [#tier.range<"m" at 0 bytes 12288 shape[2, 48, 64] strides[12288, 4, 192]>]
-tier.weight @u.t : tensor<2x48x64xbf16> from [#tier.range<"m" at 2 bytes 12288 shape[2, 48, 64] strides[12288, 4, 192]>]
+// CHECK-SAME: [#tier.range<"m" at 0 bytes 6144 shape [1, 48, 64] strides [12288, 4, 192]>, #tier.range<"m" at 2 bytes 6144 shape [1, 48, 64] strides [12288, 4, 192]>, #tier.range<"m" at 12288 bytes 6144 shape [1, 48, 64] strides [12288, 4, 192]>, #tier.range<"m" at 12290 bytes 6144 shape [1, 48, 64] strides [12288, 4, 192]>]
+tier.weight @g.t : tensor<2x48x64xbf16> from [#tier.range<"m" at 0 bytes 12288 shape [2, 48, 64] strides [12288, 4, 192]>]
+tier.weight @u.t : tensor<2x48x64xbf16> from [#tier.range<"m" at 2 bytes 12288 shape [2, 48, 64] strides [12288, 4, 192]>]
 // CHECK: tier.weight @"g.b+u.b" : tensor<2x96xbf16> from
 tier.weight @g.b : tensor<2x48xbf16> from [#tier.range<"m" at 30000 bytes 192>]
 tier.weight @u.b : tensor<2x48xbf16> from [#tier.range<"m" at 30192 bytes 192>]

@@ -40,9 +40,9 @@ module attributes {tier.machine = #tier.machine<"flat", levels = [<"dram", bytes
 // Values that are no neighbours in the file: a matrix that is stored transposed,
 // with every second column of it.
 // CHECK: tier.weight @transposed : tensor<40x64xbf16> from
-// CHECK-SAME: [#tier.range<"model.safetensors" at 130 bytes 5120 shape[40, 64] strides[4, 160]>]
+// CHECK-SAME: [#tier.range<"model.safetensors" at 130 bytes 5120 shape [40, 64] strides [4, 160]>]
 tier.weight @transposed : tensor<40x64xbf16> from [
-  #tier.range<"model.safetensors" at 130 bytes 5120 shape[40, 64] strides[4, 160]>]
+  #tier.range<"model.safetensors" at 130 bytes 5120 shape [40, 64] strides [4, 160]>]
 
 // A weight may gather several ranges, and several files.
 // CHECK-LABEL: tier.weight @gate : tensor<2x40x64xbf16> from
