@@ -94,10 +94,16 @@ static int64_t elementBytes(const EncodedMatrix &m, const FragmentShape &s) {
   return s.columnBlocks() * s.kRows * s.kColumns * m.elementBits / 8;
 }
 
+/// Input channels of which a lane's elements are 16 bytes.
+static int64_t loadChannels(const EncodedMatrix &m) {
+  return 256 / m.elementBits;
+}
+
 int64_t headrace::encodedBlockBytes(const EncodedMatrix &m,
                                     const FragmentShape &s) {
-  int64_t scales = m.scaleColumns() * s.kRows * m.packedScaleBytes();
-  return elementBytes(m, s) + (scales + 15) / 16 * 16;
+  int64_t padded = s.columnBlocks() * s.kColumns;
+  int64_t blocks = (padded + m.columns - 1) / m.columns;
+  return elementBytes(m, s) + blocks * s.kRows * m.packedScaleBytes();
 }
 
 void headrace::packEncodedFragments(const EncodedMatrix &m,
@@ -114,28 +120,31 @@ void headrace::packEncodedFragments(const EncodedMatrix &m,
     }
     return uint8_t(elements[column / 2]) >> (column % 2 * 4) & 0xf;
   };
-  // A lane's elements of two neighbouring blocks; see #flow.fragments.
-  int64_t perWord = 32 / m.elementBits;
+  // A lane's elements of neighbouring blocks; see #flow.fragments.
+  int64_t perWord = 32 / m.elementBits, perLoad = loadChannels(m) / s.kColumns;
   char *to = target;
-  for (int64_t step = 0; step < s.columnBlocks() / 2; ++step)
+  for (int64_t load = 0; load < s.columnBlocks() / perLoad; ++load)
     for (int64_t lane = 0; lane < s.kLanes; ++lane)
-      for (int64_t word = 0; word < 2 * s.kPerLane / perWord; ++word, to += 4) {
+      for (int64_t word = 0; word < 4; ++word, to += 4) {
         uint32_t bits = 0;
         for (int64_t i = 0; i < perWord; ++i) {
           int64_t number = word * perWord + i;
           int64_t e = number % s.kPerLane;
           int64_t row = s.sourceRow(block, s.rowOf(lane, e));
-          int64_t column = (step * 2 + number / s.kPerLane) * s.kColumns +
+          int64_t column = (load * perLoad + number / s.kPerLane) * s.kColumns +
                            s.columnOf(lane, e);
           int64_t place = i / 2 + i % 2 * (perWord / 2);
           bits |= element(row, column) << (place * m.elementBits);
         }
         memcpy(to, &bits, 4);
       }
-  to = target + elementBytes(m, s);
+  char *scales = target + elementBytes(m, s);
+  int64_t together = std::max(int64_t(1), loadChannels(m) / m.columns);
   for (int64_t i = 0; i < m.scaleColumns(); ++i)
-    for (int64_t r = 0; r < s.kRows; ++r, to += m.packedScaleBytes())
-      if (int64_t row = s.sourceRow(block, r); row < s.out)
+    for (int64_t r = 0; r < s.kRows; ++r)
+      if (int64_t row = s.sourceRow(block, r); row < s.out) {
+        int64_t pair = (i / together * 8 + r % 8) * together + i % together;
         m.writeScale(source, row, i, hasNan(m, source + row * m.rowBytes(), i),
-                     to);
+                     scales + (pair * 2 + r / 8) * m.packedScaleBytes());
+      }
 }

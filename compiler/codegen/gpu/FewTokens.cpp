@@ -10,16 +10,33 @@ using namespace headrace;
 /// stage the tokens, and enough of them are left to fill the GPU.
 constexpr int64_t kManyRowBlocks = 512;
 
+/// Words of weights that a lane has under way.
+constexpr int64_t kWordsUnderWay = 32;
+
+/// Warps that share `loads` loads, all of them alike where that can be. Nine
+/// leave no registers for many row blocks.
+static int64_t warpsFor(int64_t loads, int64_t blocks) {
+  if (loads < 32)
+    return loads >= 8 ? 4 : loads >= 4 ? 2 : 1;
+  return blocks == 1 && loads % 8 && loads % 9 == 0 ? 9 : 8;
+}
+
+/// Loads of a warp in a round, of `words` each: as many as `kWordsUnderWay`
+/// allows, of those numbers that leave none for after the last round.
+static int64_t depthFor(int64_t loads, int64_t words) {
+  int64_t depth = std::max(int64_t(2), kWordsUnderWay / words);
+  while (depth > 1 && loads % depth)
+    --depth;
+  return depth;
+}
+
 FewTokens::FewTokens(KernelBuilder &k, const Product &product, bool inPlace)
     : k(k), product(product), inPlace(inPlace) {
-  int64_t steps = product.steps();
-  warps = steps >= 32 ? 8 : steps >= 8 ? 4 : steps >= 4 ? 2 : 1;
   blocks = product.rowBlocks >= 2 * kManyRowBlocks ? 4
            : product.rowBlocks >= kManyRowBlocks   ? 2
                                                    : 1;
-  depth = steps / warps % 4 == 0 && blocks == 1 ? 4
-          : steps / warps % 2 == 0              ? 2
-                                                : 1;
+  warps = warpsFor(product.loads(), blocks);
+  depth = depthFor(product.loads() / warps, blocks * product.heldWords());
   stride = stageBytes(product) / kBlockTokens;
   if (!inPlace)
     tokens = k.shared(stageBytes(product));
@@ -71,70 +88,78 @@ void FewTokens::stage(const RowsInMemory &source, nn::NormOp norm, Value count,
 void FewTokens::start(Value from, Value ofGroup) {
   weights = from;
   group = ofGroup;
-  if (product.steps() >= warps * depth)
+  if (product.loads() >= warps * depth)
     first = loadRound(k.i32(0));
 }
 
-SmallVector<Value> FewTokens::load(Value step) {
+SmallVector<Value> FewTokens::load(Value number) {
   SmallVector<Value> out;
   for (int64_t i = 0; i < blocks; ++i) {
     Value block =
         k.min(k.add(k.mul(group, blocks), i), k.i32(product.rowBlocks - 1));
-    out.append(product.loadWeights(k, weights, block, step));
+    out.append(product.loadWeights(k, weights, block, number));
   }
   return out;
 }
 
-Value FewTokens::stepOf(Value round, int64_t i) {
+Value FewTokens::loadOf(Value round, int64_t i) {
   return k.add(k.mul(k.add(k.mul(round, depth), i), warps), k.warp());
 }
 
 SmallVector<Value> FewTokens::loadRound(Value round) {
   SmallVector<Value> out;
   for (int64_t i = 0; i < depth; ++i)
-    out.append(load(stepOf(round, i)));
+    out.append(load(loadOf(round, i)));
   return out;
 }
 
-SmallVector<Value> FewTokens::multiply(ValueRange words, Value step,
-                                       ValueRange sums) {
+SmallVector<Value> FewTokens::loadTokens(Value step) {
   Value lane = k.lane();
-  int64_t units = product.fragments ? 8 : 4; // Tokens first, then units.
-  Value token = product.fragments ? k.rem(lane, units) : k.div(lane, units);
-  Value unit = product.fragments ? k.div(lane, units) : k.rem(lane, units);
-  Value bytes = k.add(k.mul(token, stride),
-                      k.add(k.mul(step, kStep * 2), k.mul(unit, 16)));
-  SmallVector<Value> right;
   if (inPlace) {
     // Four words as ldmatrix would give them, or one unit.
     int64_t each = product.fragments ? 2 : 8;
     Value column = k.add(k.mul(step, kStep), k.mul(k.rem(lane, 4), each));
     Value start = k.at(tokens, column, product.element);
-    if (product.fragments)
-      for (int64_t i = 0; i < 4; ++i)
-        right.push_back(k.load(k.i32Type(), k.at(start, i * 16)));
-    else
-      right = k.load16(start, false);
-  } else {
-    Value address = k.at(tokens, bytes, k.b.getI8Type());
-    right =
-        product.fragments ? k.loadMatrices(address) : k.load16(address, false);
+    if (!product.fragments)
+      return k.load16(start, false);
+    SmallVector<Value> words;
+    for (int64_t i = 0; i < 4; ++i)
+      words.push_back(k.load(k.i32Type(), k.at(start, i * 16)));
+    return words;
   }
-  SmallVector<Value> out;
+  int64_t units = product.fragments ? 8 : 4; // Tokens first, then units.
+  Value token = product.fragments ? k.rem(lane, units) : k.div(lane, units);
+  Value unit = product.fragments ? k.div(lane, units) : k.rem(lane, units);
+  Value bytes = k.add(k.mul(token, stride),
+                      k.add(k.mul(step, kStep * 2), k.mul(unit, 16)));
+  Value address = k.at(tokens, bytes, k.b.getI8Type());
+  return product.fragments ? k.loadMatrices(address) : k.load16(address, false);
+}
+
+SmallVector<Value> FewTokens::multiply(ValueRange words, Value number,
+                                       ValueRange sums) {
+  SmallVector<Value> out(sums);
   size_t held = size_t(product.heldWords());
-  for (size_t i = 0; i < size_t(blocks); ++i)
-    out.append(
-        product.multiply(k, product.operandsOf(k, words.slice(i * held, held)),
-                         right, sums.slice(i * kAccumulators, kAccumulators)));
+  for (int64_t s = 0; s < product.stepsPerLoad(); ++s) {
+    SmallVector<Value> right =
+        loadTokens(k.add(k.mul(number, product.stepsPerLoad()), s));
+    for (size_t i = 0; i < size_t(blocks); ++i) {
+      size_t at = i * kAccumulators;
+      SmallVector<Value> sum = product.multiply(
+          k, product.operandsOf(k, words.slice(i * held, held), s), right,
+          ValueRange(out).slice(at, kAccumulators));
+      llvm::copy(sum, out.begin() + int64_t(at));
+    }
+  }
   return out;
 }
 
 void FewTokens::run(Value count, ResultSink sink) {
   int64_t sums = blocks * kAccumulators;
-  int64_t stepWords = blocks * product.heldWords(), words = stepWords * depth;
+  int64_t loadWords = blocks * product.heldWords(), words = loadWords * depth;
   Value warp = k.warp();
   SmallVector<Value> acc(size_t(sums), k.f32(0));
-  int64_t rounds = product.steps() / (warps * depth);
+  int64_t rounds = product.loads() / (warps * depth);
   if (rounds) {
     SmallVector<Value> carried(acc);
     carried.append(first);
@@ -151,17 +176,17 @@ void FewTokens::run(Value count, ResultSink sink) {
               [&] { return SmallVector<Value>(held); });
           SmallVector<Value> out(now.take_front(size_t(sums)));
           for (int64_t i = 0; i < depth; ++i)
-            out = multiply(held.slice(size_t(i * stepWords), size_t(stepWords)),
-                           stepOf(round, i), out);
+            out = multiply(held.slice(size_t(i * loadWords), size_t(loadWords)),
+                           loadOf(round, i), out);
           out.append(coming);
           return out;
         });
     acc.assign(carried.begin(), carried.end() - words);
   }
-  if (product.steps() % (warps * depth))
-    acc = k.fold(k.add(warp, rounds * warps * depth), k.i32(product.steps()),
-                 k.i32(warps), acc, [&](Value step, ValueRange now) {
-                   return multiply(load(step), step, now);
+  if (product.loads() % (warps * depth))
+    acc = k.fold(k.add(warp, rounds * warps * depth), k.i32(product.loads()),
+                 k.i32(warps), acc, [&](Value number, ValueRange now) {
+                   return multiply(load(number), number, now);
                  });
 
   // The warps' sums meet in shared memory; warp i finishes row blocks i, i +

@@ -22,13 +22,14 @@ Value ManyTokens::place(Value row, Value unit) {
 
 SmallVector<Value> ManyTokens::load(Value weights, Value group, Value chunk) {
   SmallVector<Value> out;
-  for (int64_t s = 0; s < kStepsPerSlot; ++s)
+  int64_t loads = kStepsPerSlot / product.stepsPerLoad();
+  for (int64_t n = 0; n < loads; ++n)
     for (int64_t i = 0; i < perWarp; ++i) {
       Value mine = k.add(k.mul(k.warp(), perWarp), i);
       Value block = k.min(k.add(k.mul(group, blocks), mine),
                           k.i32(product.rowBlocks - 1));
       out.append(product.loadWeights(k, weights, block,
-                                     k.add(k.mul(chunk, kStepsPerSlot), s)));
+                                     k.add(k.mul(chunk, loads), n)));
     }
   return out;
 }
@@ -44,8 +45,8 @@ SmallVector<Value> ManyTokens::multiply(ValueRange words, Value slot,
   size_t held = size_t(product.heldWords());
   SmallVector<Product::Operands> weights;
   for (int64_t i = 0; i < perWarp; ++i)
-    weights.push_back(
-        product.operandsOf(k, words.slice(size_t(i) * held, held)));
+    weights.push_back(product.operandsOf(k, words.slice(size_t(i) * held, held),
+                                         step % product.stepsPerLoad()));
   for (int64_t t = 0; t < kTokenBlocks; ++t) {
     Value bytes = place(k.add(token, t * kBlockTokens), k.add(unit, step * 4));
     Value address = k.at(slot, bytes, k.b.getI8Type());
@@ -80,13 +81,15 @@ SmallVector<Value> ManyTokens::multiplyAsOne(ValueRange words, Value slot,
   // then multiplied by these once.
   int64_t together = std::min(
       kStepsPerSlot, tier::scaledOf(product.encoded).getColumns() / kStep);
+  int64_t perLoad = product.stepsPerLoad();
   size_t held = size_t(product.heldWords());
   SmallVector<Value> out(sums), zeros(sums.size(), k.f32(0));
   for (int64_t first = 0; first < kStepsPerSlot; first += together) {
     Product::Operands weights;
     SmallVector<Value> elements;
     for (int64_t s = first; s < first + together; ++s) {
-      weights = product.operandsOf(k, words.slice(size_t(s) * held, held));
+      weights = product.operandsOf(
+          k, words.slice(size_t(s / perLoad) * held, held), s % perLoad);
       elements.append(weights.words);
     }
     Value from = arith::AddIOp::create(k.b, descriptor,
@@ -144,32 +147,34 @@ void ManyTokens::run(const RowsInMemory &source, Value weights, Value group,
     copy(k.i32(1));
     SmallVector<Value> carried(size_t(sumCount), k.f32(0));
     carried.append(load(weights, group, k.i32(0)));
-    carried = k.fold(
-        k.i32(0), k.i32(chunks), k.i32(1), carried,
-        [&](Value chunk, ValueRange now) {
-          ValueRange held = now.drop_front(size_t(sumCount));
-          k.awaitCopies(1);
-          if (warpgroups)
-            k.fenceProxy();
-          k.barrier();
-          copy(k.add(chunk, 2));
-          // The weights of the next chunk are on their way meanwhile.
-          Value next = k.add(chunk, 1);
-          SmallVector<Value> coming = k.choose(
-              k.less(next, k.i32(chunks)), held.getTypes(),
-              [&] { return load(weights, group, next); },
-              [&] { return SmallVector<Value>(held); });
-          ValueRange sums = now.take_front(size_t(sumCount));
-          SmallVector<Value> out(sums);
-          Value slot = slotOf(chunk);
-          if (warpgroups)
-            out = multiplyAsOne(held, slot, sums);
-          size_t each = held.size() / size_t(kStepsPerSlot);
-          for (int64_t s = 0; s < kStepsPerSlot && !warpgroups; ++s)
-            out = multiply(held.slice(size_t(s) * each, each), slot, s, out);
-          out.append(coming);
-          return out;
-        });
+    carried =
+        k.fold(k.i32(0), k.i32(chunks), k.i32(1), carried,
+               [&](Value chunk, ValueRange now) {
+                 ValueRange held = now.drop_front(size_t(sumCount));
+                 k.awaitCopies(1);
+                 if (warpgroups)
+                   k.fenceProxy();
+                 k.barrier();
+                 copy(k.add(chunk, 2));
+                 // The weights of the next chunk are on their way meanwhile.
+                 Value next = k.add(chunk, 1);
+                 SmallVector<Value> coming = k.choose(
+                     k.less(next, k.i32(chunks)), held.getTypes(),
+                     [&] { return load(weights, group, next); },
+                     [&] { return SmallVector<Value>(held); });
+                 ValueRange sums = now.take_front(size_t(sumCount));
+                 SmallVector<Value> out(sums);
+                 Value slot = slotOf(chunk);
+                 if (warpgroups)
+                   out = multiplyAsOne(held, slot, sums);
+                 int64_t perLoad = product.stepsPerLoad();
+                 size_t each = size_t(product.heldWords() * perWarp);
+                 for (int64_t s = 0; s < kStepsPerSlot && !warpgroups; ++s)
+                   out = multiply(held.slice(size_t(s / perLoad) * each, each),
+                                  slot, s, out);
+                 out.append(coming);
+                 return out;
+               });
     k.awaitCopies(0);
 
     // Through shared memory, so that neighbouring threads store neighbours.

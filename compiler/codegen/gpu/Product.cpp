@@ -45,50 +45,54 @@ FailureOr<Product> Product::match(nn::LinearOp linear) {
   return product;
 }
 
+int64_t Product::stepsPerLoad() const {
+  return encoded ? flow::FragmentsAttr::getLoadChannels(encoded) / kStep : 1;
+}
+
 int64_t Product::heldWords() const {
-  return encoded ? int64_t(encoded.getElementTypeBitWidth()) / 2 + 2 : 8;
+  if (!encoded)
+    return 8;
+  return 4 + (flow::FragmentsAttr::getLoadScaleBytes(encoded) + 3) / 4;
 }
 
 SmallVector<Value> Product::loadEncoded(KernelBuilder &k, Value base,
-                                        Value block, Value step) const {
-  tier::ScaledAttr scaled = tier::scaledOf(encoded);
-  int64_t bits = encoded.getElementTypeBitWidth();
+                                        Value block, Value number) const {
   Value start = arith::MulIOp::create(
       k.b, k.toI64(block),
       k.i64(flow::FragmentsAttr::getRowBlockBytes(encoded)));
   Value here = k.at(base, start, k.b.getI8Type());
-  // The lane's 16 elements of a step are neighbours: 16 bytes, or 8.
-  Value number = k.add(k.mul(step, kWarp), k.lane());
-  SmallVector<Value> held;
-  if (bits == 8) {
-    held = k.load16(k.at(here, number, k.words()), true);
-  } else {
+  Value unit = k.add(k.mul(number, kWarp), k.lane());
+  SmallVector<Value> held = k.load16(k.at(here, unit, k.words()), true);
+  // The scales of both of the lane's rows stand together, those of two blocks
+  // of channels where a load spans them.
+  int64_t loadsPerBlock =
+      std::max(int64_t(1),
+               tier::scaledOf(encoded).getColumns() / (stepsPerLoad() * kStep));
+  int64_t bytes = flow::FragmentsAttr::getLoadScaleBytes(encoded);
+  Value place = k.add(k.mul(k.div(number, loadsPerBlock), kBlockRows / 2),
+                      k.div(k.lane(), 4));
+  Value scales = k.at(here, flow::FragmentsAttr::getElementBytes(encoded));
+  scales = k.at(scales, k.mul(place, bytes), k.b.getI8Type());
+  if (bytes == 16) {
+    held.append(k.load16(scales, true));
+  } else if (bytes == 8) {
     Type pair = VectorType::get({2}, k.i32Type());
-    Value both = k.loadConstant(pair, k.at(here, number, pair), 8);
+    Value both = k.loadConstant(pair, scales, 8);
     for (int64_t i = 0; i < 2; ++i)
       held.push_back(LLVM::ExtractElementOp::create(k.b, both, k.i32(i)));
-  }
-  // Channels of padding have no scale: theirs is any.
-  int64_t stepsPerBlock = scaled.getColumns() / kStep;
-  int64_t blocks = (in + scaled.getColumns() - 1) / scaled.getColumns();
-  Value column = k.div(step, stepsPerBlock);
-  if ((steps() - 1) / stepsPerBlock >= blocks)
-    column = k.min(column, k.i32(blocks - 1));
-  Value row = k.add(k.mul(column, kBlockRows), k.div(k.lane(), 4));
-  Value scales = k.at(here, flow::FragmentsAttr::getElementBytes(encoded));
-  bool exponents = scaled.getPackedScaleBytes() == 1;
-  Type stored = exponents ? k.b.getI8Type() : k.i32Type();
-  for (int64_t i = 0; i < 2; ++i) {
-    Value scale =
-        k.loadConstant(stored, k.at(scales, k.add(row, i * 8), stored));
-    if (exponents)
-      scale = arith::ExtUIOp::create(k.b, k.i32Type(), scale);
-    held.push_back(scale);
+  } else {
+    Type stored = k.b.getIntegerType(unsigned(bytes * 8));
+    Value word = k.loadConstant(stored, scales);
+    held.push_back(
+        bytes == 4
+            ? word
+            : arith::ExtUIOp::create(k.b, k.i32Type(), word).getResult());
   }
   return held;
 }
 
-Product::Operands Product::operandsOf(KernelBuilder &k, ValueRange held) const {
+Product::Operands Product::operandsOf(KernelBuilder &k, ValueRange held,
+                                      int64_t step) const {
   if (!encoded)
     return {SmallVector<Value>(held), Value(), Value()};
   Operands out;
@@ -111,7 +115,8 @@ Product::Operands Product::operandsOf(KernelBuilder &k, ValueRange held) const {
   };
   Value scale = asPair(k.i32(factor)),
         zero = asPair(k.i32(int32_t(0x80008000)));
-  for (Value word : held.drop_back(2))
+  size_t each = size_t(4 / stepsPerLoad());
+  for (Value word : held.slice(size_t(step) * each, each))
     for (int64_t i = 0; i < 16 / bits; ++i) {
       Value sign = k.both(shifted(word, 16 - bits - i * bits),
                           k.i32(int32_t(0x80008000)));
@@ -121,17 +126,23 @@ Product::Operands Product::operandsOf(KernelBuilder &k, ValueRange held) const {
       Value exact = math::FmaOp::create(k.b, asPair(small), scale, zero);
       out.words.push_back(LLVM::BitcastOp::create(k.b, k.i32Type(), exact));
     }
-  auto scaleOf = [&](Value word) -> Value {
-    if (tier::scaledOf(encoded).getPackedScaleBytes() == 1) {
+  tier::ScaledAttr scaled = tier::scaledOf(encoded);
+  int64_t first = step * kStep / scaled.getColumns() * 2;
+  auto scaleOf = [&](int64_t number) -> Value {
+    Value word = held[4];
+    if (scaled.getPackedScaleBytes() == 1) {
       // An exponent alone: 0 is the subnormal 2^-127, 255 a NaN.
-      Value nan = k.equal(word, k.i32(255));
-      word = k.max(shifted(word, 23), k.i32(0x00400000));
+      word = k.both(shifted(word, 23 - number * 8), k.i32(0x7f800000));
+      Value nan = k.equal(word, k.i32(0x7f800000));
+      word = k.max(word, k.i32(0x00400000));
       word = k.select(nan, k.i32(0x7fc00000), word);
+    } else {
+      word = held[4 + size_t(number)];
     }
     return arith::BitcastOp::create(k.b, k.f32Type(), word);
   };
-  out.low = scaleOf(held[held.size() - 2]);
-  out.high = scaleOf(held.back());
+  out.low = scaleOf(first);
+  out.high = scaleOf(first + 1);
   return out;
 }
 
@@ -150,14 +161,14 @@ SmallVector<Value> Product::multiply(KernelBuilder &k, const Operands &weights,
 }
 
 SmallVector<Value> Product::loadWeights(KernelBuilder &k, Value base,
-                                        Value block, Value step) const {
+                                        Value block, Value number) const {
   if (encoded)
-    return loadEncoded(k, base, block, step);
+    return loadEncoded(k, base, block, number);
   if (fragments) {
     // Two blocks of 16 by 16, 512 contiguous bytes each.
-    Value number = k.add(k.mul(block, paddedIn() / 16), k.mul(step, 2));
+    Value first = k.add(k.mul(block, paddedIn() / 16), k.mul(number, 2));
     Value index = arith::AddIOp::create(
-        k.b, arith::MulIOp::create(k.b, k.toI64(number), k.i64(kWarp)),
+        k.b, arith::MulIOp::create(k.b, k.toI64(first), k.i64(kWarp)),
         k.toI64(k.lane()));
     Value address = k.at(base, index, k.words());
     SmallVector<Value> out = k.load16(address, true);
@@ -169,7 +180,7 @@ SmallVector<Value> Product::loadWeights(KernelBuilder &k, Value base,
   int64_t each = kBlockRows / halves;
   Value group = k.div(k.lane(), 4), quad = k.rem(k.lane(), 4);
   Value row = k.add(k.mul(block, each), group);
-  Value column = k.add(k.mul(step, kStep), k.mul(quad, kStep / 4));
+  Value column = k.add(k.mul(number, kStep), k.mul(quad, kStep / 4));
   RowsInMemory weights{base, in, in, element};
   // Rows past the last one are computed and not stored.
   Value last = k.i32(out / halves - 1);

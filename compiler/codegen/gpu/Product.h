@@ -16,7 +16,7 @@ namespace headrace {
 constexpr int64_t kAccumulators = 4;
 /// Rows of a block of weights, and tokens of a block of results.
 constexpr int64_t kBlockRows = 16, kBlockTokens = 8;
-/// Input channels whose weights a lane loads at once: two instructions' worth.
+/// Input channels of a step: two instructions' worth.
 constexpr int64_t kStep = 32;
 
 class Product {
@@ -35,14 +35,17 @@ public:
   int64_t rowBlocks = 0; ///< Blocks of 16 rows.
 
   int64_t paddedIn() const { return (in + 63) / 64 * 64; }
-  int64_t steps() const { return paddedIn() / kStep; }
-  /// Words of weights, and scales, that a lane holds of a row block in a step.
+  /// Steps whose weights a lane loads at once, 16 bytes at a time: two where
+  /// they are of 4 bits.
+  int64_t stepsPerLoad() const;
+  int64_t loads() const { return paddedIn() / (stepsPerLoad() * kStep); }
+  /// Words of weights, and scales, that a lane holds of a row block in a load.
   int64_t heldWords() const;
-  /// Loads what a lane holds of step `step` for row block `block`. `base` is
-  /// the weight's address.
+  /// What a lane holds of load `number` for row block `block`. `base` is the
+  /// weight's address.
   llvm::SmallVector<mlir::Value> loadWeights(KernelBuilder &k, mlir::Value base,
                                              mlir::Value block,
-                                             mlir::Value step) const;
+                                             mlir::Value number) const;
 
   /// The operands of both instructions of a step, 8 words, and the scales of
   /// the lane's two rows; those are null where the weights have none.
@@ -50,7 +53,9 @@ public:
     llvm::SmallVector<mlir::Value> words;
     mlir::Value low, high;
   };
-  Operands operandsOf(KernelBuilder &k, mlir::ValueRange held) const;
+  /// Those of step `step` of the load that `held` is of.
+  Operands operandsOf(KernelBuilder &k, mlir::ValueRange held,
+                      int64_t step) const;
   /// `sums` plus a step's product of weights and tokens (4 words). Where there
   /// are scales they apply to the sum of the step, which is part of a block.
   llvm::SmallVector<mlir::Value> multiply(KernelBuilder &k,
@@ -71,7 +76,7 @@ public:
 private:
   llvm::SmallVector<mlir::Value> loadEncoded(KernelBuilder &k, mlir::Value base,
                                              mlir::Value block,
-                                             mlir::Value step) const;
+                                             mlir::Value number) const;
 };
 
 } // namespace headrace

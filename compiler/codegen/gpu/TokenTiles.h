@@ -40,13 +40,15 @@ public:
   void run(mlir::Value count, ResultSink sink);
 
 private:
-  /// The weights of a step of channels, and of all steps that one round of the
-  /// loop takes.
-  llvm::SmallVector<mlir::Value> load(mlir::Value step);
+  /// The weights of one load, and of all loads that one round of the loop
+  /// takes.
+  llvm::SmallVector<mlir::Value> load(mlir::Value number);
   llvm::SmallVector<mlir::Value> loadRound(mlir::Value round);
-  mlir::Value stepOf(mlir::Value round, int64_t i);
+  mlir::Value loadOf(mlir::Value round, int64_t i);
+  /// What the product takes of the tokens in a step of channels.
+  llvm::SmallVector<mlir::Value> loadTokens(mlir::Value step);
   llvm::SmallVector<mlir::Value>
-  multiply(mlir::ValueRange words, mlir::Value step, mlir::ValueRange sums);
+  multiply(mlir::ValueRange words, mlir::Value number, mlir::ValueRange sums);
 
   KernelBuilder &k;
   const Product &product;
@@ -92,7 +94,8 @@ private:
   mlir::Value place(mlir::Value row, mlir::Value unit);
   llvm::SmallVector<mlir::Value> load(mlir::Value weights, mlir::Value group,
                                       mlir::Value chunk);
-  /// `sums` plus the products of step `step` of a slot.
+  /// `sums` plus the products of step `step` of a slot, whose weights `words`
+  /// are.
   llvm::SmallVector<mlir::Value> multiply(mlir::ValueRange words,
                                           mlir::Value slot, int64_t step,
                                           mlir::ValueRange sums);

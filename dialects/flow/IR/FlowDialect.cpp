@@ -119,12 +119,22 @@ int64_t FragmentsAttr::getElementBytes(RankedTensorType type) {
          type.getElementTypeBitWidth() / 8;
 }
 
+int64_t FragmentsAttr::getLoadChannels(RankedTensorType type) {
+  return 256 / type.getElementTypeBitWidth();
+}
+
+int64_t FragmentsAttr::getLoadScaleBytes(RankedTensorType type) {
+  tier::ScaledAttr scaled = tier::scaledOf(type);
+  int64_t blocks =
+      std::max(int64_t(1), getLoadChannels(type) / scaled.getColumns());
+  return blocks * 2 * scaled.getPackedScaleBytes();
+}
+
 int64_t FragmentsAttr::getRowBlockBytes(RankedTensorType type) {
   tier::ScaledAttr scaled = tier::scaledOf(type);
-  int64_t blocks = llvm::divideCeil(uint64_t(type.getShape().back()),
-                                    uint64_t(scaled.getColumns()));
-  // The next 16 rows are read 16 bytes at a time, too.
-  return getElementBytes(type) +
-         int64_t(llvm::alignTo(
-             uint64_t(blocks * 16 * scaled.getPackedScaleBytes()), 16));
+  int64_t blocks = int64_t(
+      llvm::divideCeil(uint64_t(getColumnBlocks(type.getShape().back()) * 16),
+                       uint64_t(scaled.getColumns())));
+  // A multiple of 16: the next 16 rows are read 16 bytes at a time, too.
+  return getElementBytes(type) + blocks * 16 * scaled.getPackedScaleBytes();
 }

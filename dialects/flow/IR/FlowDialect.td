@@ -113,12 +113,16 @@ def Flow_FragmentsAttr : AttrDef<Flow_Dialect, "Fragments"> {
     the up channels of the same numbers, so that a lane has both. Leading
     dimensions (experts) are outermost.
 
-    Of a weight encoded by `#tier.scaled` 16 rows are bytes: `[in / 32][32]` runs
-    of a lane's 16 elements, those of two neighbouring blocks one behind the
-    other, and then the scales `[in / block][16]`, f32 (or f8E8M0FNU, if stored
-    so). Of the n elements of a 32-bit word the even ones fill its lower half and
-    the odd ones the upper, so that a shift and a mask give a pair. A NaN among
-    the elements has become one of its block's scale.
+    Of a weight encoded by `#tier.scaled` 16 rows are bytes: `[in / load][32]`
+    runs of 16 bytes, a lane's elements of neighbouring blocks one behind the
+    other, of `load` = 32 channels in 8 bits and 64 in 4. Of the n elements of a
+    32-bit word the even ones fill its lower half and the odd ones the upper, so
+    that a shift and a mask give a pair. Then follow the scales, f32 (or
+    f8E8M0FNU, if stored so), `[in / (n block)][8][n][2]` with n = load / block or
+    1 if that is more: for i in {0, 1} that of rows g + 8 i and the j-th of n
+    blocks at `[.][g][j][i]`, so that one load fetches what a lane needs beside
+    its elements. Channels of padding have zeros, elements and scales alike. A
+    NaN among the elements has become one of its block's scale.
 
     - (C1) `halves` is 1 or 2.
 
@@ -135,6 +139,10 @@ def Flow_FragmentsAttr : AttrDef<Flow_Dialect, "Fragments"> {
     /// Bytes of 16 rows of an encoded weight [.., out, in] of `type`: of their
     /// elements, and with their scales.
     static int64_t getElementBytes(::mlir::RankedTensorType type);
+    /// Input channels of which a lane's elements of an encoded weight are 16
+    /// bytes, and bytes of the scales of its two rows beside them.
+    static int64_t getLoadChannels(::mlir::RankedTensorType type);
+    static int64_t getLoadScaleBytes(::mlir::RankedTensorType type);
     static int64_t getRowBlockBytes(::mlir::RankedTensorType type);
   }];
 }

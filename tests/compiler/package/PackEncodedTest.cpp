@@ -124,7 +124,7 @@ TEST(PackEncoded, PanelsHoldRunsOfScalesAndPairs) {
     }
 }
 
-TEST(PackEncoded, FragmentsHoldTwoBlocksALane) {
+TEST(PackEncoded, FragmentsHoldSixteenBytesALane) {
   for (const EncodedMatrix &m : kMatrices)
     for (int64_t halves : {1, 2}) {
       SCOPED_TRACE(testing::Message()
@@ -143,24 +143,34 @@ TEST(PackEncoded, FragmentsHoldTwoBlocksALane) {
           return within < half ? row / each * half + within : int64_t(-1);
         };
         const char *at = packed.data();
-        for (int64_t step = 0; step < shape.columnBlocks() / 2; ++step)
+        int64_t channels = m.elementBits == 8 ? 32 : 64; // Of 16 bytes.
+        int64_t elements = channels / 2, padded = shape.columnBlocks() * 16;
+        for (int64_t load = 0; load < padded / channels; ++load)
           for (int64_t lane = 0; lane < 32; ++lane)
-            for (int64_t e = 0; e < 16; ++e) {
+            for (int64_t e = 0; e < elements; ++e) {
               // Even elements of a word in its lower half, odd ones above.
               int64_t word = e / perWord, i = e % perWord;
               int64_t place = i / 2 + i % 2 * perWord / 2;
-              int64_t number = (step * 32 + lane) * 16 + word * perWord + place;
-              int64_t k =
-                  step * 32 + e / 8 * 16 + FragmentShape::columnOf(lane, e % 8);
+              int64_t number =
+                  (load * 32 + lane) * elements + word * perWord + place;
+              int64_t k = load * channels + e / 8 * 16 +
+                          FragmentShape::columnOf(lane, e % 8);
               ASSERT_EQ(unitAt(at, number, m.elementBits),
                         source.element(
                             channel(FragmentShape::rowOf(lane, e % 8)), k));
             }
         at += shape.columnBlocks() * 256 * m.elementBits / 8;
-        for (int64_t i = 0; i < m.scaleColumns(); ++i)
-          for (int64_t row = 0; row < 16; ++row, at += m.packedScaleBytes())
-            ASSERT_EQ(scaleAt(m, at),
-                      channel(row) < 0 ? 0 : source.scale(channel(row), i));
+        int64_t together = m.elementBits == 4 && m.columns == 32 ? 2 : 1;
+        for (int64_t i = 0; i * m.columns < padded; i += together)
+          for (int64_t g = 0; g < 8; ++g)
+            for (int64_t j = i; j < i + together; ++j)
+              for (int64_t n : {channel(g), channel(g + 8)}) {
+                ASSERT_EQ(scaleAt(m, at), n < 0 || j >= m.scaleColumns()
+                                              ? 0
+                                              : source.scale(n, j));
+                at += m.packedScaleBytes();
+              }
+        ASSERT_EQ(at, packed.data() + packed.size());
       }
     }
 }
@@ -179,9 +189,10 @@ TEST(PackEncoded, ANanBecomesItsScales) {
   for (int64_t n = 0; n < 16; ++n)
     for (int64_t i = 0; i < 2; ++i) {
       bool bad = n == 3 && i == 1;
+      int64_t place = (i * 8 + n % 8) * 2 + n / 8;
       uint32_t want = bad ? 0x7fc00000 : source.scale(n, i);
       EXPECT_EQ(scaleAt(m, packed.data() + i * run + n * 4), want);
-      EXPECT_EQ(scaleAt(m, block.data() + 16 * 256 + (i * 16 + n) * 4), want);
+      EXPECT_EQ(scaleAt(m, block.data() + 16 * 256 + place * 4), want);
     }
 }
 

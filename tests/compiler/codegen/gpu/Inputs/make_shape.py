@@ -99,22 +99,27 @@ def llama_3_2_1b():
 
 
 def gpt_oss_20b():
+    """Its experts in mxfp4, as published."""
     config = dict(
         model_type="gpt_oss", architectures=["GptOssForCausalLM"], hidden_size=2880,
         intermediate_size=2880, num_attention_heads=64, num_key_value_heads=8,
         head_dim=64, num_local_experts=32, num_experts_per_tok=4, attention_bias=True,
         layer_types=["sliding_attention"], sliding_window=128, swiglu_limit=7.0,
         vocab_size=201088, rms_norm_eps=1e-5, rope_theta=150000.0,
+        quantization_config=dict(quant_method="mxfp4", modules_to_not_convert=[
+            "model.layers.*.self_attn", "model.layers.*.mlp.router",
+            "model.embed_tokens", "lm_head"]),
         rope_scaling=dict(rope_type="yarn", factor=32.0, beta_fast=32.0, beta_slow=1.0,
                           original_max_position_embeddings=4096, truncate=False))
     layer = attention(2880, 64, 8, 64)
     layer |= {"self_attn.sinks": [64], "self_attn.q_proj.bias": [4096],
               "self_attn.k_proj.bias": [512], "self_attn.v_proj.bias": [512],
               "self_attn.o_proj.bias": [2880], "mlp.router.weight": [32, 2880],
-              "mlp.router.bias": [32], "mlp.experts.gate_up_proj": [32, 2880, 5760],
-              "mlp.experts.gate_up_proj_bias": [32, 5760],
-              "mlp.experts.down_proj": [32, 2880, 2880],
+              "mlp.router.bias": [32], "mlp.experts.gate_up_proj_bias": [32, 5760],
               "mlp.experts.down_proj_bias": [32, 2880]}
+    for name, rows in (("gate_up_proj", 5760), ("down_proj", 2880)):
+        layer[f"mlp.experts.{name}_blocks"] = ("U8", [32, rows, 90, 16])
+        layer[f"mlp.experts.{name}_scales"] = ("U8", [32, rows, 90])
     return config, layer
 
 
@@ -137,7 +142,7 @@ def main():
     header, at = {}, 0
     for name, shape in shapes.items():
         dtype, shape = shape if isinstance(shape, tuple) else ("BF16", shape)
-        size = {"BF16": 2, "F8_E4M3": 1, "F32": 4}[dtype]
+        size = {"BF16": 2, "F8_E4M3": 1, "U8": 1, "F32": 4}[dtype]
         for dim in shape:
             size *= dim
         header[name] = dict(dtype=dtype, shape=shape, data_offsets=[at, at + size])

@@ -6,6 +6,9 @@ usage: resources.py PTXAS EXPECTED FILE.ptx CHIP... [FILE.ptx CHIP...]
 Prints a line for each kernel, file and chip, and compares with EXPECTED, whose
 lines are `NAME registers<=N HAS...`: the kernel has at most N registers and
 these kinds of instructions and no others. Spilled registers are never right.
+
+`operandsN` is not an instruction: the 16-row operand of a matrix instruction, where
+weights stand, is made of what loads of N bytes a lane brought from global memory.
 """
 import re
 import subprocess
@@ -26,6 +29,39 @@ def kernels_of(text):
     """Name and text of each entry."""
     parts = re.split(r"\.entry\s+(\w+)", text)
     return dict(zip(parts[1::2], parts[2::2]))
+
+
+REGISTER = re.compile(r"%[a-z]+\d+")
+# What ends the way back from an operand, besides global memory.
+ENDS = re.compile(r"ld\.|ldmatrix|shfl|mma|wgmma|atom")
+
+
+def operand_loads(text):
+    """Bytes of the loads of global memory whose values get into the operand with
+    16 rows of a matrix instruction."""
+    made, operands = {}, []
+    for statement in text.split(";"):
+        words = re.sub(r"//.*|^\s*(\$\w+:|@!?%p\d+)", "", statement, flags=re.M).split(None, 1)
+        if len(words) < 2 or not REGISTER.search(words[1]):
+            continue
+        opcode, rest = words
+        result, _, sources = (rest.partition("}") if rest.startswith("{")
+                              else rest.partition(","))
+        for register in REGISTER.findall(result):
+            made.setdefault(register, []).append((opcode, REGISTER.findall(sources)))
+        groups = re.findall(r"\{([^{}]*)\}", rest)
+        if re.match(r"w?g?mma\.\w*sync", opcode) and len(groups) > 1:
+            operands += REGISTER.findall(groups[1])
+    widths, seen = set(), set(operands)
+    while operands:
+        for opcode, sources in made.get(operands.pop(), []):
+            if load := re.match(r"ld\.global\S*?(?:\.v(\d))?\.[a-z](\d+)$", opcode):
+                widths.add(int(load[1] or 1) * int(load[2]) // 8)
+            elif not ENDS.match(opcode):
+                fresh = {name for name in sources if not name.startswith("%p")} - seen
+                seen |= fresh
+                operands += fresh
+    return widths
 
 
 def assemble(ptxas, path, chip):
@@ -66,6 +102,7 @@ def main():
         for name, text in kernels.items():
             registers, spills = resources[name]
             has = {kind for kind, pattern in KINDS.items() if re.search(pattern, text)}
+            has |= {f"operands{width}" for width in operand_loads(text)}
             print(f"{name} {word} registers={registers} spills={spills} "
                   + " ".join(sorted(has)))
             seen.add(name)
