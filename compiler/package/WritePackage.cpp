@@ -18,6 +18,7 @@
 #include "runtime/abi/package_generated.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/ScopeExit.h"
+#include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/Support/BLAKE3.h"
 #include "llvm/Support/MathExtras.h"
@@ -206,6 +207,7 @@ private:
   void collectEntries();
   /// An integer of `headrace.model`; 0 where it is silent.
   int64_t modelNumber(StringRef name);
+  SmallVector<uint32_t, 0> fileOrder() const;
   llvm::Error packWeights(OutputFile &file, uint64_t &end);
   std::vector<uint8_t> manifest();
 
@@ -371,6 +373,18 @@ int64_t PackageWriter::modelNumber(StringRef name) {
   return attr ? attr.getInt() : 0;
 }
 
+/// Slots in the order in which their blobs lie in the file: what moves together
+/// side by side, so that one read brings it, then all others.
+SmallVector<uint32_t, 0> PackageWriter::fileOrder() const {
+  llvm::SetVector<uint32_t> order;
+  if (plan.plan)
+    for (const auto &bundle : plan.plan->bundles)
+      order.insert(bundle->weights.begin(), bundle->weights.end());
+  for (uint32_t i = 0; i < slots.size(); ++i)
+    order.insert(i);
+  return order.takeVector();
+}
+
 llvm::Error PackageWriter::packWeights(OutputFile &file, uint64_t &end) {
   std::string directory = options.checkpoint;
   if (directory.empty())
@@ -382,7 +396,8 @@ llvm::Error PackageWriter::packWeights(OutputFile &file, uint64_t &end) {
   std::vector<char> gathered, packed;
   BlockWriter writer(file, end);
   uint64_t done = 0;
-  for (Slot &slot : slots) {
+  for (uint32_t number : fileOrder()) {
+    Slot &slot = slots[number];
     auto type = cast<RankedTensorType>(slot.weight.getType());
     uint64_t sourceBytes =
         tier::storedBytes(type).value_or(0) / uint64_t(weightSlots(type));

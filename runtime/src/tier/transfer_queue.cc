@@ -34,6 +34,12 @@ void SkipEmpty(TransferJob *job) {
     ++job->next_piece;
 }
 
+/// Does `next` begin where `piece` ends, in the source and in its place?
+bool Follows(const TransferPiece &piece, const TransferPiece &next) {
+  return next.source == piece.source + piece.bytes &&
+         next.target == piece.target + piece.bytes;
+}
+
 uint64_t RoundUp(uint64_t bytes, uint64_t alignment) {
   return (bytes + alignment - 1) / alignment * alignment;
 }
@@ -294,7 +300,7 @@ Status TransferQueue::ResultOf(const TransferJob &job) {
 // Slices
 //===----------------------------------------------------------------------===//
 
-/// The next chunk of the first job. Under the lock.
+/// The next slice of the first job. Under the lock.
 bool TransferQueue::TakeSlice(Slice *out) {
   if (!returned.empty()) {
     *out = returned.back();
@@ -307,6 +313,7 @@ bool TransferQueue::TakeSlice(Slice *out) {
   const TransferPiece &piece = job->pieces[job->next_piece];
   out->job = job;
   out->piece = &piece;
+  out->piece_count = 1;
   out->offset = job->next_byte;
   out->bytes = std::min(options.chunk_bytes, piece.bytes - job->next_byte);
   out->got = 0;
@@ -314,7 +321,16 @@ bool TransferQueue::TakeSlice(Slice *out) {
   job->next_byte += out->bytes;
   if (job->next_byte >= piece.bytes) {
     job->next_byte = 0;
-    ++job->next_piece;
+    for (;;) {
+      const TransferPiece &last = job->pieces[job->next_piece++];
+      if (job->next_piece == job->piece_count)
+        break;
+      const TransferPiece &next = job->pieces[job->next_piece];
+      if (!Follows(last, next) || next.bytes > options.chunk_bytes - out->bytes)
+        break;
+      out->bytes += next.bytes;
+      ++out->piece_count;
+    }
     SkipEmpty(job);
     if (job->next_piece == job->piece_count)
       first = job->next;
@@ -332,20 +348,42 @@ bool TransferQueue::TakeSlice(Slice *out) {
 bool TransferQueue::RoundedRead(const Slice &slice, uint64_t *out_bytes) const {
   const uint64_t left = slice.bytes - slice.got;
   const uint64_t rounded = RoundUp(left, kDirectAlignment);
-  const bool fits = slice.offset + slice.got + rounded <= slice.piece->room;
+  const TransferPiece &last = slice.piece[slice.piece_count - 1];
+  const uint64_t end = slice.piece_count == 1 ? slice.offset + slice.bytes
+                                              : last.bytes; // in the last piece
+  const bool fits = rounded - left <= last.room - end;
   *out_bytes = fits ? rounded : left;
   return fits;
 }
 
-/// Compares an arrived chunk with its digest.
-Failure TransferQueue::Check(const Slice &slice) const {
-  if (!slice.piece->digests)
-    return Failure::kNone;
-  const uint8_t *data = slice.job->base + slice.piece->target + slice.offset;
-  const uint64_t chunk = slice.offset / options.chunk_bytes;
-  return Digest(data, slice.bytes) == slice.piece->digests[chunk]
-             ? Failure::kNone
-             : Failure::kDigest;
+/// Makes `got` of a slice that failed one of the piece where it did.
+void TransferQueue::FindFailure(Slice *slice) {
+  while (slice->piece_count > 1 &&
+         slice->got >= slice->piece->bytes - slice->offset) {
+    slice->got -= slice->piece->bytes - slice->offset;
+    slice->offset = 0;
+    ++slice->piece;
+    --slice->piece_count;
+  }
+}
+
+/// Compares what has arrived with its digests. `got` of a slice that fails
+/// becomes where the chunk begins that does not match.
+Failure TransferQueue::Check(Slice *slice) const {
+  uint64_t at = 0; // in the slice
+  for (uint32_t i = 0; i < slice->piece_count; ++i) {
+    const TransferPiece &piece = slice->piece[i];
+    const uint64_t offset = i == 0 ? slice->offset : 0;
+    const uint64_t bytes = std::min(piece.bytes - offset, slice->bytes - at);
+    if (piece.digests &&
+        Digest(slice->job->base + piece.target + offset, bytes) !=
+            piece.digests[offset / options.chunk_bytes]) {
+      slice->got = at;
+      return Failure::kDigest;
+    }
+    at += bytes;
+  }
+  return Failure::kNone;
 }
 
 /// Under the lock.
@@ -361,9 +399,11 @@ void TransferQueue::EndSlice(const Slice &slice, Failure failure, int error) {
     return;
   }
   if (job->failure == Failure::kNone) {
+    Slice failed = slice;
+    FindFailure(&failed);
     job->error = error;
-    job->failed_piece = static_cast<uint32_t>(slice.piece - job->pieces);
-    job->failed_offset = slice.offset + slice.got;
+    job->failed_piece = static_cast<uint32_t>(failed.piece - job->pieces);
+    job->failed_offset = failed.offset + failed.got;
   }
   Fail(job, failure);
 }
@@ -387,7 +427,7 @@ Failure TransferQueue::ReadSlice(Slice *slice, int *error) {
     }
     slice->got += static_cast<uint64_t>(got);
   }
-  return Check(*slice);
+  return Check(slice);
 }
 
 /// Writes the rest of the slice.
@@ -425,7 +465,7 @@ void TransferQueue::ReadLoop() {
   }
 }
 
-/// Lets the waiting thread read a chunk, if that cannot block. False if there
+/// Lets the waiting thread read a slice, if that cannot block. False if there
 /// is none, or it could: then the queue's threads read it.
 bool TransferQueue::Help(std::unique_lock<std::mutex> *lock) {
   Slice slice;
@@ -446,7 +486,7 @@ bool TransferQueue::Help(std::unique_lock<std::mutex> *lock) {
     slice.got += static_cast<uint64_t>(got);
   }
   const bool whole = slice.got >= slice.bytes;
-  Failure failure = whole ? Check(slice) : Failure::kNone;
+  Failure failure = whole ? Check(&slice) : Failure::kNone;
   lock->lock();
   helping = false;
   if (whole) {
@@ -504,7 +544,7 @@ void TransferQueue::SubmitRing() {
     }
 }
 
-/// Takes what has arrived, one chunk at a time; the reads that follow are under
+/// Takes what has arrived, one slice at a time; the reads that follow are under
 /// way before it is checked. False if nothing has.
 bool TransferQueue::Reap(std::unique_lock<std::mutex> *lock) {
   IoRing::Completion completion;
@@ -531,10 +571,10 @@ bool TransferQueue::Reap(std::unique_lock<std::mutex> *lock) {
     return true;
   }
   FillRing();
-  const Slice arrived = slice; // the ring's slices are under the lock
+  Slice arrived = slice; // the ring's slices are under the lock
   if (failure == Failure::kNone) {
     lock->unlock();
-    failure = Check(arrived);
+    failure = Check(&arrived);
     lock->lock();
   }
   EndSlice(arrived, failure, -completion.result);

@@ -15,9 +15,10 @@
 
 namespace headrace::runtime {
 
-/// A link with its threads. Jobs are cut into chunks; each is read, compared
-/// with its digest and counted. All functions may be called by any thread, but
-/// each job has one caller at a time.
+/// A link with its threads. Jobs are cut into chunks, small pieces that lie
+/// side by side are joined; each is read, compared with its digest and counted.
+/// All functions may be called by any thread, but each job has one caller at a
+/// time.
 ///
 /// Whoever submits starts the reads of a ring, and whoever waits takes what
 /// has arrived, or reads what can be read without blocking: waking a thread
@@ -67,12 +68,14 @@ public:
   bool UsesRing() const { return use_ring; }
 
 private:
-  /// One chunk on its way.
+  /// What is read or written by one request: a chunk of a piece, and the whole
+  /// pieces that follow it without a gap, up to as much as a chunk.
   struct Slice {
     TransferJob *job = nullptr;
-    const TransferPiece *piece = nullptr;
-    uint64_t offset = 0; // in the piece
-    uint64_t bytes = 0;
+    const TransferPiece *piece = nullptr; // the first
+    uint32_t piece_count = 0;
+    uint64_t offset = 0; // in the first piece
+    uint64_t bytes = 0;  // of all
     uint64_t got = 0;
     bool in_ring = false; // the system has it, or is about to
   };
@@ -90,7 +93,8 @@ private:
   TransferJob::Failure ReadSlice(Slice *slice, int *error);
   TransferJob::Failure WriteSlice(Slice *slice, int *error);
   bool RoundedRead(const Slice &slice, uint64_t *out_bytes) const;
-  TransferJob::Failure Check(const Slice &slice) const;
+  static void FindFailure(Slice *slice);
+  TransferJob::Failure Check(Slice *slice) const;
   void EndSlice(const Slice &slice, TransferJob::Failure failure, int error);
   void AwaitProgress(uint64_t seen, uint64_t until_ns) const;
   void EndJob(TransferJob *job);

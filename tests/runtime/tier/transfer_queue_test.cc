@@ -230,6 +230,70 @@ TEST_P(TransferFromFile, ErrorNamesLinkBufferAndLevel) {
   close(descriptor);
 }
 
+/// Pieces of these sizes, side by side from the first byte on.
+struct SideBySide {
+  SideBySide(const std::vector<uint8_t> &bytes,
+             const std::vector<uint64_t> &sizes)
+      : digests(sizes.size()), pieces(sizes.size()), names(sizes.size()) {
+    uint64_t at = 0;
+    for (size_t i = 0; i < sizes.size(); ++i) {
+      digests[i] = DigestsOf(bytes, at, sizes[i]);
+      names[i] = "piece " + std::to_string(i);
+      pieces[i] = {
+          at, at, sizes[i], sizes[i], digests[i].data(), names[i].c_str()};
+      at += sizes[i];
+    }
+    EXPECT_TRUE(IsOk(
+        Mapping::Anonymous(DefaultAllocator(), at, "test", &memory).Release()));
+    job.pieces = pieces.data();
+    job.piece_count = uint32_t(pieces.size());
+    job.base = memory.Data();
+  }
+
+  std::vector<std::vector<uint64_t>> digests;
+  std::vector<TransferPiece> pieces;
+  std::vector<std::string> names;
+  Mapping memory;
+  TransferJob job;
+};
+
+TEST_P(TransferFromFile, PiecesSideBySideFailByThemselves) {
+  // Two and a half chunks, three pieces in one, an empty one, one of a chunk.
+  const std::vector<uint64_t> sizes = {40960, 4096, 4096,  4096,
+                                       0,     4096, kChunk};
+  std::vector<uint8_t> bytes = RandomBytes(81920);
+  SideBySide whole(bytes, sizes), damaged(bytes, sizes);
+  SideBySide cut(bytes, {sizes.begin(), sizes.end() - 1});
+  auto outcome = [&](const std::vector<uint8_t> &content, TransferJob *job) {
+    TemporaryFile file(content);
+    int descriptor = open(file.Path(), O_RDONLY | O_CLOEXEC);
+    FileSource source;
+    source.Open(descriptor, GetParam().direct);
+    RunningQueue running(&source, QueueOptions(GetParam().ring));
+    running.queue.Submit(job);
+    Outcome result(running.queue.Wait(job, nullptr, 0).Release());
+    close(descriptor);
+    return result;
+  };
+  EXPECT_EQ(outcome(bytes, &whole.job).code, HEADRACE_STATUS_OK);
+  EXPECT_EQ(std::memcmp(whole.memory.Data(), bytes.data(), 73728), 0);
+
+  std::vector<uint8_t> other = bytes;
+  other[40960 + 4096 + 4095] ^= 1;
+  Outcome digest = outcome(other, &damaged.job);
+  EXPECT_EQ(digest.code, HEADRACE_STATUS_DATA_LOSS);
+  EXPECT_EQ(digest.message,
+            "link 'disk': digest does not match at byte 45056 of the package, "
+            "read to level 'arena' for 'piece 2'");
+
+  other = bytes;
+  other.resize(53248 + 100);
+  Outcome end = outcome(other, &cut.job);
+  EXPECT_EQ(end.code, HEADRACE_STATUS_DATA_LOSS);
+  EXPECT_EQ(end.message, "link 'disk': the package ended at byte 53348 while "
+                         "'piece 5' was read to level 'arena'");
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Ways, TransferFromFile,
     testing::Values(FileWay{true, true}, FileWay{true, false},
@@ -261,6 +325,44 @@ TEST(TransferQueue, CopiesFromMemoryInPieces) {
   EXPECT_TRUE(IsOk(running.queue.Wait(&job, nullptr, 0).Release()));
   EXPECT_EQ(std::memcmp(memory.Data() + 4096, &bytes[100], 70000), 0);
   EXPECT_EQ(std::memcmp(memory.Data(), &bytes[120000], 33), 0);
+}
+
+/// Memory that remembers what it was asked for.
+class ListingSource final : public ByteSource {
+public:
+  explicit ListingSource(const std::vector<uint8_t> &bytes) : bytes(bytes) {}
+  int64_t Read(uint64_t offset, void *out, uint64_t count) override {
+    asked.push_back({offset, count});
+    std::memcpy(out, &bytes[offset], count);
+    return int64_t(count);
+  }
+  std::vector<std::pair<uint64_t, uint64_t>> asked;
+
+private:
+  const std::vector<uint8_t> &bytes;
+};
+
+TEST(TransferQueue, SmallPiecesSideBySideAreOneRead) {
+  const std::vector<uint8_t> bytes = RandomBytes(200000);
+  ListingSource source(bytes);
+  {
+    RunningQueue running(&source, QueueOptions());
+    SideBySide one(bytes, {8192, 4096, 4096, 8192, 8192, 40960, 4096});
+    // Its place is not beside that of the one before.
+    one.pieces[4].target += 40960 + 4096;
+    one.pieces[5].target -= 8192;
+    one.pieces[6].target -= 8192;
+    running.queue.Submit(&one.job);
+    EXPECT_TRUE(IsOk(running.queue.Wait(&one.job, nullptr, 0).Release()));
+    for (const TransferPiece &piece : one.pieces)
+      EXPECT_EQ(std::memcmp(one.memory.Data() + piece.target,
+                            bytes.data() + piece.source, piece.bytes),
+                0);
+  }
+  const std::vector<std::pair<uint64_t, uint64_t>> expected = {
+      {0, 16384},     {16384, 8192},  {24576, 8192},
+      {32768, 16384}, {49152, 16384}, {65536, 8192 + 4096}};
+  EXPECT_EQ(source.asked, expected);
 }
 
 TEST(TransferQueue, ReadsTheRestOfShortReads) {
