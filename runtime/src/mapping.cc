@@ -38,14 +38,16 @@ Status Mapping::Anonymous(const Allocator &allocator, uint64_t bytes,
     return MakeStatus(allocator, HEADRACE_STATUS_RESOURCE_EXHAUSTED,
                       "cannot reserve %" PRIu64 " bytes for %s", bytes, what);
   if (huge) {
-    // Cut what lies before the first huge-page boundary and after the end.
+    // The end lies on a boundary of huge pages: weights that move have their
+    // slots there, and a direct read to small pages is a long list of them.
     auto start = reinterpret_cast<uintptr_t>(memory);
-    uintptr_t aligned = (start + kHugePage - 1) & ~(kHugePage - 1);
-    if (aligned != start)
-      munmap(memory, aligned - start);
-    if (uint64_t tail = start + reserved - (aligned + rounded))
-      munmap(reinterpret_cast<void *>(aligned + rounded), tail);
-    memory = reinterpret_cast<void *>(aligned);
+    const uintptr_t end = (start + rounded + kHugePage - 1) & ~(kHugePage - 1);
+    const uintptr_t begin = end - rounded;
+    if (begin != start)
+      munmap(memory, begin - start);
+    if (uint64_t tail = start + reserved - end)
+      munmap(reinterpret_cast<void *>(end), tail);
+    memory = reinterpret_cast<void *>(begin);
     madvise(memory, rounded, MADV_HUGEPAGE); // advice only
   }
   out->base = memory;

@@ -21,8 +21,9 @@ public:
   }
   ~Mapping();
 
-  /// Zeroed memory, aligned to a huge page and advised to use them from that
-  /// size on. No bytes are an empty mapping. `what` names it in a failure.
+  /// Zeroed memory. From the size of a huge page on it is advised to use them,
+  /// and its end lies on a boundary of them. No bytes are an empty mapping.
+  /// `what` names it in a failure.
   static Status Anonymous(const Allocator &allocator, uint64_t bytes,
                           const char *what, Mapping *out);
 
