@@ -61,16 +61,14 @@ uint64_t memoryBytes() {
 }
 
 /// The processor's description; `remark` says what is not in it, if anything.
-llvm::Expected<std::string> record(unsigned threads,
-                                   const std::string &directory,
-                                   uint64_t diskBytes,
+llvm::Expected<std::string> record(unsigned threads, const DiskProbe &what,
                                    const std::string &remark) {
   MachineInfo info = MachineInfo::ofHost();
   auto caches = findCaches();
   if (!caches)
     return caches.takeError();
   fprintf(stderr, "measuring the disk\n");
-  auto disk = probeDisk(directory, diskBytes);
+  auto disk = probeDisk(what);
   if (!disk)
     return disk.takeError();
   fprintf(stderr, "measuring the memory and the cores\n");
@@ -98,8 +96,10 @@ llvm::Expected<std::string> record(unsigned threads,
       << ", family " << info.family << ", model " << info.model << ".\n"
       << "// Sizes come from hwloc and the kernel; rates were measured with "
       << threads << (threads == 1 ? " thread" : " threads")
-      << ", the disk's in\n// " << kDiskReaders << " requests at a time, of "
-      << disk->probedBytes << " bytes.\n"
+      << ", the disk's in\n// " << kDiskReaders << " requests of "
+      << disk->blockBytes << " bytes at a time, of " << disk->probedBytes
+      << (what.readFile.empty() ? " bytes just written.\n"
+                                : " bytes of a file that was there.\n")
       << remark << "#tier.machine<\"host\",\n  levels = [\n"
       << "    <\"sram\", bytes = " << caches->worker.bytes
       << ", count = " << caches->worker.count << ">,\n";
@@ -139,10 +139,9 @@ llvm::Expected<std::string> record(unsigned threads,
 
 /// The description of a GPU that was measured, with the disk measured now.
 llvm::Expected<std::string> recordGpu(const probe::GpuReading &gpu,
-                                      const std::string &directory,
-                                      uint64_t diskBytes) {
+                                      const DiskProbe &what) {
   fprintf(stderr, "measuring the disk\n");
-  auto disk = probeDisk(directory, diskBytes);
+  auto disk = probeDisk(what);
   if (!disk)
     return disk.takeError();
   probe::HostFigures host;
@@ -159,8 +158,7 @@ llvm::Expected<std::string> recordGpu(const probe::GpuReading &gpu,
 /// there is none.
 llvm::Expected<std::string> recordDevice(std::optional<DeviceName> device,
                                          unsigned threads,
-                                         const std::string &directory,
-                                         uint64_t diskBytes) {
+                                         const DiskProbe &disk) {
   std::string remark;
   if (!device || device->gpu) {
     const uint32_t ordinal = device ? device->ordinal : 0;
@@ -168,13 +166,13 @@ llvm::Expected<std::string> recordDevice(std::optional<DeviceName> device,
     probe::GpuReading gpu;
     probe::Failure failure = probe::ProbeGpu(ordinal, &gpu);
     if (failure.empty())
-      return recordGpu(gpu, directory, diskBytes);
+      return recordGpu(gpu, disk);
     if (device)
       return llvm::createStringError("device 'cuda:" + std::to_string(ordinal) +
                                      "': " + failure);
     remark = "// No GPU is in it: " + failure + ".\n";
   }
-  return record(threads, directory, diskBytes, remark);
+  return record(threads, disk, remark);
 }
 
 } // namespace
@@ -190,6 +188,12 @@ int headrace::tools::machineCommand(int argc, char **argv) {
        {"--disk-bytes", "N",
         "of the file that is written there to measure it (default: 4 GiB, or "
         "what room and time allow)"},
+       {"--disk-file", "FILE",
+        "that is read to measure the disk, a package for instance (default: "
+        "the one that is written)"},
+       {"--disk-request", "BYTES",
+        "that are read at a time: as large as what a package moves (default: 4 "
+        "MiB)"},
        {"--threads", "N",
         "of cpu, that measure (default: one for each core)"}});
   if (int code = line.parse(argc, argv); code >= 0)
@@ -203,10 +207,15 @@ int headrace::tools::machineCommand(int argc, char **argv) {
   }
   auto threads = unsigned(
       line.number("--threads", int64_t(MachineInfo::ofHost().cores), 1, 1024));
-  uint64_t bytes = 0; // as many as it takes
+  DiskProbe disk;
+  disk.directory = line.text("--disk", ".");
+  disk.readFile = line.text("--disk-file", "");
   if (line.has("--disk-bytes"))
-    bytes = uint64_t(
+    disk.bytes = uint64_t(
         line.number("--disk-bytes", 0, int64_t(1) << 20, int64_t(1) << 40));
+  if (line.has("--disk-request"))
+    disk.request =
+        uint64_t(line.number("--disk-request", 0, 4096, int64_t(4) << 20));
   std::optional<DeviceName> device;
   if (line.has("--device")) {
     device = DeviceName::parse(line.text("--device", ""));
@@ -216,11 +225,12 @@ int headrace::tools::machineCommand(int argc, char **argv) {
   }
   if (line.failed)
     return kUsage;
+  if (disk.request % 4096)
+    return line.usageError("expected a multiple of 4096 behind --disk-request");
 
   std::string text;
   if (line.positional().empty()) {
-    auto recorded =
-        recordDevice(device, threads, line.text("--disk", "."), bytes);
+    auto recorded = recordDevice(device, threads, disk);
     if (!recorded)
       return fail(llvm::toString(recorded.takeError()));
     text = std::move(*recorded);
