@@ -2,6 +2,7 @@
 // Compiles every checkpoint of tests/data, runs the package through the C API
 // and compares its logits with other people's; then runs the same tokens in
 // other ways, which must not change a bit.
+#include "tests/compiler/import/Files.h"
 #include "tests/compiler/reference/Goldens.h"
 #include "tests/integration/PackageModel.h"
 #include "tools/headrace/Compile.h"
@@ -9,7 +10,6 @@
 #include "llvm/Support/Path.h"
 #include <cmath>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 using namespace headrace;
 using namespace headrace::testing;
@@ -20,9 +20,9 @@ constexpr const char *kFamilies = "tests/data/families";
 
 /// The package of a checkpoint, compiled once for all tests of a process.
 std::string packageOf(const std::string &directory, const std::string &cpu) {
-  std::string path = ::testing::TempDir() + "headrace-" +
-                     std::to_string(getpid()) + "-" + cpu + "-" +
-                     llvm::sys::path::filename(directory).str() + ".headrace";
+  static const test::TempDir packages; // gone when the process ends
+  std::string path = packages.file(
+      cpu + "-" + llvm::sys::path::filename(directory).str() + ".headrace");
   if (llvm::sys::fs::exists(path))
     return path;
   tools::CompileRequest request;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// A directory that lives as long as one test, and safetensors made by hand.
+// A directory that lives as long as its object, and safetensors made by hand.
 #ifndef HEADRACE_TESTS_COMPILER_IMPORT_FILES_H
 #define HEADRACE_TESTS_COMPILER_IMPORT_FILES_H
 
@@ -21,7 +21,7 @@ class TempDir {
 public:
   TempDir() {
     std::error_code code =
-        llvm::sys::fs::createUniqueDirectory("headrace-import", root);
+        llvm::sys::fs::createUniqueDirectory("headrace-test", root);
     EXPECT_FALSE(code) << code.message();
   }
   ~TempDir() { llvm::sys::fs::remove_directories(root); }
