@@ -337,6 +337,7 @@ Status headrace_session_t::Create(const headrace_session_options_t &options,
   }
   ExecutorOptions executor_options;
   executor_options.timing = timing;
+  executor_options.ahead = tiered && !device->SharesHostMemory();
   HEADRACE_RETURN_IF_ERROR(
       device->CreateExecutor(package.Get(), executor_options, &executor));
   HEADRACE_RETURN_IF_ERROR(CreateArenas(tiered));

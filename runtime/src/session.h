@@ -102,6 +102,7 @@ private:
   bool IsTiered() const { return tiers != nullptr; }
   /// Whether a level's arena is in the host's memory beside a device's own.
   bool IsHome(uint32_t level) const;
+  Status SettleTiers(const headrace_cancel_t *cancel, uint64_t deadline_ns);
   Status ReadRoutingBuffer(const headrace::runtime::TierRouting &routing,
                            uint64_t bytes, const headrace::runtime::Run &run);
   Status CheckTiers(const headrace_session_options_t &options) const;
@@ -169,6 +170,9 @@ private:
   Vector<uint64_t> live_bytes; // tiered: of buffers, most at once, by schedule
   // What the host reads of a routing on a device with memory of its own.
   headrace::runtime::DeviceMemory routing_copy;
+  // Counts on their way to such a device, of each part under way.
+  headrace::runtime::DeviceMemory part_counts;
+  uint64_t last_part = 0;       // of the executor, that was begun
   uint64_t scratch_in_plan = 0; // tiered: of all workers
   uint64_t budget_bytes = 0;
   uint64_t peak_bytes = 0;      // of the fast level

@@ -100,6 +100,7 @@ headrace_session_t::CreateTiers(const headrace_session_options_t &options,
   wanted.queue.level = tiers->plan.level;
   if (!device->SharesHostMemory()) {
     wanted.device = device.Get();
+    wanted.executor = executor.get();
     if (const uint32_t home = tiers->plan.home_level; home != kNoIndex) {
       wanted.home = arenas[home].Data();
       wanted.queue.level = manifest.levels()->Get(home)->name()->c_str();
@@ -109,6 +110,9 @@ headrace_session_t::CreateTiers(const headrace_session_options_t &options,
       most = std::max(most, manifest.buffers()->Get(routing.buffer)->bytes());
     HEADRACE_RETURN_IF_ERROR(device->AllocateHost(
         most, "routings that the host reads", &routing_copy));
+    HEADRACE_RETURN_IF_ERROR(
+        device->AllocateHost(Executor::kMostAhead * kCountsBytes,
+                             "counts of a step's parts", &part_counts));
   }
   wanted.queue.chunk_bytes = manifest.chunk_bytes();
   wanted.queue.depth = kQueueDepth;
@@ -201,8 +205,20 @@ void headrace::runtime::EndSession(headrace_session_t *session) {
 // Running
 //===----------------------------------------------------------------------===//
 
+/// How waits of a run may end early.
+static WaitLimits LimitsOf(const Run &run) {
+  WaitLimits limits;
+  limits.cancel = run.cancel;
+  limits.deadline_ns = run.deadline_ns;
+  return limits;
+}
+
 /// Runs parts of one entry for the arena loader: what the run sends goes before
 /// the first of them, what it fetches behind the last.
+///
+/// A device that can is given them ahead, some at a time, and keeps the order
+/// of launches and transfers itself. Whoever waits for it here waits for its
+/// transfers first, so that what does not come is named.
 class headrace_session_t::WaveRunner final : public LaunchRunner {
 public:
   WaveRunner(headrace_session_t *session, const Run &run)
@@ -216,6 +232,8 @@ public:
     part.counts[HEADRACE_COUNT_FIRST_ACTIVE] = first_active;
     part.counts[HEADRACE_COUNT_END_ACTIVE] = end_active;
     part.download_count = 0;
+    const bool ahead = session->executor->CanStart(part);
+    HEADRACE_RETURN_IF_ERROR(ahead ? AwaitRoom() : AwaitTransfers());
     const Transfer counts = CountsOf(part);
     if (std::exchange(sent, true)) {
       // Kernels of a device with memory of its own find the counts there.
@@ -231,24 +249,37 @@ public:
           session->executor->BindWeights(session->weights, from, to - from));
       loader.ClearBound();
     }
-    Status status = session->Execute(part, begin);
-    spent_ns += session->kernel_ns;
+    if (!ahead) {
+      Status status = session->Execute(part, begin);
+      spent_ns += session->kernel_ns;
+      return status;
+    }
+    Status status = session->executor->Start(part, &session->last_part);
+    held[session->last_part % Executor::kMostAhead] = loader.Held();
+    session->KeepIfLost(status);
     return status;
   }
 
-  /// Fetches what the run gives.
+  uint64_t LastPart() const override { return session->last_part; }
+
+  /// Waits for what was begun, and fetches what the run gives.
   Status Finish() {
-    session->kernel_ns = spent_ns;
-    if (run.download_count == 0)
+    if (run.download_count == 0 && session->last_part == 0) {
+      session->kernel_ns = spent_ns;
       return Status();
+    }
+    HEADRACE_RETURN_IF_ERROR(AwaitTransfers());
     Run part = run;
     part.launch_count = part.upload_count = 0;
-    part.out_kernel_ns = nullptr;
-    return session->Execute(part, 0);
+    session->kernel_ns = 0; // of what was begun and not yet told
+    Status status = session->Execute(part, 0);
+    session->kernel_ns += spent_ns;
+    return status;
   }
 
   Status ReadRouting(const TierRouting &routing, const int32_t **active,
                      uint32_t *count) override {
+    HEADRACE_RETURN_IF_ERROR(AwaitTransfers());
     HEADRACE_RETURN_IF_ERROR(session->ReadRoutingBuffer(
         routing, routing.active_offset + routing.experts * sizeof(int32_t),
         run));
@@ -307,11 +338,36 @@ public:
   }
 
 private:
-  /// The counts on their way to the device, with what changes in a wave.
+  /// Waits until what the next part uses has room: counts, addresses, an event.
+  Status AwaitRoom() {
+    const uint64_t next = session->last_part + 1;
+    if (next <= Executor::kMostAhead)
+      return Status();
+    HEADRACE_RETURN_IF_ERROR(session->tiers->loader.AwaitHeld(
+        held[next % Executor::kMostAhead], LimitsOf(run)));
+    Status status =
+        session->executor->AwaitPart(next - Executor::kMostAhead, run);
+    session->KeepIfLost(status);
+    return status;
+  }
+
+  /// Waits for the transfers that launches on the device wait for.
+  Status AwaitTransfers() {
+    ArenaLoader &loader = session->tiers->loader;
+    return loader.AwaitHeld(loader.Held(), LimitsOf(run));
+  }
+
+  /// The counts on their way to the device, with what changes in a wave. Those
+  /// of the first part are sent with the run's inputs.
   Transfer CountsOf(const Run &part) const {
-    if (session->staging.Bytes())
-      std::memcpy(session->staging.Data(), part.counts, sizeof(part.counts));
-    return {session->io.Data(), session->staging.Data(), kCountsBytes};
+    if (!session->part_counts.Bytes())
+      return {nullptr, nullptr, 0};
+    uint8_t *place = session->staging.Data();
+    if (sent)
+      place = session->part_counts.Data() +
+              (session->last_part + 1) % Executor::kMostAhead * kCountsBytes;
+    std::memcpy(place, part.counts, sizeof(part.counts));
+    return {session->io.Data(), place, kCountsBytes};
   }
 
   const uint8_t *Bytes(const TierRouting &routing) const {
@@ -342,6 +398,8 @@ private:
   bool sent = false;           // what the run sends
   int64_t first = 0, last = 0; // active experts, as the device knows them
   uint64_t spent_ns = 0;       // by the launches
+  /// The transfers that parts under way wait for, and all before them.
+  uint64_t held[Executor::kMostAhead] = {};
 };
 
 /// Brings the first bytes of a routing to where the host reads them, on a
@@ -361,12 +419,24 @@ Status headrace_session_t::ReadRoutingBuffer(const TierRouting &routing,
   return Execute(part, 0);
 }
 
-/// How waits of a run may end early.
-static WaitLimits LimitsOf(const Run &run) {
+/// Waits for what a run that failed has left to the device, which is before
+/// anything is written that it may still read.
+Status headrace_session_t::SettleTiers(const headrace_cancel_t *cancel,
+                                       uint64_t deadline_ns) {
+  if (!IsTiered() || last_part == 0)
+    return Status();
   WaitLimits limits;
-  limits.cancel = run.cancel;
-  limits.deadline_ns = run.deadline_ns;
-  return limits;
+  limits.cancel = cancel;
+  limits.deadline_ns = deadline_ns;
+  Run run;
+  run.entry_name = "the run before";
+  run.cancel = cancel;
+  run.deadline_ns = deadline_ns;
+  Status status = tiers->loader.AwaitHeld(tiers->loader.Held(), limits);
+  if (status.IsOk())
+    status = executor->AwaitPart(last_part, run);
+  KeepIfLost(status);
+  return status;
 }
 
 Status headrace_session_t::RunTiered(uint32_t entry, uint32_t step_class,

@@ -109,7 +109,8 @@ Status ArenaLoader::CreateDeviceLink(const Options &options) {
     for (uint32_t i = 0; !bundle.home && i < bundle.piece_count; ++i)
       wanted.stage_bytes = std::max(
           wanted.stage_bytes, bundle.pieces[i].target + bundle.pieces[i].room);
-  HEADRACE_RETURN_IF_ERROR(device->CreateCopyStream(&wanted.stream));
+  HEADRACE_RETURN_IF_ERROR(
+      device->CreateCopyStream(options.executor, &wanted.stream));
   to_device.Create(std::move(wanted));
   return Status();
 }
@@ -277,11 +278,15 @@ Status ArenaLoader::FetchDeferred(const WaitLimits &limits) {
   return status;
 }
 
-void ArenaLoader::ReleaseStep(const TierStep &step) {
+/// The launches that read the bundle have ended, or are `part` and before.
+void ArenaLoader::ReleaseStep(const TierStep &step, uint64_t part) {
   Pool &pool = pools[plan->bundle_pools[step.bundle]];
-  uint32_t &reader = pool.readers[slot_of[step.bundle]];
-  if (reader == step.bundle)
-    reader = kNoIndex;
+  const uint32_t slot = slot_of[step.bundle];
+  uint32_t &reader = pool.readers[slot];
+  if (reader != step.bundle)
+    return;
+  reader = kNoIndex;
+  pool.slots.SetReader(slot, part);
 }
 
 bool ArenaLoader::HasArrived(uint32_t bundle) {
@@ -302,7 +307,7 @@ Status ArenaLoader::WaitStep(const TierStep &step, const WaitLimits &limits) {
                       bundle.name, plan->level);
   // It was in the slot when it was asked for and may have failed since.
   HEADRACE_RETURN_IF_ERROR(FetchInto(step.bundle, slot, true, limits));
-  return pool.slots.Wait(slot, limits);
+  return pool.slots.Hold(slot, limits);
 }
 
 //===----------------------------------------------------------------------===//
@@ -378,7 +383,8 @@ Status ArenaLoader::RoutedStep(const TierStep &step, LaunchRunner *runner,
     HEADRACE_RETURN_IF_ERROR(
         runner->RunLaunches(step.launch, step.end_launch, computed,
                             end == count ? HEADRACE_ALL_ACTIVE : end));
-    computed = end;
+    for (; computed < end; ++computed)
+      pool.slots.SetReader(decisions[computed].slot, runner->LastPart());
   } while (computed < count);
   return Status();
 }
@@ -482,7 +488,7 @@ Status ArenaLoader::RunSteps(uint32_t schedule, LaunchRunner *runner,
       break;
     case Kind::kRelease:
       HEADRACE_RETURN_IF_ERROR(flush());
-      ReleaseStep(step);
+      ReleaseStep(step, runner->LastPart());
       HEADRACE_RETURN_IF_ERROR(FetchDeferred(limits));
       if (fetches == 0 && deferred.empty())
         HEADRACE_RETURN_IF_ERROR(FetchAhead(schedule, limits));

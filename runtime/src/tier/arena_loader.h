@@ -15,9 +15,12 @@ class LaunchRunner {
 public:
   virtual ~LaunchRunner() = default;
   /// Runs launches [begin, end) in order, for the active experts
-  /// [first_active, end_active), and waits for their end.
+  /// [first_active, end_active), or begins to, on a device that keeps the
+  /// order.
   virtual Status RunLaunches(uint32_t begin, uint32_t end, int64_t first_active,
                              int64_t end_active) = 0;
+  /// The part of the executor that the last launches are; 0: they have ended.
+  virtual uint64_t LastPart() const { return 0; }
   /// The list a router left: how many and which experts, ascending.
   virtual Status ReadRouting(const TierRouting &routing, const int32_t **active,
                              uint32_t *count) = 0;
@@ -36,6 +39,7 @@ public:
     /// Whose memory the arena is in, where the host cannot reach that: then the
     /// home level's arena in memory of its AllocateHost().
     headrace_device_t *device = nullptr;
+    Executor *executor = nullptr; // of the launches
     uint8_t *home = nullptr;
     ByteSource *source = nullptr;
     TransferQueue::Options queue;
@@ -73,6 +77,13 @@ public:
   /// Waits until what was fetched ahead for nothing has arrived, so that all
   /// that the last run moved has been told to the tracer.
   void AwaitGuesses(const WaitLimits &limits);
+
+  /// The last copy that launches on a device wait for there, and waiting for it
+  /// here; see DeviceLink.
+  uint64_t Held() const { return to_device.Held(); }
+  Status AwaitHeld(uint64_t number, const WaitLimits &limits) {
+    return to_device.AwaitHeld(number, limits.cancel, limits.deadline_ns);
+  }
 
   /// Ends the transfers. False where one hangs; see TransferQueue.
   bool Stop(uint64_t grace_ns);
@@ -133,7 +144,7 @@ private:
   Status FetchDeferred(const WaitLimits &limits);
   bool HasArrived(uint32_t bundle);
   Status WaitStep(const TierStep &step, const WaitLimits &limits);
-  void ReleaseStep(const TierStep &step);
+  void ReleaseStep(const TierStep &step, uint64_t part);
   Status PredictStep(const TierStep &step, LaunchRunner *runner);
   Status RoutedStep(const TierStep &step, LaunchRunner *runner,
                     const WaitLimits &limits);
