@@ -375,9 +375,8 @@ Status CudaDevice::CreateExecutor(headrace_package_t *package,
   return executor->Create();
 }
 
-Status CudaDevice::CreateCopyStream(Executor *executor, CopyStreamOwner *out) {
-  auto *stream = New<CudaCopyStream>(HostAllocator(), this,
-                                     static_cast<CudaExecutor *>(executor));
+Status CudaDevice::CreateCopyStream(CopyStreamOwner *out) {
+  auto *stream = New<CudaCopyStream>(HostAllocator(), this);
   out->reset(stream);
   return stream->Create();
 }
