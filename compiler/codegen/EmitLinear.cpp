@@ -119,6 +119,21 @@ public:
                              std::min(kBytes, panelBytes));
   }
 
+  /// Calls `body(row)` for each register tile of `count` rows. Panels that are
+  /// encoded are decoded for all of the tiles at once, where they fit.
+  void overRows(Value count, function_ref<void(Value)> body) {
+    flow::RowsOp rows = p.rows(count, options.rowLimit, body);
+    int64_t bytes =
+        int64_t(llvm::divideCeil(uint64_t(in), uint64_t(2))) * columns * 2 * 2;
+    auto type = cast<RankedTensorType>(linear.getWeight().getType());
+    if (!tier::scaledOf(type) || !element.isBF16() ||
+        bytes > options.decodedPanelBytes)
+      return;
+    if (decodedAt < 0)
+      decodedAt = p.reserve(bytes);
+    rows->setAttr(kDecodedAt, p.b.getI64IntegerAttr(decodedAt));
+  }
+
   Value product(Value tile, Value first, Value panel) {
     // Panels of encoded weights are bytes; their type says what they mean.
     auto type = cast<RankedTensorType>(linear.getWeight().getType());
@@ -201,6 +216,7 @@ private:
     return {op.getLow(), op.getHigh()};
   }
   Value low, high;
+  int64_t decodedAt = -1; ///< Offset in the scratch, once it is known.
 };
 
 template <typename Op> Op findOp(flow::KernelOp kernel) {
@@ -236,7 +252,7 @@ LogicalResult headrace::emitLinear(flow::KernelOp kernel,
                                  indices, source.norm, limits.maxTokens);
   bool failedInside = false;
   product.overPanels(p.task(), groupsOf(kernel), [&](Value panel) {
-    p.rows(count, options.rowLimit, [&](Value row) {
+    product.overRows(count, [&](Value row) {
       product.newTile();
       Value acc = product.product(tile, row, panel);
       Value value = product.evaluate(yielded, acc, row, panel);
@@ -293,7 +309,7 @@ LogicalResult headrace::emitRoutedUp(flow::KernelOp kernel,
         product.stageRows(p.memory(source.argument), begin, count,
                           routed.tokens, source.norm, limits.maxTokens);
     product.overPanels(group, groups, [&](Value panel) {
-      p.rows(count, options.rowLimit, [&](Value row) {
+      product.overRows(count, [&](Value row) {
         product.newTile();
         Value acc = product.product(tile, row, panel);
         Value value = product.evaluate(yielded, acc, row, panel);
@@ -385,7 +401,7 @@ LogicalResult headrace::emitRoutedDown(flow::KernelOp kernel,
     product.prefetch(product.firstPanel(p.task(), groups));
     product.readExpert(experts, expert);
     product.overPanels(p.task(), groups, [&](Value panel) {
-      p.rows(count, options.rowLimit, [&](Value row) {
+      product.overRows(count, [&](Value row) {
         Value acc = product.evaluate(
             linear.getResult(), product.product(tile, row, panel), row, panel);
         Value here = p.add(begin, row);

@@ -14,7 +14,14 @@ namespace headrace {
 struct EmitOptions {
   int64_t rowLimit = 12;         ///< Rows of a product's register tile.
   int64_t attentionRowLimit = 4; ///< The same for attention.
+  /// Most bytes of a panel of encoded weights that is decoded, as pairs of
+  /// bfloat16, into fast memory before several tiles read it; 0: none is.
+  int64_t decodedPanelBytes = 0;
 };
+
+/// On a `flow.rows` around a product with encoded weights: where in the
+/// program's scratch its panel is decoded to, if there is more than one tile.
+constexpr llvm::StringLiteral kDecodedAt = "headrace.decoded_at";
 
 /// Rows that one task of a router takes.
 constexpr int64_t kRouterBlock = 16;

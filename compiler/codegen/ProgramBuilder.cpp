@@ -92,8 +92,8 @@ void ProgramBuilder::when(Value condition, function_ref<void()> body) {
   body();
 }
 
-void ProgramBuilder::rows(Value count, int64_t limit,
-                          function_ref<void(Value)> body) {
+flow::RowsOp ProgramBuilder::rows(Value count, int64_t limit,
+                                  function_ref<void(Value)> body) {
   auto op = flow::RowsOp::create(b, count, limit);
   OpBuilder::InsertionGuard guard(b);
   Block &block = op.getBody().emplaceBlock();
@@ -101,6 +101,7 @@ void ProgramBuilder::rows(Value count, int64_t limit,
   b.setInsertionPointToEnd(&block);
   body(block.getArgument(0));
   flow::YieldOp::create(b, ValueRange{});
+  return op;
 }
 
 Value ProgramBuilder::map(
@@ -124,9 +125,13 @@ Value ProgramBuilder::scratch(MemRefType type) {
   (void)type.getStridesAndOffset(strides, offset);
   int64_t bytes =
       type.getDimSize(0) * strides[0] * (type.getElementTypeBitWidth() / 8);
-  Value piece = flow::ScratchOp::create(b, type, scratchBytes);
+  return flow::ScratchOp::create(b, type, reserve(bytes));
+}
+
+int64_t ProgramBuilder::reserve(int64_t bytes) {
+  int64_t offset = scratchBytes;
   scratchBytes += int64_t(llvm::alignTo(uint64_t(bytes), 64));
-  return piece;
+  return offset;
 }
 
 Value ProgramBuilder::view(Value bytes, int64_t offset, int64_t size,

@@ -130,8 +130,8 @@ public:
                                                          mlir::ValueRange)>
            body);
   void when(mlir::Value condition, llvm::function_ref<void()> body);
-  void rows(mlir::Value count, int64_t limit,
-            llvm::function_ref<void(mlir::Value)> body);
+  flow::RowsOp rows(mlir::Value count, int64_t limit,
+                    llvm::function_ref<void(mlir::Value)> body);
   flow::AccType acc(int64_t width) {
     return flow::AccType::get(b.getContext(), width, b.getF32Type());
   }
@@ -145,6 +145,8 @@ public:
           body);
   /// A new piece of the worker's fast memory.
   mlir::Value scratch(mlir::MemRefType type);
+  /// The same as bytes, which only lowered code uses: their offset.
+  int64_t reserve(int64_t bytes);
   mlir::Value view(mlir::Value bytes, int64_t offset, int64_t size,
                    mlir::Type element);
 

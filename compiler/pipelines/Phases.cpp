@@ -99,6 +99,8 @@ EmitOptions headrace::emitOptionsFor(const CpuTarget &target) {
   EmitOptions emit;
   emit.rowLimit = target.rowLimit(32);
   emit.attentionRowLimit = std::min<int64_t>(emit.rowLimit, 4);
+  if (target.bf16Dot) // A quarter of the smallest second-level cache.
+    emit.decodedPanelBytes = 256 << 10;
   return emit;
 }
 

@@ -71,7 +71,7 @@ typedef void (*headrace_kernel_fn_t)(const headrace_call_t *call,
 typedef enum headrace_cpu_feature_e {
   HEADRACE_CPU_AVX2 = 1 << 0,       /* AVX2, FMA, F16C, BMI2: x86-64-v3 */
   HEADRACE_CPU_AVX512 = 1 << 1,     /* F, BW, CD, DQ, VL: x86-64-v4 */
-  HEADRACE_CPU_AVX512_BF16 = 1 << 2 /* VDPBF16PS and conversions */
+  HEADRACE_CPU_AVX512_BF16 = 1 << 2 /* VDPBF16PS and conversions, VBMI */
 } headrace_cpu_feature_t;
 
 /* Paged key-value cache. A page holds 32 consecutive positions of one sequence,

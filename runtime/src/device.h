@@ -100,6 +100,7 @@ private:
 
 struct ExecutorOptions {
   bool timing = false; // runs are asked for the time of their launches
+  bool ahead = false;  // parts of runs are started, see Executor::Start()
 };
 
 /// The work of one session on a device, done in the order it is given. Used by
@@ -142,21 +143,54 @@ public:
   /// device may still be using what `run` points to, for ever.
   virtual Status Execute(const Run &run) = 0;
 
+  /// Parts that may be under way at once.
+  static constexpr uint64_t kMostAhead = 8;
+
+  /// Whether Start() is for `run`: its launches never change, and what it sends
+  /// is the session's.
+  virtual bool CanStart(const Run & /*run*/) const { return false; }
+
+  /// Begins a part of a run: uploads and launches, behind what was begun
+  /// before. `out_part` gets its number: 1, 2, ... The part kMostAhead before
+  /// it must have ended, and what `run` points to must stay until this one has.
+  /// Its kernels' time counts with the next run that is executed. A part that
+  /// could not be begun whole has a number all the same.
+  ///
+  /// Codes: device lost, internal, resource exhausted.
+  virtual Status Start(const Run &run, uint64_t *out_part) {
+    *out_part = 0;
+    return Execute(run);
+  }
+
+  /// Waits until a part and all before it have ended, as long as `run` allows.
+  /// Codes: as Execute().
+  virtual Status AwaitPart(uint64_t /*part*/, const Run & /*run*/) {
+    return Status();
+  }
+
   /// Ends the object and its memory.
   virtual void Destroy() = 0;
 };
 
-/// Copies to a device on a stream of its own, in order, beside what runs there.
-/// Used by one thread at a time.
+/// Copies to a device on a stream of its own, in order, beside what an executor
+/// runs there. Used by one thread at a time, the executor's.
 class CopyStream {
 public:
   virtual ~CopyStream() = default;
 
   /// Begins to copy from memory of AllocateHost(), which stays as it is until
-  /// the copy has ended. `out_number` gets its number: 1, 2, ...
+  /// the copy has ended, when part `after` of the executor has ended (0: at
+  /// once). `out_number` gets the copy's number: 1, 2, ...
   /// Codes: device lost, internal.
   virtual Status Copy(void *to, const void *from, uint64_t bytes,
-                      uint64_t *out_number) = 0;
+                      uint64_t after, uint64_t *out_number) = 0;
+
+  /// Makes all that the executor is given from now on wait for a copy.
+  /// Codes: device lost, internal.
+  virtual Status HoldLaunches(uint64_t number) = 0;
+
+  /// Nanoseconds that copies took, of those that are known to have ended.
+  virtual uint64_t BusyNs() const = 0;
 
   /// Whether a copy and all before it have ended.
   /// Codes: device lost.
@@ -229,10 +263,11 @@ struct headrace_device_t : headrace::runtime::RefCounted {
                  const headrace::runtime::ExecutorOptions &options,
                  headrace::runtime::ExecutorOwner *out) = 0;
 
-  /// Makes a stream of copies; the device outlives it. Only where the device
-  /// does not share the host's memory.
+  /// Makes a stream of copies beside `executor`, of this device; both outlive
+  /// it. Only where the device does not share the host's memory.
   /// Codes: unimplemented, resource exhausted, device lost.
-  virtual Status CreateCopyStream(headrace::runtime::CopyStreamOwner *out) = 0;
+  virtual Status CreateCopyStream(headrace::runtime::Executor *executor,
+                                  headrace::runtime::CopyStreamOwner *out) = 0;
 
   /// Ends the object and its memory.
   virtual void Destroy() = 0;

@@ -168,6 +168,7 @@ Status headrace_session_t::Invoke(const headrace_invoke_options_t &options) {
   const int64_t counts[HEADRACE_COUNT_COUNT] = {
       options.tokens, sequences, outputs, 0, HEADRACE_ALL_ACTIVE};
   const uint64_t deadline = DeadlineOf(options.timeout_ns, timeout_ns);
+  HEADRACE_RETURN_IF_ERROR(SettleTiers(options.cancel, deadline));
   transfers.clear();
   if (!device->SharesHostMemory()) {
     std::memcpy(staging.Data(), counts, sizeof(counts));

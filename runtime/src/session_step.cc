@@ -315,7 +315,9 @@ Status headrace_session_t::Step(const headrace_step_options_t &options,
 
   headrace_step_result_t value = {};
   const uint64_t deadline = DeadlineOf(options.timeout_ns, timeout_ns);
-  Status status = ReservePages(options, deadline);
+  Status status = SettleTiers(options.cancel, deadline);
+  if (status.IsOk())
+    status = ReservePages(options, deadline);
   if (status.IsOk())
     status = RunPasses(options, deadline, out, &value.pass_count);
   if (!status.IsOk()) {

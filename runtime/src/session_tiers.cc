@@ -21,8 +21,6 @@ constexpr uint32_t kQueueDepth = 16;
 /// Threads that copy out of the page cache, at most: what it takes to keep the
 /// memory busy.
 constexpr uint32_t kMostCopyThreads = 4;
-/// Queues with threads: out of the package, out of homes, and of pages.
-constexpr uint32_t kQueues = 3;
 /// Where key-value pages go if the host does not say: on a disk, usually.
 constexpr const char *kPageDirectory = "/var/tmp";
 
@@ -68,15 +66,7 @@ Status headrace_session_t::CheckTiers(
 
 bool headrace_session_t::IsHome(uint32_t level) const {
   const abi::Plan *plan = package->manifest->plan();
-  return plan && level == plan->home_level() && !IsHomeFile(level);
-}
-
-/// On a CPU pages may have a home in a file: what free memory there is keeps
-/// it.
-bool headrace_session_t::IsHomeFile(uint32_t level) const {
-  const abi::Plan *plan = package->manifest->plan();
-  return plan && level == plan->home_level() && device->SharesHostMemory() &&
-         plan->home_budget() == 0;
+  return plan && !device->SharesHostMemory() && level == plan->home_level();
 }
 
 Status
@@ -108,22 +98,21 @@ headrace_session_t::CreateTiers(const headrace_session_options_t &options,
   wanted.queue.link =
       options.weight_source == HEADRACE_SOURCE_DISK ? "disk" : "page-cache";
   wanted.queue.level = tiers->plan.level;
-  const uint32_t home = tiers->plan.home_level;
-  if (home != kNoIndex && IsHome(home)) {
-    tiers->homes.Place(arenas[home].Data(), package->summary.arena_bytes[home]);
-    wanted.home = arenas[home].Data();
-    wanted.home_source = homes ? homes : &tiers->homes;
-    wanted.home_level = manifest.levels()->Get(home)->name()->c_str();
-  }
   if (!device->SharesHostMemory()) {
     wanted.device = device.Get();
-    if (home != kNoIndex)
-      wanted.queue.level = wanted.home_level;
+    wanted.executor = executor.get();
+    if (const uint32_t home = tiers->plan.home_level; home != kNoIndex) {
+      wanted.home = arenas[home].Data();
+      wanted.queue.level = manifest.levels()->Get(home)->name()->c_str();
+    }
     uint64_t most = 0;
     for (const TierRouting &routing : tiers->plan.routings)
       most = std::max(most, manifest.buffers()->Get(routing.buffer)->bytes());
     HEADRACE_RETURN_IF_ERROR(device->AllocateHost(
         most, "routings that the host reads", &routing_copy));
+    HEADRACE_RETURN_IF_ERROR(
+        device->AllocateHost(Executor::kMostAhead * kCountsBytes,
+                             "counts of a step's parts", &part_counts));
   }
   wanted.queue.chunk_bytes = manifest.chunk_bytes();
   wanted.queue.depth = kQueueDepth;
@@ -133,7 +122,6 @@ headrace_session_t::CreateTiers(const headrace_session_options_t &options,
   wanted.queue.threads = std::min(device->ThreadCount(), kMostCopyThreads);
   wanted.queue.orphaned = Orphaned;
   wanted.queue.orphaned_self = this;
-  wanted.home_queue = CopyQueue("memory", "the home");
   if (!tiers->plan.page_layers.empty()) {
     wanted.pages = &tiers->pages;
     HEADRACE_RETURN_IF_ERROR(CreatePages(options, homes));
@@ -146,19 +134,11 @@ headrace_session_t::CreateTiers(const headrace_session_options_t &options,
   return loader->Bind(&weights);
 }
 
-/// A queue whose threads copy: out of memory, or the page cache.
-TransferQueue::Options headrace_session_t::CopyQueue(const char *link,
-                                                     const char *file) {
-  TransferQueue::Options options;
-  options.link = link;
-  options.level = tiers->plan.level;
-  options.file = file;
-  options.chunk_bytes = package->manifest->chunk_bytes();
-  options.use_ring = false;
-  options.threads = std::min(device->ThreadCount(), kMostCopyThreads);
-  options.orphaned = Orphaned;
-  options.orphaned_self = this;
-  return options;
+/// The home of key-value pages is a file, where the device shares the host's
+/// memory: what free memory there is keeps it.
+bool headrace_session_t::IsHomeFile(uint32_t level) const {
+  const abi::Plan *plan = package->manifest->plan();
+  return plan && level == plan->home_level() && device->SharesHostMemory();
 }
 
 Status
@@ -168,14 +148,12 @@ headrace_session_t::CreatePages(const headrace_session_options_t &options,
   const abi::Plan &plan = *manifest.plan();
   const abi::KvCache &cache = *manifest.kv();
   const TierPool &pool = tiers->plan.pools[tiers->plan.page_pool];
-  if (!homes && IsHome(plan.home_level())) {
-    homes = &tiers->homes;
-  } else if (!homes) {
-    HEADRACE_RETURN_IF_ERROR(tiers->page_homes.Create(
+  if (!homes) {
+    HEADRACE_RETURN_IF_ERROR(tiers->homes.Create(
         HostAllocator(),
         options.page_directory ? options.page_directory : kPageDirectory,
         manifest.levels()->Get(plan.home_level())->arena_bytes()));
-    homes = &tiers->page_homes;
+    homes = &tiers->homes;
   }
   PageMover::Options wanted;
   wanted.layers = tiers->plan.page_layers.data();
@@ -186,9 +164,14 @@ headrace_session_t::CreatePages(const headrace_session_options_t &options,
   wanted.page_bytes = cache.page_bytes() / cache.layers();
   wanted.page_count = static_cast<uint32_t>(kv_pages);
   wanted.source = homes;
-  wanted.queue = CopyQueue("pages", IsHome(plan.home_level())
-                                        ? "the home"
-                                        : "the file of key-value pages");
+  wanted.queue.link = "pages";
+  wanted.queue.level = tiers->plan.level;
+  wanted.queue.file = "the file of key-value pages";
+  wanted.queue.chunk_bytes = manifest.chunk_bytes();
+  wanted.queue.use_ring = false; // copies, as out of the page cache
+  wanted.queue.threads = std::min(device->ThreadCount(), kMostCopyThreads);
+  wanted.queue.orphaned = Orphaned;
+  wanted.queue.orphaned_self = this;
   wanted.tracer = tracer;
   pass_pages.reserve(manifest.limits()->max_sequences());
   return tiers->pages.Create(wanted);
@@ -204,10 +187,11 @@ void headrace_session_t::Orphaned(void *self) {
 bool headrace_session_t::Stop() {
   if (!tiers)
     return true;
-  ending = kQueues + 1; // and this
-  const uint32_t hanging = tiers->loader.Stop(kStopGraceNs) +
-                           (tiers->pages.Stop(kStopGraceNs) ? 0 : 1);
-  ending -= kQueues - hanging;
+  ending = 3; // two queues, and this
+  if (tiers->loader.Stop(kStopGraceNs))
+    --ending;
+  if (tiers->pages.Stop(kStopGraceNs))
+    --ending;
   return ending.fetch_sub(1) == 1;
 }
 
@@ -221,8 +205,20 @@ void headrace::runtime::EndSession(headrace_session_t *session) {
 // Running
 //===----------------------------------------------------------------------===//
 
+/// How waits of a run may end early.
+static WaitLimits LimitsOf(const Run &run) {
+  WaitLimits limits;
+  limits.cancel = run.cancel;
+  limits.deadline_ns = run.deadline_ns;
+  return limits;
+}
+
 /// Runs parts of one entry for the arena loader: what the run sends goes before
 /// the first of them, what it fetches behind the last.
+///
+/// A device that can is given them ahead, some at a time, and keeps the order
+/// of launches and transfers itself. Whoever waits for it here waits for its
+/// transfers first, so that what does not come is named.
 class headrace_session_t::WaveRunner final : public LaunchRunner {
 public:
   WaveRunner(headrace_session_t *session, const Run &run)
@@ -236,6 +232,8 @@ public:
     part.counts[HEADRACE_COUNT_FIRST_ACTIVE] = first_active;
     part.counts[HEADRACE_COUNT_END_ACTIVE] = end_active;
     part.download_count = 0;
+    const bool ahead = session->executor->CanStart(part);
+    HEADRACE_RETURN_IF_ERROR(ahead ? AwaitRoom() : AwaitTransfers());
     const Transfer counts = CountsOf(part);
     if (std::exchange(sent, true)) {
       // Kernels of a device with memory of its own find the counts there.
@@ -251,24 +249,37 @@ public:
           session->executor->BindWeights(session->weights, from, to - from));
       loader.ClearBound();
     }
-    Status status = session->Execute(part, begin);
-    spent_ns += session->kernel_ns;
+    if (!ahead) {
+      Status status = session->Execute(part, begin);
+      spent_ns += session->kernel_ns;
+      return status;
+    }
+    Status status = session->executor->Start(part, &session->last_part);
+    held[session->last_part % Executor::kMostAhead] = loader.Held();
+    session->KeepIfLost(status);
     return status;
   }
 
-  /// Fetches what the run gives.
+  uint64_t LastPart() const override { return session->last_part; }
+
+  /// Waits for what was begun, and fetches what the run gives.
   Status Finish() {
-    session->kernel_ns = spent_ns;
-    if (run.download_count == 0)
+    if (run.download_count == 0 && session->last_part == 0) {
+      session->kernel_ns = spent_ns;
       return Status();
+    }
+    HEADRACE_RETURN_IF_ERROR(AwaitTransfers());
     Run part = run;
     part.launch_count = part.upload_count = 0;
-    part.out_kernel_ns = nullptr;
-    return session->Execute(part, 0);
+    session->kernel_ns = 0; // of what was begun and not yet told
+    Status status = session->Execute(part, 0);
+    session->kernel_ns += spent_ns;
+    return status;
   }
 
   Status ReadRouting(const TierRouting &routing, const int32_t **active,
                      uint32_t *count) override {
+    HEADRACE_RETURN_IF_ERROR(AwaitTransfers());
     HEADRACE_RETURN_IF_ERROR(session->ReadRoutingBuffer(
         routing, routing.active_offset + routing.experts * sizeof(int32_t),
         run));
@@ -327,11 +338,36 @@ public:
   }
 
 private:
-  /// The counts on their way to the device, with what changes in a wave.
+  /// Waits until what the next part uses has room: counts, addresses, an event.
+  Status AwaitRoom() {
+    const uint64_t next = session->last_part + 1;
+    if (next <= Executor::kMostAhead)
+      return Status();
+    HEADRACE_RETURN_IF_ERROR(session->tiers->loader.AwaitHeld(
+        held[next % Executor::kMostAhead], LimitsOf(run)));
+    Status status =
+        session->executor->AwaitPart(next - Executor::kMostAhead, run);
+    session->KeepIfLost(status);
+    return status;
+  }
+
+  /// Waits for the transfers that launches on the device wait for.
+  Status AwaitTransfers() {
+    ArenaLoader &loader = session->tiers->loader;
+    return loader.AwaitHeld(loader.Held(), LimitsOf(run));
+  }
+
+  /// The counts on their way to the device, with what changes in a wave. Those
+  /// of the first part are sent with the run's inputs.
   Transfer CountsOf(const Run &part) const {
-    if (session->staging.Bytes())
-      std::memcpy(session->staging.Data(), part.counts, sizeof(part.counts));
-    return {session->io.Data(), session->staging.Data(), kCountsBytes};
+    if (!session->part_counts.Bytes())
+      return {nullptr, nullptr, 0};
+    uint8_t *place = session->staging.Data();
+    if (sent)
+      place = session->part_counts.Data() +
+              (session->last_part + 1) % Executor::kMostAhead * kCountsBytes;
+    std::memcpy(place, part.counts, sizeof(part.counts));
+    return {session->io.Data(), place, kCountsBytes};
   }
 
   const uint8_t *Bytes(const TierRouting &routing) const {
@@ -362,6 +398,8 @@ private:
   bool sent = false;           // what the run sends
   int64_t first = 0, last = 0; // active experts, as the device knows them
   uint64_t spent_ns = 0;       // by the launches
+  /// The transfers that parts under way wait for, and all before them.
+  uint64_t held[Executor::kMostAhead] = {};
 };
 
 /// Brings the first bytes of a routing to where the host reads them, on a
@@ -381,12 +419,24 @@ Status headrace_session_t::ReadRoutingBuffer(const TierRouting &routing,
   return Execute(part, 0);
 }
 
-/// How waits of a run may end early.
-static WaitLimits LimitsOf(const Run &run) {
+/// Waits for what a run that failed has left to the device, which is before
+/// anything is written that it may still read.
+Status headrace_session_t::SettleTiers(const headrace_cancel_t *cancel,
+                                       uint64_t deadline_ns) {
+  if (!IsTiered() || last_part == 0)
+    return Status();
   WaitLimits limits;
-  limits.cancel = run.cancel;
-  limits.deadline_ns = run.deadline_ns;
-  return limits;
+  limits.cancel = cancel;
+  limits.deadline_ns = deadline_ns;
+  Run run;
+  run.entry_name = "the run before";
+  run.cancel = cancel;
+  run.deadline_ns = deadline_ns;
+  Status status = tiers->loader.AwaitHeld(tiers->loader.Held(), limits);
+  if (status.IsOk())
+    status = executor->AwaitPart(last_part, run);
+  KeepIfLost(status);
+  return status;
 }
 
 Status headrace_session_t::RunTiered(uint32_t entry, uint32_t step_class,
@@ -504,8 +554,8 @@ uint64_t headrace_session_t::OccupiedBytes(uint32_t level) const {
   const abi::Plan *plan = package->manifest->plan();
   if (IsTiered() && level == plan->fast_level())
     bytes += tiers->loader.OccupiedBytes() + tiers->pages.OccupiedBytes();
-  if (IsTiered() && IsHome(level))
-    bytes += WeightHomeBytes();
+  if (IsTiered() && IsHome(level) && !IsHomeFile(level))
+    bytes += arenas[level].Bytes();
   if (!HasKv())
     return bytes;
   const uint64_t used = (kv.PageCount() - kv.FreeCount()) * kv.LayerPageBytes();
@@ -516,22 +566,12 @@ uint64_t headrace_session_t::OccupiedBytes(uint32_t level) const {
   return bytes;
 }
 
-/// Of the home level's arena, what is not pages': homes and staging.
-uint64_t headrace_session_t::WeightHomeBytes() const {
-  const abi::Plan &plan = *package->manifest->plan();
-  uint64_t bytes = package->summary.arena_bytes[plan.home_level()];
-  for (const abi::Bundle *bundle : *plan.bundles())
-    if (bundle->layer() != kNoIndex)
-      bytes -= bundle->bytes();
-  return bytes;
-}
-
 void headrace_session_t::NotePeak(uint32_t schedule) {
   const uint32_t level = package->manifest->plan()->fast_level();
   peak_bytes = std::max(peak_bytes, OccupiedBytes(level) + scratch_in_plan +
                                         live_bytes[schedule]);
   const uint32_t home = package->manifest->plan()->home_level();
-  if (home != kNoIndex)
+  if (home != kNoIndex && IsHomeFile(home))
     home_peak_bytes = std::max(home_peak_bytes, OccupiedBytes(home));
 }
 
@@ -546,8 +586,10 @@ Status headrace_session_t::DescribeLevel(uint32_t level,
   value.name = manifest.levels()->Get(level)->name()->c_str();
   value.occupied_bytes = OccupiedBytes(level);
   value.certified_bytes = package->summary.peak_bytes[level];
-  if (IsTiered() && level == manifest.plan()->home_level())
-    value.peak_bytes = std::max(home_peak_bytes, value.occupied_bytes);
+  if (IsTiered() && IsHome(level))
+    value.peak_bytes = value.occupied_bytes; // filled once, from the start on
+  if (IsTiered() && IsHomeFile(level))
+    value.peak_bytes = home_peak_bytes;
   if (IsTiered() && level == manifest.plan()->fast_level()) {
     value.peak_bytes = peak_bytes;
     value.budget_bytes = budget_bytes;

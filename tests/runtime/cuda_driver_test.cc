@@ -778,8 +778,14 @@ void EachCallFails(const std::vector<uint8_t> &bytes, int result,
       fake::FailAt(function.c_str(), nth, result);
       Outcome outcome(WholeLife(bytes, weights));
       if (!kEnds.count(function) && outcome.code == HEADRACE_STATUS_OK) {
-        // While work is late it may be asked less often than before.
-        EXPECT_EQ(function, "cuEventQuery");
+        // While work is late it may be asked less often than before. How long a
+        // transfer took is no result, and one that could not wait for its slot
+        // is tried once more.
+        EXPECT_TRUE(function == "cuEventQuery" ||
+                    (weights == HEADRACE_WEIGHTS_ARENA &&
+                     (function == "cuEventElapsedTime" ||
+                      function == "cuStreamWaitEvent")))
+            << function;
       }
       if (outcome.code != HEADRACE_STATUS_OK) {
         EXPECT_FALSE(outcome.message.empty());

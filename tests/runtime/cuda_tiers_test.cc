@@ -8,7 +8,9 @@
 
 #include "runtime/src/instance.h"
 
+#include <chrono>
 #include <cmath>
+#include <thread>
 
 namespace headrace::tests {
 namespace {
@@ -207,6 +209,84 @@ TEST_P(CudaTiers, EndAWaitAtItsDeadline) {
   fake::HangCopies(0);
 }
 
+/// What a device that is slow to begin is given ahead: launches and transfers
+/// wait for each other there, and not for the host.
+TEST_P(CudaTiers, KeepOrderOnTheDevice) {
+  fake::SetStrict(true);
+  Streamed toy(GetParam());
+  ASSERT_TRUE(IsOk(toy.status));
+  auto blob = sized<headrace_blob_info_t>();
+  ASSERT_TRUE(IsOk(headrace_package_blob(toy.package.get(), 0, &blob)));
+  Sequence sequence = MakeSequence(toy.session.get());
+  const int waits = fake::Calls("cuStreamWaitEvent");
+  const size_t ran = fake::Launches().size();
+  fake::HangCopies(blob.bytes);
+  EXPECT_TRUE(FailsWith(toy.Step(sequence, {1, 2}, 20000000),
+                        HEADRACE_STATUS_DEADLINE_EXCEEDED, "to level 'hbm'"));
+  // They were begun, and none has run before its weights came.
+  EXPECT_GT(fake::Calls("cuStreamWaitEvent"), waits);
+  EXPECT_GT(fake::Calls("cuGraphLaunch"), 0);
+  EXPECT_EQ(fake::Launches().size(), ran);
+  // The next step waits for them, as long as it may.
+  EXPECT_TRUE(FailsWith(toy.Step(sequence, {1, 2}, 20000000),
+                        HEADRACE_STATUS_DEADLINE_EXCEEDED, "to level 'hbm'"));
+  fake::HangCopies(0);
+  std::vector<float> logits;
+  ASSERT_TRUE(IsOk(toy.Step(sequence, {1, 2}, 0, &logits)));
+  EXPECT_EQ(logits, ToyLogits({1, 2}));
+  for (int32_t token : {3, 4, 5})
+    ASSERT_TRUE(IsOk(toy.Step(sequence, {token}, 0, &logits)));
+  EXPECT_EQ(logits, ToyLogits({1, 2, 3, 4, 5}));
+}
+
+/// A step that is cancelled while its weights come leaves nothing that the next
+/// one could stumble over, nor does a session that ends then.
+TEST_P(CudaTiers, AreUsableAfterACancelledStep) {
+  for (bool ends : {false, true}) {
+    fake::SetStrict(true);
+    Streamed toy(GetParam());
+    ASSERT_TRUE(IsOk(toy.status));
+    auto blob = sized<headrace_blob_info_t>();
+    ASSERT_TRUE(IsOk(headrace_package_blob(toy.package.get(), 0, &blob)));
+    Sequence sequence = MakeSequence(toy.session.get());
+    headrace_cancel_t cancel;
+    headrace_cancel_reset(&cancel);
+    fake::HangCopies(blob.bytes);
+    std::thread canceller([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      headrace_cancel_request(&cancel);
+    });
+    const std::vector<int32_t> tokens = {1, 2};
+    auto items = std::vector{Item(sequence, tokens)};
+    auto step = StepOf(items);
+    step.cancel = &cancel;
+    EXPECT_TRUE(
+        FailsWith(headrace_session_step(toy.session.get(), &step, nullptr),
+                  HEADRACE_STATUS_CANCELLED, "to level 'hbm'"));
+    canceller.join();
+    fake::HangCopies(0);
+    if (!ends)
+      toy.ExpectLogits({9, 8, 7});
+  }
+  EXPECT_EQ(fake::LiveObjects(), 0);
+}
+
+/// Copies and launches pass beside each other, by the device's own clock.
+TEST_P(CudaTiers, CountTheTimeOfTransfersByTheDevice) {
+  Streamed toy(GetParam());
+  ASSERT_TRUE(IsOk(toy.status));
+  toy.ExpectLogits({1, 2, 3});
+  auto blob = sized<headrace_blob_info_t>();
+  ASSERT_TRUE(IsOk(headrace_package_blob(toy.package.get(), 0, &blob)));
+  const uint64_t before = toy.Link(0).busy_ns, bytes = toy.Link(0).bytes;
+  toy.ExpectLogits({4});
+  const uint64_t moved = toy.Link(0).bytes - bytes;
+  ASSERT_EQ(moved % blob.bytes, 0u);
+  EXPECT_EQ(toy.Link(0).busy_ns - before,
+            moved / blob.bytes *
+                (fake::kCopyNs + blob.bytes / fake::kToDeviceBytesPerNs));
+}
+
 TEST_P(CudaTiers, FindDamage) {
   std::vector<uint8_t> bytes = PlannedToyGpuFile(GetParam());
   Streamed toy(GetParam());
@@ -235,6 +315,29 @@ INSTANTIATE_TEST_SUITE_P(Homes, CudaTiers, ::testing::Bool(),
                                              : "InPinnedMemory";
                          });
 
+/// No compiler makes such a plan for a GPU yet.
+TEST(CudaPages, AreRefusedWhereTheyWouldLeave) {
+  Instance instance = MakeInstance();
+  TemporaryFile file(PagedToyGpuFile());
+  Package package = OpenFile(instance.get(), file.Path());
+  headrace_device_t *raw = nullptr;
+  ASSERT_TRUE(IsOk(headrace_device_create_cuda(instance.get(), nullptr, &raw)));
+  Device device(raw);
+  auto options = sized<headrace_session_options_t>();
+  options.weights = HEADRACE_WEIGHTS_ARENA;
+  headrace_session_t *session = nullptr;
+  EXPECT_TRUE(FailsWith(
+      headrace_session_create(device.get(), package.get(), &options, &session),
+      HEADRACE_STATUS_FAILED_PRECONDITION,
+      "key-value pages leave fast memory, which they can on a CPU alone"));
+  EXPECT_EQ(session, nullptr);
+  // With all of them on the device it runs.
+  options.weights = HEADRACE_WEIGHTS_MAPPED;
+  ASSERT_TRUE(IsOk(headrace_session_create(device.get(), package.get(),
+                                           &options, &session)));
+  headrace_session_release(session);
+}
+
 //===----------------------------------------------------------------------===//
 // What the fake itself sees
 //===----------------------------------------------------------------------===//
@@ -251,7 +354,7 @@ protected:
     ASSERT_EQ(api.cuCtxPushCurrent_v2(context), kCuSuccess);
     ASSERT_EQ(api.cuMemAlloc_v2(&target, sizeof(float)), kCuSuccess);
     ASSERT_EQ(api.cuMemHostAlloc(reinterpret_cast<void **>(&pinned),
-                                 2 * sizeof(float), 0),
+                                 3 * sizeof(float), 0),
               kCuSuccess);
     for (auto *stream : {&compute, &copies})
       ASSERT_EQ(api.cuStreamCreate(stream, 0), kCuSuccess);
@@ -298,26 +401,55 @@ protected:
   runtime::cuda::CuEvent computed = nullptr, copied = nullptr;
 };
 
-TEST(CudaTiersStaging, ThatHoldsNoBundleIsRefused) {
-  std::unique_ptr<abi::ManifestT> manifest =
-      PlannedToyGpuManifest(/*staged=*/true);
-  manifest->plan->staging_bytes = 0;
-  SealPlan(manifest.get());
-  TemporaryFile file(ToyFile(*manifest, ToyGpuCode()));
-  Instance instance = MakeInstance();
-  headrace_package_t *package = nullptr;
-  EXPECT_TRUE(FailsWith(
-      headrace_package_open(instance.get(), file.Path(), nullptr, &package),
-      HEADRACE_STATUS_DATA_LOSS, "through staging of 0"));
-  EXPECT_EQ(package, nullptr);
-}
-
 TEST_F(FakeCuda, GivesWhatWasWaitedFor) {
   Copy(3);
   Await(copied);
   Read();
   Await(computed);
   EXPECT_EQ(pinned[1], 3);
+}
+
+TEST_F(FakeCuda, GivesWhatTheDeviceWaitedFor) {
+  Copy(3);
+  ASSERT_EQ(library.api.cuStreamWaitEvent(compute, copied, 0), kCuSuccess);
+  Read();
+  // And what comes next waits for the reader.
+  ASSERT_EQ(library.api.cuStreamWaitEvent(copies, computed, 0), kCuSuccess);
+  ASSERT_EQ(library.api.cuMemcpyHtoDAsync_v2(target, pinned + 2, sizeof(float),
+                                             copies),
+            kCuSuccess);
+  Await(computed);
+  EXPECT_EQ(pinned[1], 3);
+}
+
+/// A wait is for what was recorded when it was asked for.
+TEST_F(FakeCuda, WaitsForNothingThatIsRecordedLater) {
+  ASSERT_EQ(library.api.cuStreamWaitEvent(compute, copied, 0), kCuSuccess);
+  Copy(3);
+  Read();
+  Await(computed);
+  EXPECT_TRUE(std::isnan(pinned[1])) << pinned[1];
+}
+
+TEST_F(FakeCuda, SpoilsWhatIsWrittenBesideItsReaderWithoutAWait) {
+  Copy(3);
+  ASSERT_EQ(library.api.cuStreamWaitEvent(compute, copied, 0), kCuSuccess);
+  Read();
+  ASSERT_EQ(library.api.cuMemcpyHtoDAsync_v2(target, pinned + 2, sizeof(float),
+                                             copies),
+            kCuSuccess);
+  Await(computed);
+  EXPECT_TRUE(std::isnan(pinned[1])) << pinned[1];
+}
+
+/// The host has changed what was still to be sent.
+TEST_F(FakeCuda, SpoilsWhatIsSentWhileTheHostWritesIt) {
+  Copy(3);
+  pinned[0] = 4;
+  Await(copied);
+  Read();
+  Await(computed);
+  EXPECT_TRUE(std::isnan(pinned[1])) << pinned[1];
 }
 
 TEST_F(FakeCuda, SpoilsWhatIsReadBeforeItArrived) {

@@ -135,6 +135,13 @@ std::vector<uint8_t> PlannedToyGpuFile(bool staged) {
   return ToyFile(*PlannedToyGpuManifest(staged), ToyGpuCode());
 }
 
+std::vector<uint8_t> PagedToyGpuFile() {
+  std::unique_ptr<abi::ManifestT> manifest = PagedToyManifest();
+  MoveToGpu(manifest.get(), 32);
+  SealPlan(manifest.get());
+  return ToyFile(*manifest, ToyGpuCode());
+}
+
 std::vector<uint8_t> ToyGpuFile() {
   return ToyFile(*ToyGpuManifest(), ToyGpuCode());
 }

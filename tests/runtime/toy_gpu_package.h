@@ -26,6 +26,9 @@ std::vector<uint8_t> ToyGpuFile();
 std::unique_ptr<abi::ManifestT> PlannedToyGpuManifest(bool staged = false);
 std::vector<uint8_t> PlannedToyGpuFile(bool staged = false);
 
+/// The file of the small toy whose key-value pages leave by its plan.
+std::vector<uint8_t> PagedToyGpuFile();
+
 } // namespace headrace::tests
 
 #endif // HEADRACE_TESTS_RUNTIME_TOY_GPU_PACKAGE_H

@@ -35,7 +35,6 @@ struct RunOptions {
   uint64_t seed = 0;
   uint32_t threads = 0;
   Device device;
-  bool onCpu = true;
   uint64_t fastMemory = 0; ///< 0: as planned.
   std::string trace;       ///< Empty: none.
   std::optional<Machine> machine;
@@ -122,15 +121,13 @@ llvm::Error Generation::create(headrace_package_t *package) {
     return failed(status);
   auto one = sized<headrace_session_options_t>();
   one.max_sequences = 1;
-  tiered = info.has_plan && options.onCpu;
+  tiered = info.has_plan;
   if (tiered)
     one.weights = HEADRACE_WEIGHTS_ARENA;
   else if (options.fastMemory)
     return llvm::createStringError(
-        info.has_plan
-            ? "%s: a budget of fast memory needs the device 'cpu'"
-            : "%s: has no plan for a budget of fast memory; compile it with "
-              "--fast-memory",
+        "%s: has no plan for a budget of fast memory; compile it with "
+        "--fast-memory",
         file.c_str());
   one.fast_memory_bytes = options.fastMemory;
   one.page_directory = std::getenv("TMPDIR");
@@ -472,7 +469,6 @@ int tools::runCommand(int argc, char **argv) {
   Instance instance;
   if (auto error = makeInstance(instance))
     return fail(llvm::toString(std::move(error)));
-  options.onCpu = !deviceName->gpu;
   if (auto error = openDevice(instance.get(), *deviceName, options.threads,
                               options.device))
     return fail(llvm::toString(std::move(error)));

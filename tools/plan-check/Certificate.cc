@@ -9,6 +9,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <map>
 
 using namespace headrace;
 using namespace headrace::plancheck;

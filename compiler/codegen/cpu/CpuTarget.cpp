@@ -58,7 +58,9 @@ llvm::Expected<CpuTarget> headrace::resolveCpuTarget(const std::string &name) {
     target.features |= HEADRACE_CPU_AVX512;
     target.vectorFloats = 16;
     target.vectors = 32;
-    if (has.lookup("avx512bf16")) {
+    // Encoded weights decode by tables of bytes. One generation of processors
+    // (Cooper Lake) has dot products without them.
+    if (all({"avx512bf16", "avx512vbmi"})) {
       target.features |= HEADRACE_CPU_AVX512_BF16;
       target.bf16Dot = true;
     }

@@ -16,7 +16,7 @@ struct CpuTarget {
   uint64_t features;    ///< headrace_cpu_feature_t bits the code needs.
   int64_t vectorFloats; ///< float32 values in one vector register.
   int64_t vectors;      ///< vector registers.
-  bool bf16Dot;         ///< has VDPBF16PS.
+  bool bf16Dot;         ///< has VDPBF16PS and VBMI.
   /// What a product asks for while it reads its weights.
   struct Prefetch {
     int64_t bytes; ///< Behind the read point.

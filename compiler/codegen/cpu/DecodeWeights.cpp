@@ -4,8 +4,10 @@
 // Shifted into place, sign, exponent and fraction of an element are a binary16
 // of a smaller exponent bias, whose subnormals are those of the element; every
 // processor that code is made for widens binary16 by one instruction. A dot
-// instruction takes bfloat16, which has the elements in a table, or but for the
-// subnormals by another bias: it would take a subnormal bfloat16 for zero.
+// instruction takes bfloat16, whose subnormals it would take for zero, so it
+// gets the elements from tables: by AVX-512 VBMI, as the dot instruction shares
+// its execution units with few others. What they cost is counted in the
+// results' order of columns, which is put right once a product.
 #include "compiler/codegen/cpu/DecodeWeights.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -91,18 +93,22 @@ std::pair<Value, Value> headrace::loadPairs(OpBuilder &b, Location loc,
   return {first, half(element.bits)};
 }
 
-/// `table[index]` for the lowest five bits of each index.
-static Value lookUp(OpBuilder &b, Location loc, ArrayRef<uint16_t> table,
-                    Value indices) {
-  auto type = VectorType::get({2 * kDotPairs}, b.getI16Type());
+/// A vector of constants.
+template <typename T>
+static Value constantOf(OpBuilder &b, Location loc, ArrayRef<T> values) {
+  unsigned bits = 8 * sizeof(T);
   SmallVector<APInt> entries;
-  for (uint16_t entry : table)
-    entries.push_back(APInt(16, entry));
-  Value constant =
-      arith::ConstantOp::create(b, loc, DenseElementsAttr::get(type, entries));
-  return LLVM::CallIntrinsicOp::create(
-             b, loc, type, b.getStringAttr("llvm.x86.avx512.permvar.hi.512"),
-             ValueRange{constant, indices})
+  for (T value : values)
+    entries.push_back(APInt(bits, uint64_t(value)));
+  auto type = VectorType::get({int64_t(values.size())}, b.getIntegerType(bits));
+  return arith::ConstantOp::create(b, loc,
+                                   DenseElementsAttr::get(type, entries));
+}
+
+static Value callIntrinsic(OpBuilder &b, Location loc, StringRef name,
+                           ValueRange arguments) {
+  return LLVM::CallIntrinsicOp::create(b, loc, arguments[0].getType(),
+                                       b.getStringAttr(name), arguments)
       .getResult(0);
 }
 
@@ -111,46 +117,91 @@ static uint16_t bfloatOf(float value) {
   return uint16_t(llvm::bit_cast<uint32_t>(value) >> 16);
 }
 
-Value headrace::loadDotPairs(OpBuilder &b, Location loc, Type elementType,
-                             Value address) {
-  Integers ints{b, loc};
-  auto words = VectorType::get({2 * kDotPairs}, b.getI16Type());
-  uint16_t table[2 * kDotPairs] = {};
-  Value bits;
-  if (elementType.getIntOrFloatBitWidth() == 4) {
-    // A byte is a pair. The index's fifth bit is the other element's, so the
-    // table repeats itself.
-    const float values[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
-    for (unsigned i = 0; i < 2 * kDotPairs; ++i)
-      table[i] = uint16_t(bfloatOf(values[i % 8]) | (i & 8 ? 0x8000 : 0));
-    auto bytes = VectorType::get({kDotPairs}, b.getI8Type());
-    auto wide = VectorType::get({kDotPairs}, b.getI32Type());
-    Value raw = LLVM::LoadOp::create(b, loc, bytes, address, kDotPairs);
-    raw = arith::ExtUIOp::create(b, loc, wide, raw);
-    Value second = arith::ShLIOp::create(b, loc, raw, ints.constant(raw, 12));
-    Value both =
-        LLVM::BitcastOp::create(b, loc, words, ints.either(raw, second));
-    bits = lookUp(b, loc, table, both);
-  } else {
-    // Exponents from 1 on differ by their bias alone; those of 0 are few.
-    for (unsigned i = 0; i < 8; ++i)
-      table[i] = bfloatOf(std::ldexp(float(i), -9));
-    auto bytes = VectorType::get({2 * kDotPairs}, b.getI8Type());
-    Value raw = LLVM::LoadOp::create(b, loc, bytes, address, 2 * kDotPairs);
-    raw = arith::ExtUIOp::create(b, loc, words, raw);
-    Value magnitude = ints.place(raw, 0, 0x7f);
-    Value small = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult,
-                                        magnitude, ints.constant(magnitude, 8));
-    bits =
-        arith::ShLIOp::create(b, loc, magnitude, ints.constant(magnitude, 4));
-    bits = arith::AddIOp::create(b, loc, bits,
-                                 ints.constant(bits, (127 - 7) << 7));
-    bits = arith::SelectOp::create(b, loc, small,
-                                   lookUp(b, loc, table, magnitude), bits);
-    bits = ints.either(bits, ints.place(raw, 8, 0x8000));
+/// A byte is a pair of e2m1. One instruction puts each element where a word's
+/// index into a table is, of five bits, the highest of which is another's; so
+/// the table repeats itself. It works within 64 bits, which therefore hold the
+/// pairs of neighbouring columns.
+static Value load4BitDotPairs(OpBuilder &b, Location loc, Value address) {
+  const float values[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+  SmallVector<uint16_t> table;
+  for (unsigned i = 0; i < 32; ++i)
+    table.push_back(uint16_t(bfloatOf(values[i % 8]) | (i & 8 ? 0x8000 : 0)));
+  SmallVector<uint8_t> shifts;
+  for (unsigned byte = 0; byte < 64; ++byte)
+    shifts.push_back(uint8_t(byte / 16 * 16 + byte % 8 / 2 * 4));
+  SmallVector<int32_t> everyLane;
+  for (int32_t byte = 0; byte < 64; ++byte)
+    everyLane.push_back(byte % 16);
+  auto stored = VectorType::get({kDotPairs}, b.getI8Type());
+  Value raw = LLVM::LoadOp::create(b, loc, stored, address, kDotPairs);
+  raw = LLVM::ShuffleVectorOp::create(b, loc, raw, raw, everyLane);
+  Value indices = callIntrinsic(b, loc, "llvm.x86.avx512.pmultishift.qb.512",
+                                {constantOf<uint8_t>(b, loc, shifts), raw});
+  indices = LLVM::BitcastOp::create(
+      b, loc, VectorType::get({2 * kDotPairs}, b.getI16Type()), indices);
+  return callIntrinsic(b, loc, "llvm.x86.avx512.permvar.hi.512",
+                       {constantOf<uint16_t>(b, loc, table), indices});
+}
+
+/// Tables of 128 bytes have the upper and the lower half of each magnitude.
+static std::array<Value, 2> load8BitDotPairs(OpBuilder &b, Location loc,
+                                             Value address) {
+  auto bytes = VectorType::get({4 * kDotPairs}, b.getI8Type());
+  Value raw = LLVM::LoadOp::create(b, loc, bytes, address, 2 * kDotPairs);
+  SmallVector<uint8_t> lower, upper;
+  for (unsigned i = 0; i < 128; ++i) {
+    float fraction = float(i % 8) / 8;
+    uint16_t bits = bfloatOf(i < 8 ? std::ldexp(fraction, -6)
+                                   : std::ldexp(1 + fraction, int(i / 8) - 7));
+    lower.push_back(uint8_t(bits));
+    upper.push_back(uint8_t(bits >> 8));
   }
-  return LLVM::BitcastOp::create(
-      b, loc, VectorType::get({2 * kDotPairs}, b.getBF16Type()), bits);
+  auto lookUp = [&](ArrayRef<uint8_t> table) {
+    return callIntrinsic(b, loc, "llvm.x86.avx512.vpermi2var.qi.512",
+                         {constantOf(b, loc, table.take_front(64)), raw,
+                          constantOf(b, loc, table.drop_front(64))});
+  };
+  Integers ints{b, loc};
+  Value low = lookUp(lower);
+  Value high = ints.either(lookUp(upper), ints.place(raw, 0, 0x80));
+  std::array<Value, 2> out;
+  for (int32_t v = 0; v < 2; ++v) {
+    SmallVector<int32_t> zipped;
+    for (int32_t i = 0; i < 64; ++i)
+      zipped.push_back(i / 16 * 16 + v * 8 + i % 16 / 2 + i % 2 * 64);
+    out[size_t(v)] = LLVM::ShuffleVectorOp::create(b, loc, low, high, zipped);
+  }
+  return out;
+}
+
+std::array<Value, 2> headrace::loadDotPairs(OpBuilder &b, Location loc,
+                                            Type element, Value address) {
+  std::array<Value, 2> words;
+  if (element.getIntOrFloatBitWidth() == 4) {
+    Value second =
+        LLVM::GEPOp::create(b, loc, address.getType(), b.getI8Type(), address,
+                            ArrayRef<LLVM::GEPArg>{int32_t(kDotPairs)});
+    words = {load4BitDotPairs(b, loc, address),
+             load4BitDotPairs(b, loc, second)};
+  } else {
+    words = load8BitDotPairs(b, loc, address);
+  }
+  auto pairs = VectorType::get({2 * kDotPairs}, b.getBF16Type());
+  for (Value &word : words)
+    word = LLVM::BitcastOp::create(b, loc, pairs, word);
+  return words;
+}
+
+SmallVector<int32_t> headrace::dotColumns(Type element) {
+  SmallVector<int32_t> columns;
+  for (int32_t i = 0; i < 2 * kDotPairs; ++i) {
+    int32_t v = i / 16, quarter = i % 16 / 4, within = i % 4;
+    if (element.getIntOrFloatBitWidth() == 4) // 64 bits of each quarter.
+      columns.push_back(v * 16 + within / 2 * 8 + quarter * 2 + within % 2);
+    else // Half of each quarter.
+      columns.push_back(quarter * 8 + v * 4 + within);
+  }
+  return columns;
 }
 
 Value headrace::loadScales(OpBuilder &b, Location loc, Type elementType,

@@ -5,6 +5,7 @@
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/Value.h"
+#include <array>
 #include <utility>
 
 namespace headrace {
@@ -20,14 +21,17 @@ std::pair<mlir::Value, mlir::Value> loadPairs(mlir::OpBuilder &b,
                                               mlir::Type element, int64_t lanes,
                                               mlir::Value address);
 
-/// Lanes of what `loadDotPairs` gives.
+/// Lanes of each vector that `loadDotPairs` gives.
 constexpr int64_t kDotPairs = 16;
 
-/// Loads 16 neighbouring pairs as one vector of pairs of bfloat16, exact, by
-/// AVX-512's tables of 16-bit numbers (AVX512BW, which every processor with its
-/// dot instruction has). No element may be a NaN.
-mlir::Value loadDotPairs(mlir::OpBuilder &b, mlir::Location loc,
-                         mlir::Type element, mlir::Value address);
+/// Loads the pairs of 32 neighbouring columns as two vectors of pairs of
+/// bfloat16, exact, in the order of `dotColumns`. No element may be a NaN.
+std::array<mlir::Value, 2> loadDotPairs(mlir::OpBuilder &b, mlir::Location loc,
+                                        mlir::Type element,
+                                        mlir::Value address);
+
+/// Which of the 32 columns each lane of both vectors is.
+llvm::SmallVector<int32_t> dotColumns(mlir::Type element);
 
 /// Loads `lanes` packed scales of elements of type `element` from `address`, as
 /// float32; unless elements are `exact`, times the power of two by which

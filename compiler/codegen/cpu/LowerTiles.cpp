@@ -8,6 +8,7 @@
 // independent of how rows are grouped.
 #include "compiler/codegen/cpu/LowerTiles.h"
 
+#include "compiler/codegen/Emitters.h"
 #include "compiler/codegen/cpu/DecodeWeights.h"
 #include "dialects/flow/IR/Flow.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -71,6 +72,11 @@ private:
       return base;
     return LLVM::GEPOp::create(b, loc, ptr(), b.getI8Type(), base,
                                ArrayRef<LLVM::GEPArg>{i64(bytes)});
+  }
+  /// `base` plus `number` times `bytes`.
+  Value at(Value base, Value number, int64_t bytes) {
+    return offset(base,
+                  toI64(arith::MulIOp::create(b, loc, number, index(bytes))));
   }
   Value load(Type type, Value address, unsigned alignment = 0) {
     return LLVM::LoadOp::create(b, loc, type, address, alignment);
@@ -197,6 +203,8 @@ private:
   LogicalResult lowerFor(scf::ForOp op);
   LogicalResult lowerIf(scf::IfOp op);
   LogicalResult lowerRows(flow::RowsOp op);
+  /// Lowers the tiles of `op`, each of `smallest` to `limit` rows.
+  LogicalResult lowerRowTiles(flow::RowsOp op, int64_t smallest, int64_t limit);
   LogicalResult cloneOp(Operation *op);
 
   /// The lowered values of `value`: one for a scalar, several for a tile.
@@ -235,12 +243,17 @@ private:
   LogicalResult lowerLoad(flow::LoadOp op);
   LogicalResult lowerMma(flow::MmaOp op);
   LogicalResult lowerEncodedMma(flow::MmaOp op);
+  /// Writes the pairs of the panel that `op` reads to `decoded`.
+  void decodePanel(flow::MmaOp op);
   LogicalResult lowerMap(flow::MapOp op);
   LogicalResult lowerReduce(flow::ReduceOp op);
   LogicalResult lowerRead(flow::ReadOp op);
   LogicalResult lowerStore(flow::StoreOp op);
   LogicalResult lowerIota(flow::IotaOp op);
   Value reduceVector(Value vector, bool sum);
+  /// Every two of `vectors`, as columns, in the order that `order` has for
+  /// both; as they are where there is none.
+  SmallVector<Value> reordered(ValueRange vectors, ArrayRef<int32_t> order);
   /// `sums` plus the products of pairs of bfloat16.
   Value dotProduct(Value sums, Value x, Value y) {
     return LLVM::CallIntrinsicOp::create(
@@ -277,6 +290,7 @@ private:
   DenseMap<Value, SmallVector<Value>> tiles;
   DenseMap<Value, Tile> staged;
   int64_t rows = 0; ///< Rows of the register tile being lowered.
+  Value decoded;    ///< The pairs of the panel being read, if they are decoded.
   Value call;
 };
 
@@ -514,6 +528,42 @@ LogicalResult ProgramLowering::lowerIf(scf::IfOp op) {
 
 LogicalResult ProgramLowering::lowerRows(flow::RowsOp op) {
   int64_t limit = op.getLimit();
+  auto decodedAt = op->getAttrOfType<IntegerAttr>(kDecodedAt);
+  if (!decodedAt)
+    return lowerRowTiles(op, 1, limit);
+  // Several tiles share what one decoding makes. They are small enough for the
+  // registers to hold a block's sums beside those of the blocks before: to keep
+  // these in memory costs a quarter of the time where blocks have 32 channels.
+  int64_t columns = 2 * kDotPairs / lanes;
+  int64_t most =
+      std::min(limit, (target.vectors - 2 * columns) / (2 * columns));
+  int64_t fewest = (limit + most) / most; // Tiles of limit + 1 rows.
+  flow::MmaOp mma;
+  op.getBody().walk([&](flow::MmaOp found) { mma = found; });
+  if (!mma || !mma.getWeight())
+    return op.emitOpError("has no product with encoded weights to decode");
+  Value several =
+      arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ugt,
+                            map.lookup(op.getCount()), index(limit));
+  auto choice = scf::IfOp::create(b, loc, TypeRange{}, several, true, true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToEnd(choice.thenBlock());
+  decoded = offset(field(call, offsetof(headrace_call_t, scratch)),
+                   decodedAt.getInt());
+  decodePanel(mma);
+  LogicalResult result =
+      lowerRowTiles(op, ((fewest - 1) * most + 1) / fewest, most);
+  decoded = {};
+  scf::YieldOp::create(b, loc);
+  b.setInsertionPointToEnd(choice.elseBlock());
+  if (failed(result) || failed(lowerRowTiles(op, 1, limit)))
+    return failure();
+  scf::YieldOp::create(b, loc);
+  return success();
+}
+
+LogicalResult ProgramLowering::lowerRowTiles(flow::RowsOp op, int64_t smallest,
+                                             int64_t limit) {
   Value count = map.lookup(op.getCount());
   Value tileCount = arith::CeilDivUIOp::create(b, loc, count, index(limit));
   Value divisor = arith::MaxUIOp::create(b, loc, tileCount, index(1));
@@ -529,13 +579,14 @@ LogicalResult ProgramLowering::lowerRows(flow::RowsOp op) {
         arith::AddIOp::create(b, loc, arith::MulIOp::create(b, loc, tile, base),
                               arith::MinUIOp::create(b, loc, tile, rest));
     SmallVector<int64_t> cases;
-    for (int64_t r = 1; r <= limit; ++r)
+    for (int64_t r = smallest; r <= limit; ++r)
       cases.push_back(r);
     auto choice = scf::IndexSwitchOp::create(b, loc, TypeRange{}, size, cases,
                                              unsigned(cases.size()));
     OpBuilder::InsertionGuard guard(b);
-    for (int64_t r = 1; r <= limit; ++r) {
-      Block &block = choice.getCaseRegions()[size_t(r - 1)].emplaceBlock();
+    for (int64_t r = smallest; r <= limit; ++r) {
+      Block &block =
+          choice.getCaseRegions()[size_t(r - smallest)].emplaceBlock();
       b.setInsertionPointToEnd(&block);
       rows = r;
       map.map(op.getBody().getArgument(0), first);
@@ -799,48 +850,110 @@ LogicalResult ProgramLowering::lowerMma(flow::MmaOp op) {
   return success();
 }
 
+/// How the bytes of a panel of encoded weights lie: runs of 128 channels, each
+/// of scales and then groups of two channels.
+struct EncodedPanel {
+  explicit EncodedPanel(flow::MmaOp op)
+      : type(cast<RankedTensorType>(*op.getWeight())),
+        scaled(tier::scaledOf(type)),
+        panels(cast<flow::PanelsAttr>(scaled.getPacking())),
+        element(type.getElementType()), in(type.getShape().back()),
+        columns(panels.getColumns()), block(scaled.getColumns()),
+        groupBytes(pairBytes(element, columns)),
+        scaleBytes(panels.getRunScaleBytes(scaled)),
+        runBytes(scaleBytes + kRun / 2 * groupBytes) {}
+
+  static constexpr int64_t kRun = flow::PanelsAttr::kRun;
+  RankedTensorType type;
+  tier::ScaledAttr scaled;
+  flow::PanelsAttr panels;
+  Type element;
+  int64_t in, columns;
+  int64_t block; ///< Channels that share a scale.
+  int64_t groupBytes, scaleBytes, runBytes;
+
+  int64_t bytes() const { return panels.getPanelBytes(type); }
+  /// Groups whose bytes are a cache line, at least one.
+  int64_t groupsOfLine() const { return std::max<int64_t>(64 / groupBytes, 1); }
+};
+
+/// Bytes of a decoded group: two vectors of pairs.
+constexpr int64_t kDecodedGroup = 2 * kDotPairs * 4;
+
+void ProgramLowering::decodePanel(flow::MmaOp op) {
+  EncodedPanel panel(op);
+  Value from = address(op.getPanel(), map.lookup(op.getIndex()));
+  auto run = [&](Value number, int64_t channels) {
+    Value groups = offset(at(from, number, panel.runBytes), panel.scaleBytes);
+    Value to = at(decoded, number, panel.kRun / 2 * kDecodedGroup);
+    int64_t count = (channels + 1) / 2, step = panel.groupsOfLine();
+    if (count % step)
+      step = 1;
+    loop(index(0), index(count), step, {}, [&](Value group, ValueRange) {
+      Value source = at(groups, group, panel.groupBytes);
+      Value target = at(to, group, kDecodedGroup);
+      for (int64_t i = 0; i < step; ++i)
+        for (auto [v, pairs] : llvm::enumerate(loadDotPairs(
+                 b, loc, panel.element, offset(source, i * panel.groupBytes))))
+          LLVM::StoreOp::create(
+              b, loc, pairs,
+              offset(target, i * kDecodedGroup + int64_t(v) * 64), 64);
+      return SmallVector<Value>{};
+    });
+  };
+  loop(index(0), index(panel.in / panel.kRun), 1, {},
+       [&](Value number, ValueRange) {
+         run(number, panel.kRun);
+         return SmallVector<Value>{};
+       });
+  if (int64_t rest = panel.in % panel.kRun)
+    run(index(panel.in / panel.kRun), rest);
+}
+
 LogicalResult ProgramLowering::lowerEncodedMma(flow::MmaOp op) {
-  auto type = cast<RankedTensorType>(*op.getWeight());
-  tier::ScaledAttr scaled = tier::scaledOf(type);
-  auto panels = cast<flow::PanelsAttr>(scaled.getPacking());
+  EncodedPanel panel(op);
   Tile tile = staged.lookup(op.getRows());
-  Type element = type.getElementType(), f32 = b.getF32Type();
-  int64_t in = type.getShape().back(), columns = panels.getColumns();
-  int64_t width = columns / lanes, block = scaled.getColumns();
-  int64_t xBytes = bytesOf(tile.element);
-  int64_t groupBytes = pairBytes(element, columns);
-  int64_t scaleBytes = panels.getRunScaleBytes(scaled);
-  constexpr int64_t kRun = flow::PanelsAttr::kRun;
-  int64_t runBytes = scaleBytes + kRun / 2 * groupBytes;
-  if (in % 2 && xBytes != 2) // Nothing pads such rows to pairs.
+  Type f32 = b.getF32Type();
+  constexpr int64_t kRun = EncodedPanel::kRun;
+  int64_t width = panel.columns / lanes, xBytes = bytesOf(tile.element);
+  if (panel.in % 2 && xBytes != 2) // Nothing pads such rows to pairs.
     return op.emitOpError("has an encoded weight of ")
-           << in << " input channels for rows of " << tile.element
+           << panel.in << " input channels for rows of " << tile.element
            << "; expected an even number";
   bool dot = target.bf16Dot && tile.element.isBF16();
+  // Where the pairs are, and what they take.
   Value panelBase = address(op.getPanel(), map.lookup(op.getIndex()));
+  int64_t groupBytes = decoded ? kDecodedGroup : panel.groupBytes;
   Value rowBase = offset(
       tile.base, toI64(arith::MulIOp::create(b, loc, map.lookup(op.getFirst()),
                                              index(tile.stride))));
-  auto at = [&](Value base, Value number, int64_t bytes) {
-    return offset(base,
-                  toI64(arith::MulIOp::create(b, loc, number, index(bytes))));
-  };
-  bool prefetch = op.getPrefetch() && rows >= target.prefetchRows;
+  // While decoded pairs are read, the next panel comes into the second level.
+  SmallVector<CpuTarget::Prefetch, 2> prefetches;
+  if (decoded)
+    prefetches.push_back({panel.bytes(), 2});
+  else if (op.getPrefetch() && rows >= target.prefetchRows)
+    prefetches = target.prefetches;
+  // Which column each lane stands for while the panel is read.
+  SmallVector<int32_t> order, back;
+  if (dot)
+    order = dotColumns(panel.element);
+  back.resize(order.size());
+  for (auto [lane, column] : llvm::enumerate(order))
+    back[size_t(column)] = int32_t(lane);
 
   // Two input channels: the panel's pairs against one of each row.
   auto pair = [&](Value weights, Value x, ArrayRef<Value> sums) {
     SmallVector<Value> out(sums);
-    auto from = [&](int64_t v) {
-      return offset(weights, v * pairBytes(element, lanes));
-    };
     if (dot) {
-      SmallVector<Value> pairs;
-      for (int64_t v = 0; v < width; ++v)
-        pairs.push_back(loadDotPairs(b, loc, element, from(v)));
+      Type type = vec(b.getBF16Type(), 2 * lanes);
+      std::array<Value, 2> pairs;
+      if (decoded)
+        pairs = {load(type, weights, 64), load(type, offset(weights, 64), 64)};
+      else
+        pairs = loadDotPairs(b, loc, panel.element, weights);
       for (int64_t r = 0; r < rows; ++r) {
         Value both = load(b.getI32Type(), offset(x, r * tile.stride), 4);
-        Value xs =
-            LLVM::BitcastOp::create(b, loc, pairs[0].getType(), splat(both));
+        Value xs = LLVM::BitcastOp::create(b, loc, type, splat(both));
         for (int64_t v = 0; v < width; ++v) {
           Value &sum = out[size_t(r * width + v)];
           sum = dotProduct(sum, pairs[size_t(v)], xs);
@@ -848,9 +961,11 @@ LogicalResult ProgramLowering::lowerEncodedMma(flow::MmaOp op) {
       }
       return out;
     }
-    SmallVector<std::pair<Value, Value>> decoded;
+    SmallVector<std::pair<Value, Value>> floats;
     for (int64_t v = 0; v < width; ++v)
-      decoded.push_back(loadPairs(b, loc, element, lanes, from(v)));
+      floats.push_back(
+          loadPairs(b, loc, panel.element, lanes,
+                    offset(weights, v * pairBytes(panel.element, lanes))));
     for (int64_t p = 0; p < 2; ++p)
       for (int64_t r = 0; r < rows; ++r) {
         Value scalar =
@@ -859,65 +974,66 @@ LogicalResult ProgramLowering::lowerEncodedMma(flow::MmaOp op) {
         Value xs = splat(widen(scalar));
         for (int64_t v = 0; v < width; ++v) {
           Value &sum = out[size_t(r * width + v)];
-          auto [first, second] = decoded[size_t(v)];
+          auto [first, second] = floats[size_t(v)];
           sum = math::FmaOp::create(b, loc, p ? second : first, xs, sum);
         }
       }
     return out;
   };
 
-  // One block: `channels` of it from `weights` and `x` on.
-  auto sumBlock = [&](Value weights, Value x, Value scales, int64_t channels,
-                      ValueRange totals) {
-    int64_t groups = (channels + 1) / 2;
-    // A cache line at a time, where a block has whole ones.
-    int64_t step = std::max<int64_t>(64 / groupBytes, 1);
+  // One block: `channels` of it from `pairs` and `x` on; `stored` is where its
+  // encoded groups are.
+  auto sumBlock = [&](Value pairs, Value stored, Value x, Value scales,
+                      int64_t channels, ValueRange totals) {
+    int64_t groups = (channels + 1) / 2, step = panel.groupsOfLine();
     if (groups % step)
       step = 1;
     SmallVector<Value> zero(totals.size(), zeros(vec(f32)));
     auto sums = loop(
         index(0), index(groups), step, zero, [&](Value group, ValueRange now) {
-          Value from = at(weights, group, groupBytes);
+          Value from = at(pairs, group, groupBytes);
           Value rowsFrom = at(x, group, 2 * xBytes);
-          if (prefetch)
-            for (CpuTarget::Prefetch ahead : target.prefetches)
-              for (int64_t line = 0; line < step * groupBytes; line += 64)
-                LLVM::Prefetch::create(b, loc, offset(from, ahead.bytes + line),
+          if (!prefetches.empty()) {
+            Value line = at(stored, group, panel.groupBytes);
+            for (CpuTarget::Prefetch ahead : prefetches)
+              for (int64_t i = 0; i < step * panel.groupBytes; i += 64)
+                LLVM::Prefetch::create(b, loc, offset(line, ahead.bytes + i),
                                        /*rw=*/0, ahead.hint, /*cache=*/1);
+          }
           SmallVector<Value> out(now);
           for (int64_t i = 0; i < step; ++i)
             out = pair(offset(from, i * groupBytes),
                        offset(rowsFrom, i * 2 * xBytes), out);
           return out;
         });
-    SmallVector<Value> out;
-    for (int64_t v = 0; v < width; ++v) {
-      Value scale =
-          loadScales(b, loc, element, scaled.getScale(), lanes,
-                     offset(scales, v * lanes * scaled.getPackedScaleBytes()),
-                     /*exact=*/dot);
-      for (int64_t r = 0; r < rows; ++r) {
-        size_t i = size_t(r * width + v);
-        out.resize(totals.size());
-        out[i] = math::FmaOp::create(b, loc, sums.getResult(unsigned(i)), scale,
-                                     totals[i]);
-      }
-    }
+    SmallVector<Value> scale, out;
+    int64_t scaleBytes = panel.scaled.getPackedScaleBytes();
+    for (int64_t v = 0; v < width; ++v)
+      scale.push_back(loadScales(b, loc, panel.element, panel.scaled.getScale(),
+                                 lanes, offset(scales, v * lanes * scaleBytes),
+                                 /*exact=*/dot));
+    scale = reordered(scale, order);
+    for (auto [i, total] : llvm::enumerate(totals))
+      out.push_back(math::FmaOp::create(b, loc, sums.getResult(unsigned(i)),
+                                        scale[i % size_t(width)], total));
     return out;
   };
 
   // `channels` of one run: whole blocks, and what is left of one.
-  auto sumRun = [&](Value run, Value x, int64_t channels, ValueRange totals) {
-    Value weights = offset(run, scaleBytes);
+  auto sumRun = [&](Value run, int64_t channels, ValueRange totals) {
+    Value scales = at(panelBase, run, panel.runBytes);
+    Value stored = offset(scales, panel.scaleBytes);
+    Value pairs = decoded ? at(decoded, run, kRun / 2 * kDecodedGroup) : stored;
+    Value x = at(rowBase, run, kRun * xBytes);
     SmallVector<Value> out(totals);
-    int64_t whole = channels / block;
-    auto scalesOf = [&](Value number) {
-      return at(run, number, columns * scaled.getPackedScaleBytes());
-    };
+    int64_t block = panel.block, whole = channels / block;
     auto one = [&](Value number, int64_t channels, ValueRange now) {
-      return sumBlock(at(weights, number, block / 2 * groupBytes),
-                      at(x, number, block * xBytes), scalesOf(number), channels,
-                      now);
+      return sumBlock(at(pairs, number, block / 2 * groupBytes),
+                      at(stored, number, block / 2 * panel.groupBytes),
+                      at(x, number, block * xBytes),
+                      at(scales, number,
+                         panel.columns * panel.scaled.getPackedScaleBytes()),
+                      channels, now);
     };
     if (whole == 1)
       out = one(index(0), block, out);
@@ -934,21 +1050,32 @@ LogicalResult ProgramLowering::lowerEncodedMma(flow::MmaOp op) {
 
   SmallVector<Value> totals;
   if (Value from = op.getInit())
-    totals = tiles[from];
+    totals = reordered(tiles[from], order);
   else
     totals.assign(size_t(rows * width), zeros(vec(f32)));
-  int64_t runs = in / kRun;
+  int64_t runs = panel.in / kRun;
   if (runs)
     totals = SmallVector<Value>(
         loop(index(0), index(runs), 1, totals, [&](Value run, ValueRange now) {
-          return sumRun(at(panelBase, run, runBytes),
-                        at(rowBase, run, kRun * xBytes), kRun, now);
+          return sumRun(run, kRun, now);
         }).getResults());
-  if (in % kRun)
-    totals = sumRun(offset(panelBase, runs * runBytes),
-                    offset(rowBase, runs * kRun * xBytes), in % kRun, totals);
-  tiles[op.getResult()] = totals;
+  if (panel.in % kRun)
+    totals = sumRun(index(runs), panel.in % kRun, totals);
+  tiles[op.getResult()] = reordered(totals, back);
   return success();
+}
+
+SmallVector<Value> ProgramLowering::reordered(ValueRange vectors,
+                                              ArrayRef<int32_t> order) {
+  SmallVector<Value> out(vectors);
+  if (order.empty())
+    return out;
+  for (size_t i = 0; i < out.size(); i += 2)
+    for (size_t v = 0; v < 2; ++v)
+      out[i + v] = LLVM::ShuffleVectorOp::create(
+          b, loc, vectors[i], vectors[i + 1],
+          order.slice(v * order.size() / 2, order.size() / 2));
+  return out;
 }
 
 Value ProgramLowering::cloneElementwise(Operation *op, ValueRange operands,

@@ -144,7 +144,7 @@ public:
     out->reset(executor);
     return executor->Create();
   }
-  Status CreateCopyStream(CopyStreamOwner *) override {
+  Status CreateCopyStream(Executor *, CopyStreamOwner *) override {
     return MakeStatus(instance->allocator, HEADRACE_STATUS_UNIMPLEMENTED,
                       "device: kernels read the host's memory itself");
   }

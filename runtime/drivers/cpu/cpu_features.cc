@@ -53,7 +53,9 @@ uint64_t Features() {
   // F, DQ, CD, BW, VL; mask and zmm registers saved.
   if (Has(extended.ebx, {16, 17, 28, 30, 31}) && (state & 0xe0) == 0xe0) {
     features |= HEADRACE_CPU_AVX512;
-    if (extended.eax >= 1 && Has(Query(7, 1).eax, {5}))
+    // BF16, and VBMI, which decodes weights for it.
+    if (extended.eax >= 1 && Has(Query(7, 1).eax, {5}) &&
+        Has(extended.ecx, {1}))
       features |= HEADRACE_CPU_AVX512_BF16;
   }
   return features;

@@ -21,9 +21,10 @@ CudaCopyStream::~CudaCopyStream() {
   if (device->IsLost())
     return;
   ContextScope scope(device);
-  for (CuEvent event : events)
-    if (event)
-      device->Api().cuEventDestroy_v2(event);
+  for (auto *of : {begins, events})
+    for (uint64_t i = 0; i < kEvents; ++i)
+      if (of[i])
+        device->Api().cuEventDestroy_v2(of[i]);
   if (stream)
     device->Api().cuStreamDestroy_v2(stream);
 }
@@ -34,21 +35,27 @@ Status CudaCopyStream::Create() {
   HEADRACE_RETURN_IF_ERROR(
       device->Check(device->Api().cuStreamCreate(&stream, kCuStreamNonBlocking),
                     "creating a stream"));
-  for (CuEvent &event : events)
-    HEADRACE_RETURN_IF_ERROR(device->Check(
-        device->Api().cuEventCreate(&event, kCuEventDisableTiming),
-        "creating an event"));
+  for (auto *of : {begins, events})
+    for (uint64_t i = 0; i < kEvents; ++i)
+      HEADRACE_RETURN_IF_ERROR(
+          device->Check(device->Api().cuEventCreate(&of[i], kCuEventDefault),
+                        "creating an event"));
   return Status();
 }
 
 Status CudaCopyStream::Copy(void *to, const void *from, uint64_t bytes,
-                            uint64_t *out_number) {
+                            uint64_t after, uint64_t *out_number) {
   HEADRACE_RETURN_IF_ERROR(device->CheckAlive());
   ContextScope scope(device);
   HEADRACE_RETURN_IF_ERROR(scope.TakeStatus());
   const uint64_t number = last + 1;
   if (number > kEvents)
     HEADRACE_RETURN_IF_ERROR(AwaitCopy(number - kEvents));
+  HEADRACE_RETURN_IF_ERROR(executor->HoldFor(after, stream));
+  if (CuResult result =
+          device->Api().cuEventRecord(begins[number % kEvents], stream);
+      result != kCuSuccess)
+    return device->Lose(result, "copying weights");
   HEADRACE_RETURN_IF_ERROR(device->Check(
       device->Api().cuMemcpyHtoDAsync_v2(AddressOf(to), from, bytes, stream),
       "copying weights"));
@@ -58,6 +65,17 @@ Status CudaCopyStream::Copy(void *to, const void *from, uint64_t bytes,
     return device->Lose(result, "copying weights");
   *out_number = last = number;
   return Status();
+}
+
+Status CudaCopyStream::HoldLaunches(uint64_t number) {
+  if (number <= ended)
+    return Status();
+  HEADRACE_RETURN_IF_ERROR(device->CheckAlive());
+  ContextScope scope(device);
+  HEADRACE_RETURN_IF_ERROR(scope.TakeStatus());
+  return device->Check(
+      device->Api().cuStreamWaitEvent(executor->Stream(), EventOf(number), 0),
+      "waiting for weights");
 }
 
 Status CudaCopyStream::Look(uint64_t number, bool *out_happened) {
@@ -77,8 +95,20 @@ Status CudaCopyStream::HasEnded(uint64_t number, bool *out_ended) {
   HEADRACE_RETURN_IF_ERROR(scope.TakeStatus());
   HEADRACE_RETURN_IF_ERROR(Look(number, out_ended));
   if (*out_ended)
-    ended = number;
+    End(number);
   return Status();
+}
+
+/// Takes note of copies that have ended, while their events still tell when.
+/// One whose time is not told has arrived all the same.
+void CudaCopyStream::End(uint64_t number) {
+  for (uint64_t next = ended + 1; next <= number; ++next) {
+    float milliseconds = 0;
+    if (device->Api().cuEventElapsedTime(&milliseconds, begins[next % kEvents],
+                                         EventOf(next)) == kCuSuccess)
+      busy_ns += static_cast<uint64_t>(double(milliseconds) * 1e6);
+  }
+  ended = number;
 }
 
 /// Where more copies are under way than there are events.
@@ -89,7 +119,7 @@ Status CudaCopyStream::AwaitCopy(uint64_t number) {
   stop.deadline_ns = MonotonicNs() + kCopyLimitNs;
   HEADRACE_RETURN_IF_ERROR(
       device->Await(EventOf(number), stop, "copying weights"));
-  ended = number;
+  End(number);
   return Status();
 }
 

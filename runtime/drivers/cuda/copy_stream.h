@@ -3,20 +3,24 @@
 #ifndef HEADRACE_RUNTIME_DRIVERS_CUDA_COPY_STREAM_H
 #define HEADRACE_RUNTIME_DRIVERS_CUDA_COPY_STREAM_H
 
-#include "runtime/drivers/cuda/cuda_device.h"
+#include "runtime/drivers/cuda/cuda_executor.h"
 
 namespace headrace::runtime::cuda {
 
-/// A stream of the copy engine, with an event behind each copy. Events are used
-/// in turn; the last one says that all before it have happened.
+/// A stream of the copy engine, with events around each copy. They are used in
+/// turn; that behind a copy says that all before it have ended, too. Order
+/// between copies and launches is the device's: neither waits for the host.
 class CudaCopyStream final : public CopyStream {
 public:
-  explicit CudaCopyStream(CudaDevice *device) : device(device) {}
+  CudaCopyStream(CudaDevice *device, CudaExecutor *executor)
+      : device(device), executor(executor) {}
   ~CudaCopyStream() override;
 
   Status Create();
-  Status Copy(void *to, const void *from, uint64_t bytes,
+  Status Copy(void *to, const void *from, uint64_t bytes, uint64_t after,
               uint64_t *out_number) override;
+  Status HoldLaunches(uint64_t number) override;
+  uint64_t BusyNs() const override { return busy_ns; }
   Status HasEnded(uint64_t number, bool *out_ended) override;
   void Destroy() override { Delete(device->HostAllocator(), this); }
 
@@ -27,13 +31,17 @@ private:
   /// Whether the event of copy `number` has happened.
   Status Look(uint64_t number, bool *out_happened);
   Status AwaitCopy(uint64_t number);
+  void End(uint64_t number);
   CuEvent EventOf(uint64_t number) const { return events[number % kEvents]; }
 
   CudaDevice *const device;
+  CudaExecutor *const executor;
   CuStream stream = nullptr;
+  CuEvent begins[kEvents] = {};
   CuEvent events[kEvents] = {};
   uint64_t last = 0;  // copy that was begun
   uint64_t ended = 0; // copies that are known to have ended
+  uint64_t busy_ns = 0;
 };
 
 } // namespace headrace::runtime::cuda

@@ -122,6 +122,7 @@ inline void *LaunchParamBufferSize() { return reinterpret_cast<void *>(2); }
     (CuAddress to, unsigned char value, size_t bytes, CuStream stream))        \
   X(cuStreamCreate, (CuStream * stream, unsigned flags))                       \
   X(cuStreamDestroy_v2, (CuStream stream))                                     \
+  X(cuStreamWaitEvent, (CuStream stream, CuEvent event, unsigned flags))       \
   X(cuStreamBeginCapture_v2, (CuStream stream, int mode))                      \
   X(cuStreamEndCapture, (CuStream stream, CuGraph * graph))                    \
   X(cuEventCreate, (CuEvent * event, unsigned flags))                          \

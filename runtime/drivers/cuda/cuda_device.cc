@@ -375,8 +375,9 @@ Status CudaDevice::CreateExecutor(headrace_package_t *package,
   return executor->Create();
 }
 
-Status CudaDevice::CreateCopyStream(CopyStreamOwner *out) {
-  auto *stream = New<CudaCopyStream>(HostAllocator(), this);
+Status CudaDevice::CreateCopyStream(Executor *executor, CopyStreamOwner *out) {
+  auto *stream = New<CudaCopyStream>(HostAllocator(), this,
+                                     static_cast<CudaExecutor *>(executor));
   out->reset(stream);
   return stream->Create();
 }

@@ -44,7 +44,7 @@ public:
   Status CreateExecutor(headrace_package_t *package,
                         const ExecutorOptions &options,
                         ExecutorOwner *out) override;
-  Status CreateCopyStream(CopyStreamOwner *out) override;
+  Status CreateCopyStream(Executor *executor, CopyStreamOwner *out) override;
   void Destroy() override;
 
   const CudaApi &Api() const { return library.api; }

@@ -6,6 +6,7 @@
 
 #include <cinttypes>
 #include <cstring>
+#include <utility>
 
 namespace headrace::runtime::cuda {
 namespace {
@@ -51,14 +52,30 @@ CudaExecutor::CudaExecutor(CudaDevice *device, ResidentPackage *resident,
 
 CudaExecutor::~CudaExecutor() {
   // A lost device may hang in any of these; what it holds is gone anyway.
+  // Memory outlives parts of a run that was given up.
+  if (started > ended && !device->IsLost()) {
+    StopSource at_once;
+    at_once.deadline_ns = 1;
+    ContextScope scope(device);
+    (void)device->Await(EventOf(started), at_once, "the step");
+  }
   if (!device->IsLost()) {
     ContextScope scope(device);
     const CudaApi &api = device->Api();
-    for (const Captured &one : captured)
-      api.cuGraphExecDestroy(one.graph);
-    for (CuEvent event : {done, paced[0], paced[1], start, end})
+    auto destroy = [&](CuEvent event) {
       if (event)
         api.cuEventDestroy_v2(event);
+    };
+    for (const Captured &one : captured) {
+      if (one.graph)
+        api.cuGraphExecDestroy(one.graph);
+      destroy(one.timer.start);
+      destroy(one.timer.end);
+    }
+    for (CuEvent event : {done, paced[0], paced[1], loose.start, loose.end})
+      destroy(event);
+    for (CuEvent event : parts)
+      destroy(event);
     if (stream)
       api.cuStreamDestroy_v2(stream);
   }
@@ -71,11 +88,12 @@ CudaExecutor::~CudaExecutor() {
 Status CudaExecutor::Create() {
   const abi::Manifest &manifest = *resident->Package()->manifest;
   kernels.resize(manifest.kernels()->size());
-  const uint64_t table_bytes = uint64_t(manifest.weights()->size()) * 8;
+  table_bytes = uint64_t(manifest.weights()->size()) * 8;
+  places = options.ahead ? kMostAhead + 2 : 1;
   HEADRACE_RETURN_IF_ERROR(
       device->Allocate(table_bytes, "the binding table", &table));
   HEADRACE_RETURN_IF_ERROR(device->AllocateHost(
-      table_bytes, "the host's binding table", &table_staging));
+      table_bytes * places, "the host's binding table", &table_staging));
   ContextScope scope(device);
   HEADRACE_RETURN_IF_ERROR(scope.TakeStatus());
   const CudaApi &api = device->Api();
@@ -86,10 +104,9 @@ Status CudaExecutor::Create() {
   };
   for (CuEvent *event : {&done, &paced[0], &paced[1]})
     HEADRACE_RETURN_IF_ERROR(create(event, kCuEventDisableTiming));
-  if (options.timing)
-    for (CuEvent *event : {&start, &end})
-      HEADRACE_RETURN_IF_ERROR(create(event, kCuEventDefault));
-  return Status();
+  for (uint64_t i = 0; options.ahead && i < kMostAhead; ++i)
+    HEADRACE_RETURN_IF_ERROR(create(&parts[i], kCuEventDisableTiming));
+  return CreateTimer(&loose);
 }
 
 Status CudaExecutor::Resolve(const abi::Launch &described, Launch *launch) {
@@ -115,15 +132,17 @@ Status CudaExecutor::BindWeights(const Vector<const void *> &weights,
   HEADRACE_RETURN_IF_ERROR(device->CheckAlive());
   ContextScope scope(device);
   HEADRACE_RETURN_IF_ERROR(scope.TakeStatus());
-  // No run is under way, so the copy before has ended too, unless none came
-  // between: then both write what the table has now.
+  // Nothing that was copied from this place is still under way, unless no run
+  // came between: then both write what the table has now.
   const uint64_t offset = first * sizeof(void *);
   const uint64_t bytes = count * sizeof(void *);
-  std::memcpy(table_staging.Data() + offset, weights.data() + first, bytes);
-  return device->Check(device->Api().cuMemcpyHtoDAsync_v2(
-                           AddressOf(table.Data() + offset),
-                           table_staging.Data() + offset, bytes, stream),
-                       "binding weights");
+  uint8_t *place =
+      table_staging.Data() + bindings++ % places * table_bytes + offset;
+  std::memcpy(place, weights.data() + first, bytes);
+  return device->Check(
+      device->Api().cuMemcpyHtoDAsync_v2(AddressOf(table.Data() + offset),
+                                         place, bytes, stream),
+      "binding weights");
 }
 
 Status CudaExecutor::Fill(void *address, uint8_t value, uint64_t bytes) {
@@ -168,15 +187,16 @@ Status CudaExecutor::Execute(const Run &run) {
   // Also after a failure: what was enqueued uses memory of the session.
   StopSource at_once;
   at_once.deadline_ns = 1;
-  Status ended;
+  Status waited;
   if (CuResult result = api.cuEventRecord(done, stream); result != kCuSuccess)
-    ended = device->Lose(result, "the step");
+    waited = device->Lose(result, "the step");
   else
-    ended = device->Await(done, status.IsOk() ? stop : at_once, "the step");
-  if (!status.IsOk() && ended.Code() != HEADRACE_STATUS_DEVICE_LOST)
+    waited = device->Await(done, status.IsOk() ? stop : at_once, "the step");
+  if (!status.IsOk() && waited.Code() != HEADRACE_STATUS_DEVICE_LOST)
     return Explain(run, std::move(status));
-  if (!ended.IsOk())
-    return Explain(run, std::move(ended));
+  if (!waited.IsOk())
+    return Explain(run, std::move(waited));
+  ended = started;
   if (!run.pinned) {
     // Such a copy does not return before it is done, so it starts only now.
     Status fetched = Download(run);
@@ -187,12 +207,64 @@ Status CudaExecutor::Execute(const Run &run) {
     if (!fetched.IsOk())
       return Explain(run, std::move(fetched));
   }
-  return run.out_kernel_ns && run.launch_count ? ReadTime(run.out_kernel_ns)
-                                               : Status();
+  if (!options.timing)
+    return Status();
+  HEADRACE_RETURN_IF_ERROR(ReadTimes());
+  if (run.out_kernel_ns)
+    *run.out_kernel_ns = std::exchange(spent_ns, 0);
+  return Status();
 }
 
-/// Says which step it was; the logger also gets its counts.
+//===----------------------------------------------------------------------===//
+// Parts of runs
+//===----------------------------------------------------------------------===//
+
+bool CudaExecutor::CanStart(const Run &run) const {
+  return options.ahead && run.pinned && CanCapture(run);
+}
+
+Status CudaExecutor::Start(const Run &run, uint64_t *out_part) {
+  HEADRACE_RETURN_IF_ERROR(device->CheckAlive());
+  ContextScope scope(device);
+  HEADRACE_RETURN_IF_ERROR(scope.TakeStatus());
+  *out_part = ++started;
+  Status status = Upload(run);
+  if (status.IsOk())
+    status = Replay(run);
+  // What was begun must be known to have ended some day.
+  if (CuResult result = device->Api().cuEventRecord(EventOf(started), stream);
+      result != kCuSuccess)
+    status = device->Lose(result, "the step");
+  return status.IsOk() ? Status() : Explain(run, std::move(status));
+}
+
+Status CudaExecutor::AwaitPart(uint64_t part, const Run &run) {
+  if (part <= ended)
+    return Status();
+  HEADRACE_RETURN_IF_ERROR(device->CheckAlive());
+  ContextScope scope(device);
+  HEADRACE_RETURN_IF_ERROR(scope.TakeStatus());
+  const StopSource stop = {run.cancel, run.deadline_ns};
+  Status status = device->Await(EventOf(part), stop, "the step");
+  if (status.Code() != HEADRACE_STATUS_DEVICE_LOST)
+    ended = part;
+  return status.IsOk() ? Status() : Explain(run, std::move(status));
+}
+
+Status CudaExecutor::HoldFor(uint64_t part, CuStream other) {
+  // Of a part that is further back than that somebody has seen the end.
+  if (part <= ended || part + kMostAhead <= started)
+    return Status();
+  return device->Check(device->Api().cuStreamWaitEvent(other, EventOf(part), 0),
+                       "waiting for launches");
+}
+
+/// Says which step it was; the logger also gets its counts. It has no time.
 Status CudaExecutor::Explain(const Run &run, Status status) {
+  spent_ns = 0;
+  loose.pending = false;
+  for (Captured &one : captured)
+    one.timer.pending = false;
   const headrace_log_level_t level = status.Code() == HEADRACE_STATUS_CANCELLED
                                          ? HEADRACE_LOG_INFO
                                          : HEADRACE_LOG_ERROR;
@@ -213,9 +285,10 @@ Status CudaExecutor::Enqueue(const Run &run, const StopSource &stop) {
   if (CanCapture(run)) {
     HEADRACE_RETURN_IF_ERROR(Replay(run));
   } else {
-    HEADRACE_RETURN_IF_ERROR(Mark(start, false));
+    HEADRACE_RETURN_IF_ERROR(Mark(loose.start, false));
     HEADRACE_RETURN_IF_ERROR(LaunchAll(run, run.counts, &stop));
-    HEADRACE_RETURN_IF_ERROR(Mark(end, false));
+    HEADRACE_RETURN_IF_ERROR(Mark(loose.end, false));
+    loose.pending = options.timing && run.launch_count;
   }
   return run.pinned ? Download(run) : Status();
 }
@@ -249,41 +322,66 @@ Status CudaExecutor::Download(const Run &run) {
 Status CudaExecutor::Replay(const Run &run) {
   if (run.launch_count == 0)
     return Status();
-  CuGraphExec graph = nullptr;
-  for (const Captured &one : captured)
+  Captured *found = nullptr;
+  for (Captured &one : captured)
     if (one.launches == run.launches && one.count == run.launch_count)
-      graph = one.graph;
-  if (!graph) {
-    captured.reserve(captured.size() + 1);
-    HEADRACE_RETURN_IF_ERROR(Capture(run, &graph));
-    captured.push_back({run.launches, run.launch_count, graph});
+      found = &one;
+  if (!found) {
+    captured.push_back({run.launches, run.launch_count, nullptr, Timer()});
+    found = &captured.back();
+    if (Status status = Capture(run, found); !status.IsOk()) {
+      captured.pop_back();
+      return status;
+    }
   }
-  return device->Check(device->Api().cuGraphLaunch(graph, stream),
-                       "starting a captured step");
+  // Its events time one replay after the other.
+  Timer &timer = found->timer;
+  if (timer.pending) {
+    HEADRACE_RETURN_IF_ERROR(AwaitPart(timer.part, run));
+    HEADRACE_RETURN_IF_ERROR(ReadTime(&timer));
+  }
+  HEADRACE_RETURN_IF_ERROR(
+      device->Check(device->Api().cuGraphLaunch(found->graph, stream),
+                    "starting a captured step"));
+  timer.part = started;
+  timer.pending = options.timing;
+  return Status();
 }
 
 /// Captures the launches with the grids of the class's largest step.
-Status CudaExecutor::Capture(const Run &run, CuGraphExec *out) {
+Status CudaExecutor::Capture(const Run &run, Captured *out) {
   const CudaApi &api = device->Api();
-  HEADRACE_RETURN_IF_ERROR(
-      device->Check(api.cuStreamBeginCapture_v2(stream, kCuCaptureThreadLocal),
-                    "starting a capture"));
-  Status status = Mark(start, true);
+  Timer &timer = out->timer;
+  auto give_back = [&](Status failure) {
+    for (CuEvent event : {timer.start, timer.end})
+      if (event)
+        api.cuEventDestroy_v2(event);
+    return failure;
+  };
+  if (Status made = CreateTimer(&timer); !made.IsOk())
+    return give_back(std::move(made));
+  if (Status begun = device->Check(
+          api.cuStreamBeginCapture_v2(stream, kCuCaptureThreadLocal),
+          "starting a capture");
+      !begun.IsOk())
+    return give_back(std::move(begun));
+  Status status = Mark(timer.start, true);
   if (status.IsOk())
     status = LaunchAll(run, run.class_counts, nullptr);
   if (status.IsOk())
-    status = Mark(end, true);
+    status = Mark(timer.end, true);
   // Ends the capture in any case, or the stream could not be used again.
   CuGraph graph = nullptr;
   const CuResult ended = api.cuStreamEndCapture(stream, &graph);
   if (status.IsOk())
     status = device->Check(ended, "ending a capture");
   if (status.IsOk())
-    status = device->Check(api.cuGraphInstantiateWithFlags(out, graph, 0),
-                           "making a captured step");
+    status =
+        device->Check(api.cuGraphInstantiateWithFlags(&out->graph, graph, 0),
+                      "making a captured step");
   if (graph)
     api.cuGraphDestroy(graph);
-  return status;
+  return status.IsOk() ? Status() : give_back(std::move(status));
 }
 
 /// Starts the launches in order. With `stop`, they are paced: a bounded number
@@ -359,12 +457,32 @@ Status CudaExecutor::Mark(CuEvent event, bool in_capture) {
                        "timing a step");
 }
 
-Status CudaExecutor::ReadTime(uint64_t *out_ns) {
+Status CudaExecutor::CreateTimer(Timer *timer) {
+  for (CuEvent *event : {&timer->start, &timer->end})
+    if (options.timing)
+      HEADRACE_RETURN_IF_ERROR(
+          device->Check(device->Api().cuEventCreate(event, kCuEventDefault),
+                        "creating an event"));
+  return Status();
+}
+
+/// Of launches that have ended.
+Status CudaExecutor::ReadTime(Timer *timer) {
+  if (!std::exchange(timer->pending, false))
+    return Status();
   float milliseconds = 0;
-  HEADRACE_RETURN_IF_ERROR(
-      device->Check(device->Api().cuEventElapsedTime(&milliseconds, start, end),
-                    "timing a step"));
-  *out_ns = static_cast<uint64_t>(double(milliseconds) * 1e6);
+  HEADRACE_RETURN_IF_ERROR(device->Check(
+      device->Api().cuEventElapsedTime(&milliseconds, timer->start, timer->end),
+      "timing a step"));
+  spent_ns += static_cast<uint64_t>(double(milliseconds) * 1e6);
+  return Status();
+}
+
+/// When everything has ended.
+Status CudaExecutor::ReadTimes() {
+  HEADRACE_RETURN_IF_ERROR(ReadTime(&loose));
+  for (Captured &one : captured)
+    HEADRACE_RETURN_IF_ERROR(ReadTime(&one.timer));
   return Status();
 }
 

@@ -49,7 +49,7 @@ typedef struct headrace_link_usage_t {
   uint64_t cancelled;
   uint64_t busy_ns;      /* a transfer was under way */
   uint64_t stalls;       /* a step had to wait for a transfer */
-  uint64_t wait_ns;      /* for so long in all */
+  uint64_t wait_ns;      /* for so long in all, as far as the host did it */
   uint32_t is_direct;    /* 1: reads go around the page cache */
   uint32_t uses_ring;    /* 1: by io_uring, 0: by threads */
   uint64_t stored_bytes; /* pages that went back */

@@ -14,8 +14,7 @@ namespace headrace::runtime {
 using Kind = TierStep::Kind;
 
 ArenaLoader::ArenaLoader(const Allocator &allocator, const TierPlan *plan)
-    : allocator(allocator), plan(plan), queue(allocator), copies(allocator),
-      either(&copies, &queue), to_device(allocator),
+    : allocator(allocator), plan(plan), queue(allocator), to_device(allocator),
       bundles(StdAllocator<Bundle>(allocator)),
       home_pieces(StdAllocator<TransferPiece>(allocator)),
       pools(StdAllocator<Pool>(allocator)),
@@ -30,7 +29,7 @@ ArenaLoader::~ArenaLoader() = default;
 
 Status ArenaLoader::CreatePool(uint32_t index, uint32_t slots) {
   const TierPool &planned = plan->pools[index];
-  pools.emplace_back(allocator, FastLink(), &tracer, &waits);
+  pools.emplace_back(allocator, &LinkAt(0), &tracer, &waits);
   Pool &pool = pools.back();
   const uint32_t inside = std::min(slots, planned.slots);
   uint64_t beyond;
@@ -79,7 +78,6 @@ Status ArenaLoader::Create(const Options &options) {
   tracer = options.tracer;
   device = options.device;
   home = options.home;
-  home_level = options.home_level;
   chunk_bytes = options.queue.chunk_bytes;
   const auto count = static_cast<uint32_t>(plan->pools.size());
   Vector<uint32_t> slots(count, 0, StdAllocator<uint32_t>(allocator));
@@ -92,21 +90,11 @@ Status ArenaLoader::Create(const Options &options) {
   slot_of.assign(plan->bundles.size(), kNoIndex);
   deferred.reserve(plan->bundles.size());
   bundles = plan->bundles;
-  for (size_t i = 0; home && i < bundles.size(); ++i)
+  for (size_t i = 0; device && i < bundles.size(); ++i)
     if (plan->bundle_homes[i] != kNoHome)
       bundles[i].home = home + plan->bundle_homes[i];
   HEADRACE_RETURN_IF_ERROR(queue.Start(options.source, options.queue));
-  if (device)
-    return CreateDeviceLink(options);
-  return home ? copies.Start(options.home_source, options.home_queue)
-              : Status();
-}
-
-/// What fills slots.
-Link *ArenaLoader::FastLink() {
-  if (device)
-    return &to_device;
-  return home ? static_cast<Link *>(&either) : &queue;
+  return device ? CreateDeviceLink(options) : Status();
 }
 
 /// Stages are as large as the largest bundle that needs one.
@@ -121,17 +109,15 @@ Status ArenaLoader::CreateDeviceLink(const Options &options) {
     for (uint32_t i = 0; !bundle.home && i < bundle.piece_count; ++i)
       wanted.stage_bytes = std::max(
           wanted.stage_bytes, bundle.pieces[i].target + bundle.pieces[i].room);
-  HEADRACE_RETURN_IF_ERROR(device->CreateCopyStream(&wanted.stream));
+  HEADRACE_RETURN_IF_ERROR(
+      device->CreateCopyStream(options.executor, &wanted.stream));
   to_device.Create(std::move(wanted));
   return Status();
 }
 
-uint32_t ArenaLoader::Stop(uint64_t grace_ns) {
+bool ArenaLoader::Stop(uint64_t grace_ns) {
   to_device.Stop();
-  uint32_t hanging = 0;
-  for (TransferQueue *one : {&queue, &copies})
-    hanging += one->Stop(grace_ns) ? 0 : 1;
-  return hanging;
+  return queue.Stop(grace_ns);
 }
 
 Status ArenaLoader::Bind(Vector<const void *> *table) {
@@ -143,10 +129,11 @@ Status ArenaLoader::Bind(Vector<const void *> *table) {
     SetAddress(plan->piece_weights[first + i],
                arena + resident.pieces[i].target);
   const uint64_t deadline = timeout_ns ? MonotonicNs() + timeout_ns : 0;
-  HEADRACE_RETURN_IF_ERROR(LoadHomes(deadline));
-  if (device)
+  if (device) {
+    HEADRACE_RETURN_IF_ERROR(LoadHomes(deadline));
     return to_device.Load(device, resident.pieces, resident.piece_count, arena,
                           chunk_bytes, deadline);
+  }
   resident_job.pieces = resident.pieces;
   resident_job.piece_count = resident.piece_count;
   resident_job.base = arena;
@@ -157,8 +144,7 @@ Status ArenaLoader::Bind(Vector<const void *> *table) {
   return Status();
 }
 
-/// Reads the bundles that have a home to it, and has them fetched from there
-/// from then on: where the host copies, piece by piece.
+/// Reads the bundles that have a home to it.
 Status ArenaLoader::LoadHomes(uint64_t deadline_ns) {
   size_t count = 0;
   for (const Bundle &bundle : bundles)
@@ -173,23 +159,11 @@ Status ArenaLoader::LoadHomes(uint64_t deadline_ns) {
     return Status();
   resident_job.pieces = home_pieces.data();
   resident_job.piece_count = static_cast<uint32_t>(home_pieces.size());
-  resident_job.base = home;
-  resident_job.level = home_level;
+  resident_job.base = const_cast<uint8_t *>(home);
   queue.Submit(&resident_job);
   HEADRACE_RETURN_IF_ERROR(queue.Wait(&resident_job, nullptr, deadline_ns));
-  resident_job.level = nullptr;
-  TransferPiece *next = home_pieces.data();
-  for (size_t i = 0; !device && i < bundles.size(); ++i) {
-    if (!bundles[i].home)
-      continue;
-    bundles[i].pieces = next;
-    for (const TransferPiece *end = next + bundles[i].piece_count; next != end;
-         ++next) {
-      next->source = next->target;
-      next->target -= plan->bundle_homes[i];
-      next->digests = nullptr; // were compared on the way to the home
-    }
-  }
+  home_pieces.clear();
+  home_pieces.shrink_to_fit();
   return Status();
 }
 
@@ -216,8 +190,7 @@ uint64_t ArenaLoader::OccupiedBytes() const {
 void ArenaLoader::BindBundle(uint32_t index, uint32_t slot) {
   const Bundle &bundle = bundles[index];
   uint8_t *base = pools[plan->bundle_pools[index]].slots.Address(slot);
-  const size_t first =
-      static_cast<size_t>(plan->bundles[index].pieces - plan->pieces.data());
+  const size_t first = static_cast<size_t>(bundle.pieces - plan->pieces.data());
   for (uint32_t i = 0; i < bundle.piece_count; ++i)
     SetAddress(plan->piece_weights[first + i], base + bundle.pieces[i].target);
 }
@@ -305,11 +278,15 @@ Status ArenaLoader::FetchDeferred(const WaitLimits &limits) {
   return status;
 }
 
-void ArenaLoader::ReleaseStep(const TierStep &step) {
+/// The launches that read the bundle have ended, or are `part` and before.
+void ArenaLoader::ReleaseStep(const TierStep &step, uint64_t part) {
   Pool &pool = pools[plan->bundle_pools[step.bundle]];
-  uint32_t &reader = pool.readers[slot_of[step.bundle]];
-  if (reader == step.bundle)
-    reader = kNoIndex;
+  const uint32_t slot = slot_of[step.bundle];
+  uint32_t &reader = pool.readers[slot];
+  if (reader != step.bundle)
+    return;
+  reader = kNoIndex;
+  pool.slots.SetReader(slot, part);
 }
 
 bool ArenaLoader::HasArrived(uint32_t bundle) {
@@ -330,7 +307,7 @@ Status ArenaLoader::WaitStep(const TierStep &step, const WaitLimits &limits) {
                       bundle.name, plan->level);
   // It was in the slot when it was asked for and may have failed since.
   HEADRACE_RETURN_IF_ERROR(FetchInto(step.bundle, slot, true, limits));
-  return pool.slots.Wait(slot, limits);
+  return pool.slots.Hold(slot, limits);
 }
 
 //===----------------------------------------------------------------------===//
@@ -406,7 +383,8 @@ Status ArenaLoader::RoutedStep(const TierStep &step, LaunchRunner *runner,
     HEADRACE_RETURN_IF_ERROR(
         runner->RunLaunches(step.launch, step.end_launch, computed,
                             end == count ? HEADRACE_ALL_ACTIVE : end));
-    computed = end;
+    for (; computed < end; ++computed)
+      pool.slots.SetReader(decisions[computed].slot, runner->LastPart());
   } while (computed < count);
   return Status();
 }
@@ -510,7 +488,7 @@ Status ArenaLoader::RunSteps(uint32_t schedule, LaunchRunner *runner,
       break;
     case Kind::kRelease:
       HEADRACE_RETURN_IF_ERROR(flush());
-      ReleaseStep(step);
+      ReleaseStep(step, runner->LastPart());
       HEADRACE_RETURN_IF_ERROR(FetchDeferred(limits));
       if (fetches == 0 && deferred.empty())
         HEADRACE_RETURN_IF_ERROR(FetchAhead(schedule, limits));

@@ -6,7 +6,6 @@
 
 #include "runtime/src/mapping.h"
 #include "runtime/src/tier/device_link.h"
-#include "runtime/src/tier/home_link.h"
 #include "runtime/src/tier/tier_plan.h"
 
 namespace headrace::runtime {
@@ -16,9 +15,12 @@ class LaunchRunner {
 public:
   virtual ~LaunchRunner() = default;
   /// Runs launches [begin, end) in order, for the active experts
-  /// [first_active, end_active), and waits for their end.
+  /// [first_active, end_active), or begins to, on a device that keeps the
+  /// order.
   virtual Status RunLaunches(uint32_t begin, uint32_t end, int64_t first_active,
                              int64_t end_active) = 0;
+  /// The part of the executor that the last launches are; 0: they have ended.
+  virtual uint64_t LastPart() const { return 0; }
   /// The list a router left: how many and which experts, ascending.
   virtual Status ReadRouting(const TierRouting &routing, const int32_t **active,
                              uint32_t *count) = 0;
@@ -34,15 +36,11 @@ public:
   struct Options {
     uint64_t budget_bytes = 0; // of the level; 0: the plan's
     uint8_t *arena = nullptr;  // as planned, without the slots that are added
-    /// Whose memory the arena is in, where the host cannot reach that; null:
-    /// the host can.
+    /// Whose memory the arena is in, where the host cannot reach that: then the
+    /// home level's arena in memory of its AllocateHost().
     headrace_device_t *device = nullptr;
-    /// The home level's arena, for a device in memory of its AllocateHost();
-    /// null: all comes from the package. And what reads it for a host's arena.
+    Executor *executor = nullptr; // of the launches
     uint8_t *home = nullptr;
-    ByteSource *home_source = nullptr;
-    TransferQueue::Options home_queue;
-    const char *home_level = ""; // for reports
     ByteSource *source = nullptr;
     TransferQueue::Options queue;
     PageMover *pages = nullptr; // of layers whose key-value pages move
@@ -60,8 +58,7 @@ public:
   /// Codes: resource exhausted, unavailable.
   Status Create(const Options &options);
 
-  /// Fills the homes and loads what is resident; the other addresses are set
-  /// as weights come.
+  /// Loads what is resident; the other addresses are set as weights come.
   /// Codes: io, data loss, deadline exceeded.
   Status Bind(Vector<const void *> *table);
 
@@ -81,17 +78,21 @@ public:
   /// that the last run moved has been told to the tracer.
   void AwaitGuesses(const WaitLimits &limits);
 
-  /// Ends the transfers. Returns how many of the queues hang, each of which
-  /// will call `orphaned`; see TransferQueue.
-  uint32_t Stop(uint64_t grace_ns);
+  /// The last copy that launches on a device wait for there, and waiting for it
+  /// here; see DeviceLink.
+  uint64_t Held() const { return to_device.Held(); }
+  Status AwaitHeld(uint64_t number, const WaitLimits &limits) {
+    return to_device.AwaitHeld(number, limits.cancel, limits.deadline_ns);
+  }
 
-  /// The links: out of the homes first, where there are any, then out of the
-  /// package.
-  uint32_t LinkCount() const { return device || home ? 2 : 1; }
+  /// Ends the transfers. False where one hangs; see TransferQueue.
+  bool Stop(uint64_t grace_ns);
+
+  /// The links: into the arena first, then, for a device, into the host's
+  /// memory.
+  uint32_t LinkCount() const { return device ? 2 : 1; }
   Link &LinkAt(uint32_t index) {
-    if (index + 1 == LinkCount())
-      return queue;
-    return device ? static_cast<Link &>(to_device) : copies;
+    return device && index == 0 ? static_cast<Link &>(to_device) : queue;
   }
   bool UsesRing() const { return queue.UsesRing(); }
   const WaitCounters &Waits() const { return waits; }
@@ -131,7 +132,6 @@ private:
   Status RunSteps(uint32_t schedule, LaunchRunner *runner,
                   const WaitLimits &limits);
   Status CreateDeviceLink(const Options &options);
-  Link *FastLink();
   Status LoadHomes(uint64_t deadline_ns);
   void SetAddress(uint32_t weight, const uint8_t *address);
   Status CreatePool(uint32_t index, uint32_t slots);
@@ -144,7 +144,7 @@ private:
   Status FetchDeferred(const WaitLimits &limits);
   bool HasArrived(uint32_t bundle);
   Status WaitStep(const TierStep &step, const WaitLimits &limits);
-  void ReleaseStep(const TierStep &step);
+  void ReleaseStep(const TierStep &step, uint64_t part);
   Status PredictStep(const TierStep &step, LaunchRunner *runner);
   Status RoutedStep(const TierStep &step, LaunchRunner *runner,
                     const WaitLimits &limits);
@@ -158,18 +158,14 @@ private:
   uint64_t timeout_ns = 0;
   Tracer tracer;
   WaitCounters waits;
-  TransferQueue queue;  // out of the package
-  TransferQueue copies; // out of homes, to where the host reaches
-  HomeLink either;      // of these two
+  TransferQueue queue; // out of the package
   DeviceLink to_device;
   headrace_device_t *device = nullptr;
-  uint8_t *home = nullptr;
-  const char *home_level = "";
+  const uint8_t *home = nullptr;
   uint64_t chunk_bytes = 0;
   Vector<Bundle> bundles; // the plan's, with their homes
   TransferJob resident_job;
-  /// Of bundles with a home: into that first, and then out of it.
-  Vector<TransferPiece> home_pieces;
+  Vector<TransferPiece> home_pieces; // while they are loaded
   Vector<Pool> pools;
   Vector<const void *> *weights = nullptr; // the session's binding table
   std::pair<size_t, size_t> bound = {SIZE_MAX, 0}; // from, to: not yet taken

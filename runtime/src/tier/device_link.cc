@@ -107,7 +107,8 @@ void DeviceLink::Cancel(TransferJob *job) {
 void DeviceLink::Begin(TransferJob *job, const uint8_t *from) {
   job->next = nullptr;
   if (broken.IsOk())
-    broken = options.stream->Copy(job->base, from, Extent(*job), &job->number);
+    broken = options.stream->Copy(job->base, from, Extent(*job), job->after,
+                                  &job->number);
   if (!broken.IsOk()) {
     job->failure = Failure::kError;
     End(job);
@@ -118,8 +119,6 @@ void DeviceLink::Begin(TransferJob *job, const uint8_t *from) {
     }
     return;
   }
-  if (!first_copy)
-    busy_since = MonotonicNs();
   (first_copy ? last_copy->next : first_copy) = job;
   last_copy = job;
 }
@@ -153,8 +152,7 @@ void DeviceLink::EndCopies() {
     first_copy = job->next;
     job->next = nullptr;
     End(job);
-    if (!first_copy)
-      counters.busy_ns += job->end_ns - busy_since;
+    counters.busy_ns = options.stream->BusyNs();
   }
 }
 
@@ -234,27 +232,56 @@ Status DeviceLink::AwaitCopy(uint64_t number, const TransferPiece &piece,
   return Status();
 }
 
+/// Waits for a job whose copy has not begun: for the read into its stage, or
+/// for what is in the way of a stage.
+Status DeviceLink::AwaitRoom(TransferJob *job, const headrace_cancel_t *cancel,
+                             uint64_t deadline_ns) {
+  Stage *stage = StageOf(*job);
+  if (!stage)
+    stage = stages.data();
+  if (!stage->owner)
+    return AwaitCopy(stage->number, job->pieces[0], cancel, deadline_ns);
+  const bool own = stage->owner == job;
+  Status read = options.package->Wait(&stage->read, cancel, deadline_ns);
+  if (options.package->StateOf(stage->read) != State::kQueued)
+    return Status();
+  return own ? std::move(read) : Stopped(job->pieces[0], IsCancelled(cancel));
+}
+
 Status DeviceLink::Wait(TransferJob *job, const headrace_cancel_t *cancel,
                         uint64_t deadline_ns) {
   while (StateOf(*job) == State::kQueued) {
-    const TransferPiece &piece = job->pieces[0];
     if (IsCancelled(cancel) || (deadline_ns && MonotonicNs() >= deadline_ns))
-      return Stopped(piece, IsCancelled(cancel));
-    // The job itself, or else whatever is in its way.
-    Stage *stage = job->number ? nullptr : StageOf(*job);
-    if (!job->number && !stage)
-      stage = stages.data();
-    if (stage && stage->owner) {
-      const bool own = stage->owner == job;
-      Status read = options.package->Wait(&stage->read, cancel, deadline_ns);
-      if (options.package->StateOf(stage->read) == State::kQueued)
-        return own ? std::move(read) : Stopped(piece, IsCancelled(cancel));
-      continue;
-    }
-    HEADRACE_RETURN_IF_ERROR(AwaitCopy(stage ? stage->number : job->number,
-                                       piece, cancel, deadline_ns));
+      return Stopped(job->pieces[0], IsCancelled(cancel));
+    HEADRACE_RETURN_IF_ERROR(
+        job->number
+            ? AwaitCopy(job->number, job->pieces[0], cancel, deadline_ns)
+            : AwaitRoom(job, cancel, deadline_ns));
   }
   return ResultOf(*job);
+}
+
+Status DeviceLink::Hold(TransferJob *job, const headrace_cancel_t *cancel,
+                        uint64_t deadline_ns) {
+  while (StateOf(*job) == State::kQueued) {
+    if (IsCancelled(cancel) || (deadline_ns && MonotonicNs() >= deadline_ns))
+      return Stopped(job->pieces[0], IsCancelled(cancel));
+    if (job->number) {
+      HEADRACE_RETURN_IF_ERROR(options.stream->HoldLaunches(job->number));
+      held = std::max(held, job->number);
+      return Status();
+    }
+    HEADRACE_RETURN_IF_ERROR(AwaitRoom(job, cancel, deadline_ns));
+  }
+  return ResultOf(*job);
+}
+
+Status DeviceLink::AwaitHeld(uint64_t number, const headrace_cancel_t *cancel,
+                             uint64_t deadline_ns) {
+  for (EndCopies(); first_copy && first_copy->number <= number; EndCopies())
+    HEADRACE_RETURN_IF_ERROR(AwaitCopy(
+        first_copy->number, first_copy->pieces[0], cancel, deadline_ns));
+  return Status();
 }
 
 Status DeviceLink::ResultOf(const TransferJob &job) {
@@ -309,8 +336,9 @@ Status DeviceLink::Load(headrace_device_t *device, const TransferPiece *pieces,
       options.package->Submit(&load);
       HEADRACE_RETURN_IF_ERROR(
           options.package->Wait(&load, nullptr, deadline_ns));
-      HEADRACE_RETURN_IF_ERROR(options.stream->Copy(
-          base + pieces[i].target + at, load.base, part.bytes, &numbers[turn]));
+      HEADRACE_RETURN_IF_ERROR(
+          options.stream->Copy(base + pieces[i].target + at, load.base,
+                               part.bytes, /*after=*/0, &numbers[turn]));
       counters.bytes += part.bytes;
     }
   for (uint64_t number : numbers)

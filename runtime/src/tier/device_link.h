@@ -12,6 +12,9 @@ namespace headrace::runtime {
 /// Others are read from the package into a stage of the host's memory first, by
 /// another link, and wait for a stage where none is free.
 ///
+/// Launches wait for copies on the device, and copies for the launches that
+/// read what they write over; the host waits for what it is to reuse itself.
+///
 /// Everything happens on the thread that calls, which is the session's: a stage
 /// that was read is copied when the link is used next.
 class DeviceLink final : public Link {
@@ -50,7 +53,18 @@ public:
   TransferJob::State StateOf(const TransferJob &job) override;
   Status Wait(TransferJob *job, const headrace_cancel_t *cancel,
               uint64_t deadline_ns) override;
+  /// Returns when the copy has been begun, which the launches then wait for.
+  Status Hold(TransferJob *job, const headrace_cancel_t *cancel,
+              uint64_t deadline_ns) override;
   Status ResultOf(const TransferJob &job) override;
+
+  /// The last copy that launches were made to wait for, so far; 0: none.
+  uint64_t Held() const { return held; }
+  /// Waits until a copy and all before it have ended, whatever became of them.
+  /// A failure names what was on its way.
+  /// Codes: cancelled, deadline exceeded, device lost.
+  Status AwaitHeld(uint64_t number, const headrace_cancel_t *cancel,
+                   uint64_t deadline_ns);
   LinkCounters Counters() override { return counters; }
   const char *Name() const override { return options.link; }
 
@@ -69,6 +83,8 @@ private:
   void Begin(TransferJob *job, const uint8_t *from);
   void End(TransferJob *job);
   Stage *StageOf(const TransferJob &job);
+  Status AwaitRoom(TransferJob *job, const headrace_cancel_t *cancel,
+                   uint64_t deadline_ns);
   bool HasEnded(uint64_t number);
   Status AwaitCopy(uint64_t number, const TransferPiece &piece,
                    const headrace_cancel_t *cancel, uint64_t deadline_ns);
@@ -81,7 +97,7 @@ private:
   // Under way, in order.
   TransferJob *first_copy = nullptr;
   TransferJob *last_copy = nullptr;
-  uint64_t busy_since = 0;
+  uint64_t held = 0;
   Status broken;     // why the link will never work again
   Status last_error; // of a copy that could not be begun
   LinkCounters counters;

@@ -33,10 +33,10 @@ struct TransferJob {
   uint8_t *base = nullptr;
   /// Where all of it lies as it is to be at `base`, or null: in the package.
   const uint8_t *home = nullptr;
-  /// That `base` is of, for reports; null: the link's.
-  const char *level = nullptr;
   bool urgent = false;   // somebody waits: goes before jobs that are not
   bool is_store = false; // to the source; never over a ring, nor checked
+  /// Of a device: the part of its executor that still reads at `base`; 0: none.
+  uint64_t after = 0;
 
   // Read through the link only.
   State state = State::kIdle;
@@ -99,13 +99,17 @@ public:
   /// Codes: io, data loss, cancelled, deadline exceeded, device lost.
   virtual Status Wait(TransferJob *job, const headrace_cancel_t *cancel,
                       uint64_t deadline_ns) = 0;
+  /// Sees to it that what runs from now on finds the job's bytes: waits here,
+  /// or makes a device wait. Limits and codes: as Wait().
+  virtual Status Hold(TransferJob *job, const headrace_cancel_t *cancel,
+                      uint64_t deadline_ns) {
+    return Wait(job, cancel, deadline_ns);
+  }
   /// How an ended job has ended.
   virtual Status ResultOf(const TransferJob &job) = 0;
 
   virtual LinkCounters Counters() = 0;
   virtual const char *Name() const = 0;
-  /// Of the link that a job goes over, where there are several behind one.
-  virtual const char *NameOf(const TransferJob &) const { return Name(); }
 };
 
 } // namespace headrace::runtime

@@ -16,8 +16,8 @@ void SlotPool::Settle(Slot &slot) {
   if (slot.job.failure != TransferJob::Failure::kNone)
     slot.bundle = nullptr;
   else if (slot.bundle)
-    tracer->Transfer(link->NameOf(slot.job), slot.bundle->name,
-                     slot.bundle->bytes, slot.job.begin_ns, slot.job.end_ns);
+    tracer->Transfer(link->Name(), slot.bundle->name, slot.bundle->bytes,
+                     slot.job.begin_ns, slot.job.end_ns);
 }
 
 bool SlotPool::HasArrived(uint32_t index) {
@@ -75,10 +75,10 @@ void SlotPool::Abandon() {
     }
 }
 
-/// Waits for a job under way and takes note of its end.
-Status SlotPool::Await(Slot &slot, const WaitLimits &limits) {
+/// Waits for a job under way and takes note of its end, if it has come.
+Status SlotPool::Await(Slot &slot, Waiting wait, const WaitLimits &limits) {
   const uint64_t begin = MonotonicNs();
-  Status status = link->Wait(&slot.job, limits.cancel, limits.deadline_ns);
+  Status status = (link->*wait)(&slot.job, limits.cancel, limits.deadline_ns);
   const uint64_t end = MonotonicNs();
   ++counters->stalls;
   counters->wait_ns += end - begin;
@@ -89,6 +89,15 @@ Status SlotPool::Await(Slot &slot, const WaitLimits &limits) {
 }
 
 Status SlotPool::Wait(uint32_t index, const WaitLimits &limits) {
+  return WaitFor(index, &Link::Wait, limits);
+}
+
+Status SlotPool::Hold(uint32_t index, const WaitLimits &limits) {
+  return WaitFor(index, &Link::Hold, limits);
+}
+
+Status SlotPool::WaitFor(uint32_t index, Waiting wait,
+                         const WaitLimits &limits) {
   Slot &slot = slots[index];
   const Bundle *bundle = slot.bundle;
   if (HasArrived(index))
@@ -96,7 +105,7 @@ Status SlotPool::Wait(uint32_t index, const WaitLimits &limits) {
   Status status;
   if (slot.in_flight) {
     link->Promote(&slot.job);
-    status = Await(slot, limits);
+    status = Await(slot, wait, limits);
   } else {
     status = link->ResultOf(slot.job);
   }
@@ -104,7 +113,7 @@ Status SlotPool::Wait(uint32_t index, const WaitLimits &limits) {
     return status;
   slot.bundle = bundle;
   Submit(slot, /*urgent=*/true);
-  return Await(slot, limits);
+  return Await(slot, wait, limits);
 }
 
 } // namespace headrace::runtime

@@ -62,6 +62,14 @@ public:
   /// Codes: those of Link::Wait.
   Status Wait(uint32_t slot, const WaitLimits &limits);
 
+  /// The same, but what is on its way to a device is waited for there, by what
+  /// runs from now on.
+  Status Hold(uint32_t slot, const WaitLimits &limits);
+
+  /// Says that launches up to `part` of the executor read the slot: what comes
+  /// to it next waits for them.
+  void SetReader(uint32_t slot, uint64_t part) { slots[slot].job.after = part; }
+
   /// Waits until nothing is under way to the slot, whatever became of it.
   /// Codes: cancelled, deadline exceeded.
   Status AwaitEnd(uint32_t slot, const WaitLimits &limits);
@@ -83,9 +91,13 @@ private:
     bool occupied = false;
   };
 
+  using Waiting = Status (Link::*)(TransferJob *, const headrace_cancel_t *,
+                                   uint64_t);
+
   void Submit(Slot &slot, bool urgent);
   void Settle(Slot &slot);
-  Status Await(Slot &slot, const WaitLimits &limits);
+  Status Await(Slot &slot, Waiting wait, const WaitLimits &limits);
+  Status WaitFor(uint32_t slot, Waiting wait, const WaitLimits &limits);
 
   Link *const link;
   Tracer *const tracer;

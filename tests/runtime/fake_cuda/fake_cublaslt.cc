@@ -197,6 +197,6 @@ FAKE cublasLtMatmul(LtHandle, LtDescription *description, const void *alpha,
       }
     return true;
   };
-  Enqueue(stream, {std::move(run), kKernelNs});
+  Enqueue(stream, {std::move(run), kKernelNs, nullptr, /*is_kernel=*/true});
   return 0;
 }

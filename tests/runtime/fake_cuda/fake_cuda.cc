@@ -61,8 +61,53 @@ bool Contains(const std::map<uint64_t, uint64_t> &ranges, uint64_t address,
   return address - start <= size && bytes <= size - (address - start);
 }
 
-/// One look: every stream does a few of its operations, or a piece of one; only
-/// the stream that was asked about, where nothing else orders them.
+/// Begins what a stream may: everything up to the first kernel, or up to the
+/// first event that has not happened.
+void BeginCopies(CuStreamOpaque *stream) {
+  for (Work &work : stream->work) {
+    const Operation &operation = work.operation;
+    if (operation.event && operation.event->happened < operation.record)
+      return;
+    if (operation.begin && !work.begun)
+      operation.begin();
+    work.begun = true;
+    if (operation.is_kernel)
+      return;
+  }
+}
+
+/// A few operations of a stream, or a piece of one. One that waits asks for
+/// what it waits for.
+void Progress(CuStreamOpaque *stream) {
+  State &state = TheState();
+  if (std::exchange(stream->asked, true))
+    return; // streams that wait for each other get nowhere
+  for (int i = 0; i < kOperationsAtOnce && !stream->work.empty(); ++i) {
+    Work &work = stream->work.front();
+    if (CuEventOpaque *event = work.operation.event) {
+      if (event->happened < work.operation.record) {
+        if (state.strict)
+          Progress(event->stream);
+        break;
+      }
+      stream->clock_ns = std::max(stream->clock_ns, event->time_ns);
+    }
+    stream->clock_ns = std::max(stream->clock_ns, work.issued_ns);
+    if (!work.operation.run(&work.progress))
+      break;
+    stream->clock_ns += work.operation.cost_ns;
+    stream->work.pop_front();
+    if (state.sticky)
+      break;
+    for (CuStreamOpaque *other : state.streams)
+      if (state.strict)
+        BeginCopies(other);
+  }
+  stream->asked = false;
+}
+
+/// One look: every stream does something; only the stream that was asked about,
+/// and what that waits for, where nothing else orders them.
 void Look(CuStreamOpaque *asked = nullptr) {
   State &state = TheState();
   if (state.hang || state.sticky)
@@ -74,16 +119,9 @@ void Look(CuStreamOpaque *asked = nullptr) {
   for (CuStreamOpaque *stream : state.streams) {
     if (state.strict && asked && stream != asked)
       continue;
-    for (int i = 0; i < kOperationsAtOnce && !stream->work.empty(); ++i) {
-      Work &work = stream->work.front();
-      stream->clock_ns = std::max(stream->clock_ns, work.issued_ns);
-      if (!work.operation.run(&work.progress))
-        break;
-      stream->clock_ns += work.operation.cost_ns;
-      stream->work.pop_front();
-      if (state.sticky)
-        return;
-    }
+    Progress(stream);
+    if (state.sticky)
+      return;
   }
 }
 
@@ -140,6 +178,10 @@ void Enqueue(CuStreamOpaque *stream, Operation operation) {
     stream->capture->operations.push_back(std::move(operation));
   else
     stream->work.push_back({std::move(operation), 0, TheState().host_ns});
+  if (!TheState().strict)
+    return;
+  Unlocked unlocked;
+  BeginCopies(stream);
 }
 
 /// How long so many bytes take, with what it takes to begin.
@@ -147,15 +189,29 @@ static uint64_t Cost(uint64_t begin_ns, size_t bytes, uint64_t bytes_per_ns) {
   return begin_ns + bytes / bytes_per_ns;
 }
 
-/// Of a copy that begins as soon as the device likes.
-static void SpoilTarget(CuStreamOpaque *stream, CuAddress to, size_t bytes) {
-  if (!TheState().strict || stream->capture)
-    return;
-  for (const Work &work : stream->work)
-    if (!work.operation.copies)
-      return;
-  Unlocked unlocked;
-  std::memset(reinterpret_cast<void *>(to), kGarbage, bytes);
+/// A copy of pinned memory, in either direction. In strict order its target
+/// holds garbage from when it may begin, and in the end, too, where somebody
+/// wrote to its source meanwhile.
+static void EnqueueCopy(CuStreamOpaque *stream, void *to, const void *from,
+                        size_t bytes, uint64_t cost_ns, bool may_hang) {
+  auto source = std::make_shared<std::vector<uint8_t>>();
+  Operation copy;
+  copy.run = [=](uint64_t *) {
+    const size_t hanging = TheState().hanging_copies;
+    if (may_hang && hanging && bytes >= hanging)
+      return false;
+    if (source->empty() || std::memcmp(source->data(), from, bytes) == 0)
+      std::memcpy(to, from, bytes);
+    return true;
+  };
+  copy.cost_ns = cost_ns;
+  if (TheState().strict && !stream->capture)
+    copy.begin = [=] {
+      const auto *first = static_cast<const uint8_t *>(from);
+      source->assign(first, first + bytes);
+      std::memset(to, kGarbage, bytes);
+    };
+  Enqueue(stream, std::move(copy));
 }
 
 //===----------------------------------------------------------------------===//
@@ -448,16 +504,8 @@ FAKE cuMemcpyHtoDAsync_v2(CuAddress to, const void *from, size_t bytes,
   if (!Contains(state.device_memory, to, bytes))
     return kCuInvalidValue;
   if (Contains(state.pinned_memory, reinterpret_cast<uint64_t>(from), bytes)) {
-    SpoilTarget(stream, to, bytes);
-    Enqueue(stream, {[=](uint64_t *) {
-                       const size_t hanging = TheState().hanging_copies;
-                       if (hanging && bytes >= hanging)
-                         return false;
-                       std::memcpy(reinterpret_cast<void *>(to), from, bytes);
-                       return true;
-                     },
-                     Cost(kCopyNs, bytes, kToDeviceBytesPerNs),
-                     /*copies=*/true});
+    EnqueueCopy(stream, reinterpret_cast<void *>(to), from, bytes,
+                Cost(kCopyNs, bytes, kToDeviceBytesPerNs), /*may_hang=*/true);
     return kCuSuccess;
   }
   // Other memory is read before the call returns.
@@ -468,7 +516,8 @@ FAKE cuMemcpyHtoDAsync_v2(CuAddress to, const void *from, size_t bytes,
                          read.size());
              return true;
            },
-           Cost(kCopyNs, bytes, kToDeviceBytesPerNs)});
+           Cost(kCopyNs, bytes, kToDeviceBytesPerNs), nullptr,
+           /*is_kernel=*/true});
   return kCuSuccess;
 }
 
@@ -481,12 +530,8 @@ FAKE cuMemcpyDtoHAsync_v2(void *to, CuAddress from, size_t bytes,
       Contains(state.pinned_memory, reinterpret_cast<uint64_t>(to), bytes);
   if (!pinned && !stream->work.empty())
     ++state.blocking_copies;
-  Enqueue(stream, {[=](uint64_t *) {
-                     std::memcpy(to, reinterpret_cast<const void *>(from),
-                                 bytes);
-                     return true;
-                   },
-                   Cost(kCopyNs, bytes, kToHostBytesPerNs)});
+  EnqueueCopy(stream, to, reinterpret_cast<const void *>(from), bytes,
+              Cost(kCopyNs, bytes, kToHostBytesPerNs), /*may_hang=*/false);
   if (!pinned)
     Drain(stream);
   return static_cast<CuResult>(state.sticky);
@@ -503,7 +548,8 @@ FAKE cuMemcpyDtoDAsync_v2(CuAddress to, CuAddress from, size_t bytes,
                                   reinterpret_cast<const void *>(from), bytes);
                      return true;
                    },
-                   Cost(kKernelNs, 2 * bytes, kMemoryBytesPerNs)});
+                   Cost(kKernelNs, 2 * bytes, kMemoryBytesPerNs), nullptr,
+                   /*is_kernel=*/true});
   return kCuSuccess;
 }
 
@@ -516,7 +562,8 @@ FAKE cuMemsetD8Async(CuAddress to, unsigned char value, size_t bytes,
                      std::memset(reinterpret_cast<void *>(to), value, bytes);
                      return true;
                    },
-                   Cost(kKernelNs, bytes, kMemoryBytesPerNs)});
+                   Cost(kKernelNs, bytes, kMemoryBytesPerNs), nullptr,
+                   /*is_kernel=*/true});
   return kCuSuccess;
 }
 
@@ -572,20 +619,19 @@ FAKE cuEventDestroy_v2(CuEvent event) {
 
 static CuResult Record(CuEvent event, CuStream stream) {
   event->stream = stream;
-  if (!stream->capture) {
+  const bool captured = stream->capture != nullptr;
+  if (!captured) {
     event->recorded = true;
-    ++event->pending;
+    ++event->records;
   }
-  Enqueue(stream,
-          {[event, stream, captured = stream->capture != nullptr](uint64_t *) {
-             if (captured)
-               event->recorded = true;
-             else
-               --event->pending;
-             event->time_ns = stream->clock_ns;
-             return true;
-           },
-           0, /*copies=*/true});
+  Enqueue(stream, {[=](uint64_t *) {
+            if (captured)
+              event->recorded = true;
+            else
+              ++event->happened;
+            event->time_ns = stream->clock_ns;
+            return true;
+          }});
   return kCuSuccess;
 }
 
@@ -599,13 +645,25 @@ FAKE cuEventRecordWithFlags(CuEvent event, CuStream stream, unsigned) {
   return Record(event, stream);
 }
 
+FAKE cuStreamWaitEvent(CuStream stream, CuEvent event, unsigned) {
+  ENTER(true);
+  if (stream->capture)
+    return kCuInvalidValue; // would make the event's stream part of the capture
+  Operation wait;
+  wait.run = [](uint64_t *) { return true; };
+  wait.event = event;
+  wait.record = event->records;
+  Enqueue(stream, std::move(wait));
+  return kCuSuccess;
+}
+
 FAKE cuEventQuery(CuEvent event) {
   ENTER(true);
-  if (event->pending)
+  if (event->happened < event->records)
     Look(event->stream);
   if (state.sticky)
     return static_cast<CuResult>(state.sticky);
-  if (event->pending)
+  if (event->happened < event->records)
     return kCuNotReady;
   state.host_ns = std::max(state.host_ns, event->time_ns);
   return kCuSuccess;
@@ -613,8 +671,10 @@ FAKE cuEventQuery(CuEvent event) {
 
 FAKE cuEventElapsedTime(float *milliseconds, CuEvent start, CuEvent end) {
   ENTER(true);
-  if (!start->recorded || !end->recorded || start->pending || end->pending)
+  if (!start->recorded || !end->recorded)
     return kCuInvalidValue;
+  if (start->happened < start->records || end->happened < end->records)
+    return kCuNotReady;
   *milliseconds = static_cast<float>(
       (double(end->time_ns) - double(start->time_ns)) * 1e-6);
   return kCuSuccess;
@@ -721,7 +781,7 @@ FAKE cuLaunchKernel(CuFunction function, unsigned grid_x, unsigned grid_y,
     now.launches.push_back(launched);
     return true;
   };
-  Enqueue(stream, {std::move(run), kKernelNs});
+  Enqueue(stream, {std::move(run), kKernelNs, nullptr, /*is_kernel=*/true});
   return kCuSuccess;
 }
 

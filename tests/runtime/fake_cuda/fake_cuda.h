@@ -93,11 +93,13 @@ FAKE_CUDA_API void SetHang(bool hang);
 FAKE_CUDA_API void HangCopies(size_t bytes);
 
 /// While set, order between streams is what events make it and no more. Only
-/// the stream whose event is asked about does any work; and where a copy to the
-/// device could begin, because nothing but copies is before it on its stream,
-/// its target holds garbage from the call on. So a kernel that reads what
-/// nobody waited for, and one that still reads what a copy may write, work on
-/// garbage.
+/// the stream whose event is asked about does any work, and those that it waits
+/// for. A copy between the device and pinned memory may begin, and end, as soon
+/// as the kernels and the events before it on its stream have happened: from
+/// then on its target holds garbage, and if anybody writes to its source before
+/// it is done, garbage remains. So a kernel that reads what nobody waited for,
+/// one that still reads what a copy may write, and a host that changes what is
+/// still to be sent, work on garbage.
 FAKE_CUDA_API void SetStrict(bool strict);
 
 /// Looks that are in vain before each operation is done. Default 1.

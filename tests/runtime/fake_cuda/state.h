@@ -15,18 +15,27 @@
 
 namespace headrace::tests::fake_cuda {
 
+using runtime::cuda::CuEventOpaque;
+
 /// What a stream does, one after the other.
 struct Operation {
   /// Does a piece; true when it is done. `progress` starts at 0.
   std::function<bool(uint64_t *progress)> run;
   uint64_t cost_ns = 0;
-  bool copies = false; // to the device or nothing at all: an event
+  /// Of a copy, by a device whose order is what events make it: what happens as
+  /// soon as it may begin.
+  std::function<void()> begin = nullptr;
+  bool is_kernel = false; // or a fill: what is behind it begins when it is done
+  /// Of a wait: what it waits for.
+  CuEventOpaque *event = nullptr;
+  uint64_t record = 0; // of the event; 1: the first
 };
 
 struct Work {
   Operation operation;
   uint64_t progress = 0;
   uint64_t issued_ns = 0; // by the host's clock
+  bool begun = false;
 };
 
 } // namespace headrace::tests::fake_cuda
@@ -43,12 +52,14 @@ struct CuStreamOpaque {
   std::deque<headrace::tests::fake_cuda::Work> work;
   std::unique_ptr<CuGraphOpaque> capture;
   uint64_t clock_ns = 0; // the end of its last operation
+  bool asked = false;    // by a look that is under way
 };
 struct CuEventOpaque {
   bool recorded = false;
   CuStreamOpaque *stream = nullptr; // where it was recorded last
-  int pending = 0;
-  uint64_t time_ns = 0; // when it happened
+  uint64_t records = 0;             // that were asked for
+  uint64_t happened = 0;            // of these
+  uint64_t time_ns = 0;             // when it happened
 };
 struct CuFunctionOpaque {
   std::string name;
