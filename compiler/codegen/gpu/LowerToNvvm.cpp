@@ -2,6 +2,7 @@
 // Lowers GPU kernels to the LLVM and NVVM dialects with upstream's patterns.
 #include "compiler/codegen/gpu/LowerToNvvm.h"
 
+#include "compiler/codegen/ExpandMath.h"
 #include "compiler/codegen/gpu/GpuEmitters.h"
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
@@ -17,12 +18,9 @@
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
-#include "mlir/Dialect/Math/Transforms/Passes.h"
-#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/PatternMatch.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/DialectConversion.h"
-#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 #include "mlir/Transforms/Passes.h"
 
 using namespace mlir;
@@ -32,25 +30,6 @@ namespace {
 
 template <typename Pass>
 using GpuPass = PassWrapper<Pass, OperationPass<gpu::GPUModuleOp>>;
-
-/// Replaces exp, log and their kin by polynomials: a kernel has nobody to call.
-struct ExpandMathPass : public GpuPass<ExpandMathPass> {
-  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(ExpandMathPass)
-  void getDependentDialects(DialectRegistry &registry) const override {
-    registry.insert<arith::ArithDialect, math::MathDialect,
-                    vector::VectorDialect>();
-  }
-  void runOnOperation() override {
-    RewritePatternSet patterns(&getContext());
-    populateMathPolynomialApproximationPatterns(patterns);
-    // What has no polynomial of its own comes down to what has one.
-    math::populateExpansionPatterns(patterns,
-                                    {"exp2", "powf", "fpowi", "sinh", "cosh",
-                                     "tan", "asinh", "acosh", "atanh"});
-    if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
-      signalPassFailure();
-  }
-};
 
 /// gpu, arith, math and cf to llvm and nvvm. Unlike upstream's pass it keeps
 /// LLVM's intrinsics for square roots and roundings, which are instructions,
@@ -93,7 +72,7 @@ OwningOpRef<ModuleOp> headrace::lowerToNvvm(ModuleOp module,
   OpPassManager &inner = pm.nest<gpu::GPUModuleOp>();
   inner.addPass(createCanonicalizerPass());
   inner.addPass(createCSEPass());
-  inner.addPass(std::make_unique<ExpandMathPass>());
+  inner.addPass(createExpandMathPass());
   inner.addPass(createLoopInvariantCodeMotionPass());
   inner.addPass(createSCFToControlFlowPass());
   inner.addPass(std::make_unique<ToNvvmPass>());
