@@ -54,6 +54,7 @@ public:
     record.arenas[plan.fast_level] = op.getArena();
     if (op.getHome()) {
       plan.home_level = numbers.levels.lookup(*op.getHome());
+      plan.home_budget = *op.getHomeBudget();
       plan.staging_bytes = *op.getStaging();
       plan.staging_offset = *op.getHomeArena() - plan.staging_bytes;
       record.arenas[plan.home_level] = *op.getHomeArena();
@@ -338,8 +339,8 @@ private:
     describeRun(*peak.witness, *fullest);
   }
 
-  /// And what is in no slot has elsewhere: a device's weights in the host's
-  /// memory, key-value pages in a file.
+  /// And what is in no slot has elsewhere: weights in the host's memory,
+  /// key-value pages there or in a file.
   void certifyHome() {
     const abi::PlanT &plan = *record.plan;
     if (!record.arenas.count(plan.home_level))

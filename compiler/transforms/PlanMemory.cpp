@@ -83,8 +83,11 @@ struct CacheLayer {
 constexpr int kNear = 4;
 /// A weight that is read in more spans of a run than this one stays.
 constexpr uint32_t kMostFetches = 2;
-/// Where pages are that are not in fast memory, and the pool of their slots.
-constexpr StringLiteral kHome = "disk", kPagePool = "pages";
+/// A CPU's memory beside that of the fast level, as a level of its own: the
+/// home of what moves. Without it pages are on the disk.
+constexpr StringLiteral kHome = "home", kDisk = "disk";
+/// The pool of pages' slots.
+constexpr StringLiteral kPagePool = "pages";
 /// How often the first choice of a router that runs ahead is right: what was
 /// measured, see docs/rationale/memory.md.
 constexpr double kRight = 0.9;
@@ -107,6 +110,9 @@ public:
     if (!level)
       return module.emitError("expected a machine with a level '")
              << fast << "'";
+    hasMemoryHome = gpu || options.hostMemory;
+    if (!gpu && hasMemoryHome)
+      addHomeLevel(level);
     workers =
         gpu ? 1 : std::max<uint64_t>(machine.getLevels()[0].getCount(), 1);
     readProgram();
@@ -134,9 +140,9 @@ public:
              << problem.capacity << ": " << minimum - problem.capacity
              << " too few";
     placement = *found;
+    settleCacheLayers();
     if (failed(settleHomes()))
       return failure();
-    settleCacheLayers();
     place();
     schedule();
     MemoryPlanSummary summary;
@@ -149,6 +155,33 @@ public:
   }
 
 private:
+  /// Gives a CPU the level behind its memory, a part of which it is.
+  void addHomeLevel(tier::LevelAttr memory) {
+    if (machine.lookupLevel(kHome))
+      return;
+    SmallVector<tier::LevelAttr> levels;
+    for (tier::LevelAttr one : machine.getLevels()) {
+      levels.push_back(one);
+      if (one == memory)
+        levels.push_back(
+            tier::LevelAttr::get(b.getContext(), kHome, memory.getBytes(),
+                                 memory.getCount(), memory.getAlignment()));
+    }
+    machine = tier::MachineAttr::get(b.getContext(), machine.getName(), levels,
+                                     machine.getLinks(), machine.getCompute(),
+                                     machine.getLaunch());
+    module->setAttr("tier.machine", machine);
+  }
+
+  /// The memory where bundles are that are in no slot.
+  StringRef homeLevel() const {
+    return gpu ? StringRef("dram") : StringRef(kHome);
+  }
+  /// Where pages are that are in no slot.
+  StringRef homeOfPages() const {
+    return hasMemoryHome && !gpu ? homeLevel() : StringRef(kDisk);
+  }
+
   void readProgram() {
     for (auto weight : module.getOps<tier::WeightOp>()) {
       auto use = std::make_unique<WeightUse>();
@@ -466,12 +499,21 @@ private:
   /// of which another one meets.
   LogicalResult formCacheLayers() {
     const bool wanted = options.keyValues == KeyValues::streamed;
-    const bool possible = kvLayers > 1 && machine.lookupLevel(kHome) &&
-                          !module->hasAttr("headrace.target");
+    bool possible = kvLayers > 1 && machine.lookupLevel(homeOfPages()) && !gpu;
     if (wanted && !possible)
       return module.emitError("expected a CPU, a machine with a level '")
-             << kHome << "' and a cache of several layers, to keep key-value "
-             << "pages there";
+             << homeOfPages() << "' and a cache of several layers, to keep "
+             << "key-value pages there";
+    // In memory all of them have room, and weights what they leave.
+    if (possible && hasMemoryHome &&
+        kvLayers * layerBytes() > options.hostMemory) {
+      if (wanted)
+        return module.emitError("expected at least ")
+               << kvLayers * layerBytes() << " bytes of the host's memory for "
+               << "key-value pages, but got " << options.hostMemory << ": "
+               << kvLayers * layerBytes() - options.hostMemory << " too few";
+      possible = false;
+    }
     std::vector<std::optional<Span>> spans(kvLayers);
     if (possible && options.keyValues != KeyValues::resident)
       for (auto [u, unit] : llvm::enumerate(units[main]))
@@ -546,13 +588,15 @@ private:
     pin(use->op.getSymName(), offsets);
   }
 
-  /// Says where what moves is when it is not in fast memory, on a machine whose
-  /// kernels reach no other level: in the host's memory as far as that goes,
-  /// what comes in each run first, the rest in the package. That comes through
-  /// as much of the host's memory as two of the largest take.
+  /// Says where what moves is when it is not in fast memory: in the host's
+  /// memory as far as that goes, pages first, then what comes in each run, the
+  /// rest in the package. That comes straight from there on a CPU, and else
+  /// through as much of the host's memory as two of the largest take.
   LogicalResult settleHomes() {
-    if (!gpu)
+    if (!hasMemoryHome)
       return success();
+    if (!gpu)
+      homeEnd = cacheLayers.size() * layerBytes();
     struct Mover {
       uint64_t *home; ///< Of the first bundle.
       uint64_t bytes, count;
@@ -566,11 +610,11 @@ private:
         movers.push_back({&group.home, group.bytes, uint64_t(group.experts)});
     if (movers.empty())
       return success();
-    tier::LevelAttr level = machine.lookupLevel("dram");
+    tier::LevelAttr level = machine.lookupLevel(homeLevel());
     if (!level)
       return module.emitError("expected machine '")
-             << machine.getName()
-             << "' to have a level 'dram' for weights that move";
+             << machine.getName() << "' to have a level '" << homeLevel()
+             << "' for weights that move";
     uint64_t have = level.getBytes() * level.getCount(), all = 0, largest = 0;
     if (options.hostMemory)
       have = std::min(have, options.hostMemory);
@@ -578,7 +622,7 @@ private:
       all += one.bytes * one.count;
       largest = std::max(largest, one.bytes);
     }
-    if (all > have)
+    if (gpu && all > have)
       homeStaging = 2 * largest;
     if (homeStaging > have)
       return module.emitError("expected at least ")
@@ -642,7 +686,8 @@ private:
     }
     for (auto [i, one] : llvm::enumerate(cacheLayers))
       tier::PagesOp::create(b, module.getLoc(), pagesName(one), kPagePool,
-                            one.layer, layerBytes(), kHome, i * layerBytes());
+                            one.layer, layerBytes(), homeOfPages(),
+                            i * layerBytes());
     // The cache comes last: with more memory it may grow.
     if (cached && !groups.empty()) {
       // Layers follow each other in a cycle, which age alone would go round
@@ -665,8 +710,9 @@ private:
         b, module.getLoc(), b.getStringAttr(strategyName(options.strategy)),
         b.getStringAttr(fast), i64(end), i64(options.fastMemory), i64(minimum),
         i64(workers), i64(workerBytes), i64(scratchOffset), i64(kvPages),
-        i64(kvOffset), homeEnd ? b.getStringAttr("dram") : StringAttr(),
+        i64(kvOffset), homeEnd ? b.getStringAttr(homeLevel()) : StringAttr(),
         homeEnd ? i64(homeEnd) : IntegerAttr(),
+        homeEnd ? i64(options.hostMemory) : IntegerAttr(),
         homeEnd ? i64(homeStaging) : IntegerAttr());
   }
 
@@ -855,15 +901,20 @@ private:
           }))
         dense += use->bytes;
     double memory = kMemoryRate, link = kLinkRate, latency = kLinkLatency;
-    bool slower = false; // Levels come from fast to slow.
+    // Levels come from fast to slow: the next one with a link is the home.
+    bool slower = false, found = false;
     for (tier::LevelAttr level : machine.getLevels()) {
       for (tier::LinkAttr one : machine.getLinks()) {
         double rate = double(one.getBandwidth()) * double(one.getCount());
         if (one.getSource() == fast &&
             one.getTarget() == machine.getLevels()[0].getName())
           memory = rate;
-        if (slower && one.getSource() == level.getName() &&
-            one.getTarget() == fast) {
+        // Beside the fast level of a CPU is more of the same memory.
+        const bool isHome = !gpu && hasMemoryHome && one.getSource() == fast &&
+                            level.getName() == kHome;
+        if (slower && !found && one.getTarget() == fast &&
+            (isHome || one.getSource() == level.getName())) {
+          found = true;
           link = rate;
           latency = double(one.getLatency()) * 1e-9;
         }
@@ -896,7 +947,8 @@ private:
   StepLimits limits;
   tier::MachineAttr machine;
   bool gpu = false;
-  StringRef fast; ///< The level that is planned.
+  StringRef fast;             ///< The level that is planned.
+  bool hasMemoryHome = false; ///< What moves may be in the host's memory.
   OpBuilder b;
   std::vector<std::unique_ptr<WeightUse>> uses;
   llvm::StringMap<WeightUse *> byName;

@@ -28,13 +28,13 @@ struct KernelBuffer {
 enum class KeyValues {
   automatic, ///< As moves the fewest bytes.
   resident,  ///< In fast memory.
-  streamed   ///< On the disk, and in slots of fast memory when they are used.
+  streamed   ///< Elsewhere, and in slots of fast memory when they are used.
 };
 
 struct MemoryPlanOptions {
   uint64_t fastMemory = 0; ///< Bytes; 0: as many as the level has.
-  /// Bytes of a host's memory for weights that a GPU does not hold; 0: as many
-  /// as the machine has.
+  /// Bytes of the host's memory for what moves, beside the fast level; 0: for a
+  /// GPU as many as the machine has, for a CPU none.
   uint64_t hostMemory = 0;
   tiering::Strategy strategy = tiering::Strategy::joint;
   Predict predict = Predict::automatic;

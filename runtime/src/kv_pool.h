@@ -4,10 +4,17 @@
 #ifndef HEADRACE_RUNTIME_SRC_KV_POOL_H
 #define HEADRACE_RUNTIME_SRC_KV_POOL_H
 
+#include "runtime/abi/kernel_abi.h"
 #include "runtime/src/device.h"
 #include "runtime/src/tier/page_mover.h"
 
 namespace headrace::runtime {
+
+/// Pages that `positions` positions take.
+inline uint32_t PagesOf(uint64_t positions) {
+  return static_cast<uint32_t>((positions + HEADRACE_KV_PAGE_POSITIONS - 1) /
+                               HEADRACE_KV_PAGE_POSITIONS);
+}
 
 class KvPool {
 public:

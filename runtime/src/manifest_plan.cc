@@ -290,12 +290,15 @@ private:
                      " in an arena of %" PRIu64,
                      plan.staging_bytes(), plan.staging_offset(), arena);
     Take(level, plan.staging_offset(), plan.staging_bytes(), "staging", 0);
+    // Kernels of a CPU reach what comes straight from the package.
+    bool staged = false;
+    for (const abi::Entry *entry : *manifest.entries())
+      staged |=
+          level != kNoIndex && entry->classes() && entry->classes()->size();
     for (uint32_t i = 0; i < plan.bundles()->size(); ++i) {
       const abi::Bundle &bundle = *plan.bundles()->Get(i);
       if (bundle.home() == UINT64_MAX) {
-        // On a CPU weights come from the package, whatever pages do.
-        if (level != kNoIndex && page_pool == kNoIndex &&
-            bundle.bytes() > plan.staging_bytes())
+        if (staged && bundle.bytes() > plan.staging_bytes())
           return DAMAGED("manifest: bundle #%u: %" PRIu64
                          " bytes through staging of %" PRIu64,
                          i, bundle.bytes(), plan.staging_bytes());

@@ -116,7 +116,7 @@ headrace_session_t::PlanMemory(const headrace_session_options_t &options) {
   uint64_t needed =
       Sum(Sum(arena_bytes, kv_bytes), Sum(scratch_bytes, io_bytes));
   for (uint32_t i = 0; i < package->summary.arena_bytes.size(); ++i)
-    if (tiered && IsHome(i))
+    if (tiered && IsHome(i) && !device->SharesHostMemory())
       needed -= std::min(needed, package->summary.arena_bytes[i]);
   if (needed <= present)
     return Status();
@@ -151,8 +151,7 @@ Status headrace_session_t::CreateArenas(bool tiered) {
         tiered ? package->summary.arena_bytes[i] : BufferBytes(i);
     HEADRACE_RETURN_IF_ERROR(
         tiered && IsHome(i)
-            ? device->AllocateHost(bytes, "the home of the plan's weights",
-                                   &arenas[i])
+            ? device->AllocateHost(bytes, "the home of what moves", &arenas[i])
             : device->Allocate(bytes, "the arena of the plan", &arenas[i]));
   }
   uint32_t buffers = manifest.buffers()->size();

@@ -100,7 +100,7 @@ private:
   using Steps = flatbuffers::Vector<flatbuffers::Offset<headrace::abi::Step>>;
 
   bool IsTiered() const { return tiers != nullptr; }
-  /// Whether a level's arena is in the host's memory beside a device's own.
+  /// Whether a level's arena is in the host's memory, for what moves.
   bool IsHome(uint32_t level) const;
   Status SettleTiers(const headrace_cancel_t *cancel, uint64_t deadline_ns);
   Status ReadRoutingBuffer(const headrace::runtime::TierRouting &routing,
@@ -113,6 +113,9 @@ private:
   Status CreatePages(const headrace_session_options_t &options,
                      headrace::runtime::ByteSource *homes);
   bool IsHomeFile(uint32_t level) const;
+  headrace::runtime::TransferQueue::Options CopyQueue(const char *link,
+                                                      const char *file);
+  uint64_t WeightHomeBytes() const;
   static void Orphaned(void *self);
   uint64_t BufferBytes(uint32_t level) const;
   uint64_t LiveBytes(const headrace::abi::Entry &entry,
@@ -176,7 +179,7 @@ private:
   uint64_t scratch_in_plan = 0; // tiered: of all workers
   uint64_t budget_bytes = 0;
   uint64_t peak_bytes = 0;      // of the fast level
-  uint64_t home_peak_bytes = 0; // of key-value pages that move
+  uint64_t home_peak_bytes = 0; // of the home level
   uint64_t step_number = 0;
   // Of the pass at hand, where pages move.
   Vector<headrace::runtime::SequencePages> pass_pages;
@@ -208,12 +211,6 @@ namespace headrace::runtime {
 
 using SessionRef = Ref<headrace_session_t, headrace_session_release>;
 using SequenceRef = Ref<headrace_sequence_t, headrace_sequence_release>;
-
-/// Pages that `positions` positions take.
-inline uint32_t PagesOf(uint64_t positions) {
-  return static_cast<uint32_t>((positions + HEADRACE_KV_PAGE_POSITIONS - 1) /
-                               HEADRACE_KV_PAGE_POSITIONS);
-}
 
 /// Ends the session and its memory, when nothing writes to it any more.
 void EndSession(headrace_session_t *session);

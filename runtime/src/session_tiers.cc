@@ -21,6 +21,8 @@ constexpr uint32_t kQueueDepth = 16;
 /// Threads that copy out of the page cache, at most: what it takes to keep the
 /// memory busy.
 constexpr uint32_t kMostCopyThreads = 4;
+/// Queues with threads: out of the package, out of homes, and of pages.
+constexpr uint32_t kQueues = 3;
 /// Where key-value pages go if the host does not say: on a disk, usually.
 constexpr const char *kPageDirectory = "/var/tmp";
 
@@ -66,7 +68,15 @@ Status headrace_session_t::CheckTiers(
 
 bool headrace_session_t::IsHome(uint32_t level) const {
   const abi::Plan *plan = package->manifest->plan();
-  return plan && !device->SharesHostMemory() && level == plan->home_level();
+  return plan && level == plan->home_level() && !IsHomeFile(level);
+}
+
+/// On a CPU pages may have a home in a file: what free memory there is keeps
+/// it.
+bool headrace_session_t::IsHomeFile(uint32_t level) const {
+  const abi::Plan *plan = package->manifest->plan();
+  return plan && level == plan->home_level() && device->SharesHostMemory() &&
+         plan->home_budget() == 0;
 }
 
 Status
@@ -98,13 +108,18 @@ headrace_session_t::CreateTiers(const headrace_session_options_t &options,
   wanted.queue.link =
       options.weight_source == HEADRACE_SOURCE_DISK ? "disk" : "page-cache";
   wanted.queue.level = tiers->plan.level;
+  const uint32_t home = tiers->plan.home_level;
+  if (home != kNoIndex && IsHome(home)) {
+    tiers->homes.Place(arenas[home].Data(), package->summary.arena_bytes[home]);
+    wanted.home = arenas[home].Data();
+    wanted.home_source = homes ? homes : &tiers->homes;
+    wanted.home_level = manifest.levels()->Get(home)->name()->c_str();
+  }
   if (!device->SharesHostMemory()) {
     wanted.device = device.Get();
     wanted.executor = executor.get();
-    if (const uint32_t home = tiers->plan.home_level; home != kNoIndex) {
-      wanted.home = arenas[home].Data();
-      wanted.queue.level = manifest.levels()->Get(home)->name()->c_str();
-    }
+    if (home != kNoIndex)
+      wanted.queue.level = wanted.home_level;
     uint64_t most = 0;
     for (const TierRouting &routing : tiers->plan.routings)
       most = std::max(most, manifest.buffers()->Get(routing.buffer)->bytes());
@@ -122,6 +137,7 @@ headrace_session_t::CreateTiers(const headrace_session_options_t &options,
   wanted.queue.threads = std::min(device->ThreadCount(), kMostCopyThreads);
   wanted.queue.orphaned = Orphaned;
   wanted.queue.orphaned_self = this;
+  wanted.home_queue = CopyQueue("memory", "the home");
   if (!tiers->plan.page_layers.empty()) {
     wanted.pages = &tiers->pages;
     HEADRACE_RETURN_IF_ERROR(CreatePages(options, homes));
@@ -134,11 +150,19 @@ headrace_session_t::CreateTiers(const headrace_session_options_t &options,
   return loader->Bind(&weights);
 }
 
-/// The home of key-value pages is a file, where the device shares the host's
-/// memory: what free memory there is keeps it.
-bool headrace_session_t::IsHomeFile(uint32_t level) const {
-  const abi::Plan *plan = package->manifest->plan();
-  return plan && level == plan->home_level() && device->SharesHostMemory();
+/// A queue whose threads copy: out of memory, or the page cache.
+TransferQueue::Options headrace_session_t::CopyQueue(const char *link,
+                                                     const char *file) {
+  TransferQueue::Options options;
+  options.link = link;
+  options.level = tiers->plan.level;
+  options.file = file;
+  options.chunk_bytes = package->manifest->chunk_bytes();
+  options.use_ring = false;
+  options.threads = std::min(device->ThreadCount(), kMostCopyThreads);
+  options.orphaned = Orphaned;
+  options.orphaned_self = this;
+  return options;
 }
 
 Status
@@ -148,12 +172,14 @@ headrace_session_t::CreatePages(const headrace_session_options_t &options,
   const abi::Plan &plan = *manifest.plan();
   const abi::KvCache &cache = *manifest.kv();
   const TierPool &pool = tiers->plan.pools[tiers->plan.page_pool];
-  if (!homes) {
-    HEADRACE_RETURN_IF_ERROR(tiers->homes.Create(
+  if (!homes && IsHome(plan.home_level())) {
+    homes = &tiers->homes;
+  } else if (!homes) {
+    HEADRACE_RETURN_IF_ERROR(tiers->page_homes.Create(
         HostAllocator(),
         options.page_directory ? options.page_directory : kPageDirectory,
         manifest.levels()->Get(plan.home_level())->arena_bytes()));
-    homes = &tiers->homes;
+    homes = &tiers->page_homes;
   }
   PageMover::Options wanted;
   wanted.layers = tiers->plan.page_layers.data();
@@ -164,14 +190,9 @@ headrace_session_t::CreatePages(const headrace_session_options_t &options,
   wanted.page_bytes = cache.page_bytes() / cache.layers();
   wanted.page_count = static_cast<uint32_t>(kv_pages);
   wanted.source = homes;
-  wanted.queue.link = "pages";
-  wanted.queue.level = tiers->plan.level;
-  wanted.queue.file = "the file of key-value pages";
-  wanted.queue.chunk_bytes = manifest.chunk_bytes();
-  wanted.queue.use_ring = false; // copies, as out of the page cache
-  wanted.queue.threads = std::min(device->ThreadCount(), kMostCopyThreads);
-  wanted.queue.orphaned = Orphaned;
-  wanted.queue.orphaned_self = this;
+  wanted.queue = CopyQueue("pages", IsHome(plan.home_level())
+                                        ? "the home"
+                                        : "the file of key-value pages");
   wanted.tracer = tracer;
   pass_pages.reserve(manifest.limits()->max_sequences());
   return tiers->pages.Create(wanted);
@@ -187,11 +208,10 @@ void headrace_session_t::Orphaned(void *self) {
 bool headrace_session_t::Stop() {
   if (!tiers)
     return true;
-  ending = 3; // two queues, and this
-  if (tiers->loader.Stop(kStopGraceNs))
-    --ending;
-  if (tiers->pages.Stop(kStopGraceNs))
-    --ending;
+  ending = kQueues + 1; // and this
+  const uint32_t hanging = tiers->loader.Stop(kStopGraceNs) +
+                           (tiers->pages.Stop(kStopGraceNs) ? 0 : 1);
+  ending -= kQueues - hanging;
   return ending.fetch_sub(1) == 1;
 }
 
@@ -554,8 +574,8 @@ uint64_t headrace_session_t::OccupiedBytes(uint32_t level) const {
   const abi::Plan *plan = package->manifest->plan();
   if (IsTiered() && level == plan->fast_level())
     bytes += tiers->loader.OccupiedBytes() + tiers->pages.OccupiedBytes();
-  if (IsTiered() && IsHome(level) && !IsHomeFile(level))
-    bytes += arenas[level].Bytes();
+  if (IsTiered() && IsHome(level))
+    bytes += WeightHomeBytes();
   if (!HasKv())
     return bytes;
   const uint64_t used = (kv.PageCount() - kv.FreeCount()) * kv.LayerPageBytes();
@@ -566,12 +586,22 @@ uint64_t headrace_session_t::OccupiedBytes(uint32_t level) const {
   return bytes;
 }
 
+/// Of the home level's arena, what is not pages': homes and staging.
+uint64_t headrace_session_t::WeightHomeBytes() const {
+  const abi::Plan &plan = *package->manifest->plan();
+  uint64_t bytes = package->summary.arena_bytes[plan.home_level()];
+  for (const abi::Bundle *bundle : *plan.bundles())
+    if (bundle->layer() != kNoIndex)
+      bytes -= bundle->bytes();
+  return bytes;
+}
+
 void headrace_session_t::NotePeak(uint32_t schedule) {
   const uint32_t level = package->manifest->plan()->fast_level();
   peak_bytes = std::max(peak_bytes, OccupiedBytes(level) + scratch_in_plan +
                                         live_bytes[schedule]);
   const uint32_t home = package->manifest->plan()->home_level();
-  if (home != kNoIndex && IsHomeFile(home))
+  if (home != kNoIndex)
     home_peak_bytes = std::max(home_peak_bytes, OccupiedBytes(home));
 }
 
@@ -586,10 +616,8 @@ Status headrace_session_t::DescribeLevel(uint32_t level,
   value.name = manifest.levels()->Get(level)->name()->c_str();
   value.occupied_bytes = OccupiedBytes(level);
   value.certified_bytes = package->summary.peak_bytes[level];
-  if (IsTiered() && IsHome(level))
-    value.peak_bytes = value.occupied_bytes; // filled once, from the start on
-  if (IsTiered() && IsHomeFile(level))
-    value.peak_bytes = home_peak_bytes;
+  if (IsTiered() && level == manifest.plan()->home_level())
+    value.peak_bytes = std::max(home_peak_bytes, value.occupied_bytes);
   if (IsTiered() && level == manifest.plan()->fast_level()) {
     value.peak_bytes = peak_bytes;
     value.budget_bytes = budget_bytes;

@@ -401,6 +401,20 @@ protected:
   runtime::cuda::CuEvent computed = nullptr, copied = nullptr;
 };
 
+TEST(CudaTiersStaging, ThatHoldsNoBundleIsRefused) {
+  std::unique_ptr<abi::ManifestT> manifest =
+      PlannedToyGpuManifest(/*staged=*/true);
+  manifest->plan->staging_bytes = 0;
+  SealPlan(manifest.get());
+  TemporaryFile file(ToyFile(*manifest, ToyGpuCode()));
+  Instance instance = MakeInstance();
+  headrace_package_t *package = nullptr;
+  EXPECT_TRUE(FailsWith(
+      headrace_package_open(instance.get(), file.Path(), nullptr, &package),
+      HEADRACE_STATUS_DATA_LOSS, "through staging of 0"));
+  EXPECT_EQ(package, nullptr);
+}
+
 TEST_F(FakeCuda, GivesWhatWasWaitedFor) {
   Copy(3);
   Await(copied);

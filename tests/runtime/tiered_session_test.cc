@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Tests of sessions with the loader `arena`: the results of `mapped` under a
 // budget, and a session that can be used after every fault.
-#include "tests/runtime/faulty_allocator.h"
-#include "tests/runtime/harness.h"
+#include "tests/runtime/faulty_host.h"
 #include "tests/runtime/tier/faulty_source.h"
 
 #include "runtime/src/session.h"
@@ -260,61 +259,16 @@ TEST(TieredSession, ASessionReleasedInAHangIsFreedAtItsEnd) {
     std::this_thread::yield();
 }
 
-/// A host's whole life with the loader `arena`; stops at the first failure.
-headrace_status_code_t RunHost(FaultyAllocator &allocator, const char *path) {
-  auto instance_options = sized<headrace_instance_options_t>();
-  instance_options.allocator = allocator.Interface();
-  headrace_instance_t *raw_instance = nullptr;
-  Outcome outcome(headrace_instance_create(&instance_options, &raw_instance));
-  Instance instance(raw_instance);
-  if (outcome.code)
-    return outcome.code;
-  auto cpu = sized<headrace_cpu_device_options_t>();
-  cpu.thread_count = 2;
-  headrace_device_t *raw_device = nullptr;
-  outcome = headrace_device_create_cpu(instance.get(), &cpu, &raw_device);
-  Device device(raw_device);
-  if (outcome.code)
-    return outcome.code;
-  headrace_package_t *raw_package = nullptr;
-  outcome = headrace_package_open(instance.get(), path, nullptr, &raw_package);
-  Package package(raw_package);
-  if (outcome.code)
-    return outcome.code;
-  auto options = ArenaOptions();
-  headrace_session_t *raw_session = nullptr;
-  outcome = headrace_session_create(device.get(), package.get(), &options,
-                                    &raw_session);
-  Session session(raw_session);
-  if (outcome.code)
-    return outcome.code;
-  headrace_sequence_t *raw_sequence = nullptr;
-  outcome = headrace_sequence_create(session.get(), &raw_sequence);
-  Sequence sequence(raw_sequence);
-  if (outcome.code)
-    return outcome.code;
-  const std::vector<int32_t> tokens(5, 3);
-  auto items = std::vector{Item(sequence, tokens)};
-  auto step = StepOf(items);
-  outcome = headrace_session_step(session.get(), &step, nullptr);
-  return outcome.code;
-}
-
 TEST(TieredSession, EveryFailedAllocationIsAStatus) {
   TemporaryFile file(PlannedFile());
-  FaultyAllocator counting;
-  ASSERT_EQ(RunHost(counting, file.Path()), HEADRACE_STATUS_OK);
-  EXPECT_EQ(counting.live_bytes, 0);
-  for (bool onwards : {false, true})
-    for (int64_t i = 0; i < counting.calls; ++i) {
-      FaultyAllocator allocator;
-      allocator.fail_at = i;
-      allocator.fail_onwards = onwards;
-      EXPECT_EQ(RunHost(allocator, file.Path()),
-                HEADRACE_STATUS_RESOURCE_EXHAUSTED)
-          << "allocation " << i;
-      EXPECT_EQ(allocator.live_bytes, 0) << "allocation " << i;
-    }
+  auto options = ArenaOptions();
+  ExpectEveryFailureIsAStatus(file.Path(), &options, [](FaultyHost &host) {
+    const std::vector<int32_t> tokens(5, 3);
+    auto items = std::vector{Item(host.sequence, tokens)};
+    auto step = StepOf(items);
+    return Outcome(headrace_session_step(host.session.get(), &step, nullptr))
+        .code;
+  });
 }
 
 TEST(TieredSession, StepsDoNotAllocate) {

@@ -136,7 +136,7 @@ std::vector<uint8_t> PlannedToyGpuFile(bool staged) {
 }
 
 std::vector<uint8_t> PagedToyGpuFile() {
-  std::unique_ptr<abi::ManifestT> manifest = PagedToyManifest();
+  std::unique_ptr<abi::ManifestT> manifest = HousedToyManifest();
   MoveToGpu(manifest.get(), 32);
   SealPlan(manifest.get());
   return ToyFile(*manifest, ToyGpuCode());

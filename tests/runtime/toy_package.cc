@@ -345,6 +345,19 @@ std::unique_ptr<abi::ManifestT> PagedToyManifest() {
   return manifest;
 }
 
+std::unique_ptr<abi::ManifestT> HousedToyManifest() {
+  std::unique_ptr<abi::ManifestT> manifest = PagedToyManifest();
+  abi::LevelT &level = *manifest->levels[1];
+  abi::BundleT &weights = *manifest->plan->bundles[0];
+  level.name = "home";
+  weights.home = level.arena_bytes;
+  level.arena_bytes += AlignUp(weights.bytes);
+  manifest->certificate[1]->bytes = level.arena_bytes;
+  manifest->plan->home_budget = level.arena_bytes;
+  SealPlan(manifest.get());
+  return manifest;
+}
+
 std::vector<uint8_t> ToyFile(abi::ManifestT &manifest, bool lay_out) {
   return ToyFile(manifest, ToyCode(), lay_out);
 }

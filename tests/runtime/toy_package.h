@@ -45,6 +45,9 @@ std::unique_ptr<abi::ManifestT> PlannedToyManifest();
 /// home on a second level, from which those in use come to a ring of one slot.
 std::unique_ptr<abi::ManifestT> PagedToyManifest();
 
+/// The paged toy with a home in memory: of its pages, and of weight 0.
+std::unique_ptr<abi::ManifestT> HousedToyManifest();
+
 /// A step of a plan.
 std::unique_ptr<abi::StepT> ToyStep(abi::StepKind kind, uint32_t launch,
                                     uint32_t bundle = 0, uint32_t slot = 0);

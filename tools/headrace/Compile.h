@@ -30,7 +30,7 @@ struct CompileRequest {
   int64_t maxTokens = 512, maxSequences = 16;
   int64_t maxContext = 0;         ///< 0: the model's, at most 4096.
   uint64_t fastMemory = 0;        ///< Bytes to plan for; 0: no plan.
-  uint64_t hostMemory = 0;        ///< Of a GPU's plan; 0: the machine's.
+  uint64_t hostMemory = 0;        ///< Of the plan; 0: as by itself.
   std::string strategy = "joint"; ///< Of the plan.
   std::string predict = "auto";   ///< Whether it runs routers ahead.
   std::string keyValues = "auto"; ///< Where the plan keeps key-value pages.

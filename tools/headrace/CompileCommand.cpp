@@ -103,8 +103,8 @@ int tools::compileCommand(int argc, char **argv) {
        {"--fast-memory", "BYTES",
         "plan for this much memory, as in 8GiB (default: no plan)"},
        {"--host-memory", "BYTES",
-        "a GPU's plan: of the host, for weights that the fast memory does not "
-        "hold (default: the machine's)"},
+        "the plan's: of the host, for what the fast memory does not hold "
+        "(default: for a GPU the machine's, for a CPU none)"},
        {"--strategy", "NAME",
         "what stays in it: joint, smallest-traffic (default: joint)"},
        {"--predict", "HOW",
@@ -151,10 +151,9 @@ int tools::compileCommand(int argc, char **argv) {
   request.maxContext = line.number("--max-context", 0, 1, 1 << 24);
   request.fastMemory = line.bytes("--fast-memory", 0);
   request.hostMemory = line.bytes("--host-memory", 0);
-  if (line.has("--host-memory") &&
-      (target == "cpu" || !line.has("--fast-memory")))
-    return line.usageError("'--host-memory' is of use with '--fast-memory' and "
-                           "a GPU as target only");
+  if (line.has("--host-memory") && !line.has("--fast-memory"))
+    return line.usageError("'--host-memory' is of use with '--fast-memory' "
+                           "only");
   request.strategy = line.text("--strategy", "joint");
   if (line.has("--strategy") && !line.has("--fast-memory"))
     return line.usageError("'--strategy' is of use with '--fast-memory' only");

@@ -188,11 +188,13 @@ private:
         if (bundle->home() != UINT64_MAX)
           (isOfPages(*bundle) ? pages : homes)
               .add(bundle->home(), bundle->bytes());
-      row("bundles", homes, "pinned: copied to slots when they are needed");
-      row("key-value pages", pages, "of layers that have no room: in a file");
+      row("bundles", homes, "copied to slots when they are needed");
+      row("key-value pages", pages,
+          plan.home_budget() ? "of layers that have no room"
+                             : "of layers that have no room: in a file");
       if (plan.staging_bytes())
         staging.add(plan.staging_offset(), plan.staging_bytes());
-      row("staging", staging, "pinned: what is read from the package");
+      row("staging", staging, "what is read from the package");
     }
     table.print();
   }

@@ -112,7 +112,7 @@ llvm::Expected<std::string> record(unsigned threads, const DiskProbe &what,
       << "    // " << (*probe)->readLoopName() << "; one load after another.\n"
       << "    <\"dram\" to \"sram\", bandwidth = " << Rounded(read)
       << ", latency = " << Rounded(load) << ", bus = \"memory\">,\n"
-      << "    // memcpy, each byte counted once.\n"
+      << "    // Stores around the caches; each byte counted once.\n"
       << "    <\"dram\" to \"dram\", bandwidth = " << Rounded(copy)
       << ", bus = \"memory\">,\n"
       << "    // Past the page cache; one request at a time.\n"

@@ -9,7 +9,6 @@
 #include <xxhash.h>
 
 #include <algorithm>
-#include <map>
 
 using namespace headrace;
 using namespace headrace::plancheck;

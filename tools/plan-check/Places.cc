@@ -6,7 +6,6 @@
 #include "runtime/abi/kernel_abi.h"
 
 #include <algorithm>
-#include <map>
 
 using namespace headrace;
 using namespace headrace::plancheck;

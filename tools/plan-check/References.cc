@@ -170,14 +170,16 @@ bool Checker::checkSizes() {
            " slots, expected at least one and its ", pool(i).min_slots());
     add("pool", i, pool(i).offset(), pool(i).slot_bytes(), pool(i).slots());
   }
+  bool staged = false; // What has no home, on a GPU.
+  for (const Schedule &one : schedules())
+    staged |= plan && plan->home_level() != kNone && one.number.second != kNone;
   for (uint32_t i = 0; i < bundleCount(); ++i) {
     for (uint32_t j = 0; j < bundle(i).weights()->size(); ++j)
       add("bundle", i, bundle(i).offsets()->Get(j),
           weightBytes(bundle(i).weights()->Get(j)));
     if (bundle(i).home() != kNowhere)
       add("home of bundle", i, bundle(i).home(), bundle(i).bytes());
-    else if (plan->home_level() != kNone && pagesOf.empty() &&
-             bundle(i).bytes() > plan->staging_bytes())
+    else if (staged && bundle(i).bytes() > plan->staging_bytes())
       fail(Rule::sizes, "bundle #", i, ": ", bundle(i).bytes(),
            " bytes come through staging of ", plan->staging_bytes());
   }

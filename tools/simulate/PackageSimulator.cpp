@@ -150,14 +150,6 @@ struct PackageSimulator::State {
     return "disk";
   }
 
-  /// Only on a CPU, whose weights come straight from the package.
-  bool pagesMove() const {
-    for (uint32_t i = 0; i < plan->bundles()->size(); ++i)
-      if (isOfPages(i))
-        return true;
-    return false;
-  }
-
   bool isOfPages(uint32_t bundle) const {
     return plan->bundles()->Get(bundle)->layer() != UINT32_MAX;
   }
@@ -197,8 +189,12 @@ struct PackageSimulator::State {
         nameOf(step.bundle()), "from slot " + std::to_string(step.slot()));
   }
 
+  /// A CPU's home is more of the memory that its fast level is in: machines
+  /// have no level for it.
   std::string homeLevel() const {
-    return manifest.levels()->Get(plan->home_level())->name()->str();
+    std::string name =
+        manifest.levels()->Get(plan->home_level())->name()->str();
+    return machine.level(name) ? name : level;
   }
 
   /// Sees to it that the bundle is in the slot or on its way there.
@@ -216,11 +212,12 @@ struct PackageSimulator::State {
                                plan->pools()->Get(pool)->name()->str();
     size_t read = kThere; // Into staging, of a device's bundle without a home.
     std::string from = source;
-    if (plan->home_level() != UINT32_MAX && !pagesMove()) {
-      from = manifest.levels()->Get(plan->home_level())->name()->str();
-      if (plan->bundles()->Get(bundle)->home() == UINT64_MAX)
-        read = engine.transfer(packageLevel(from), from, bytes, nameOf(bundle),
-                               detail);
+    if (plan->bundles()->Get(bundle)->home() != UINT64_MAX) {
+      from = homeLevel();
+    } else if (plan->staging_bytes()) {
+      from = homeLevel();
+      read = engine.transfer(packageLevel(from), from, bytes, nameOf(bundle),
+                             detail);
     }
     home.transfer =
         engine.transfer(from, level, bytes, nameOf(bundle), detail, read);

@@ -58,6 +58,11 @@ LogicalResult PlanOp::verify() {
     return emitOpError("expected minimum, arena and budget to ascend, but got ")
            << int64_t(getMinimum()) << ", " << int64_t(getArena()) << ", "
            << int64_t(getBudget());
+  if (uint64_t budget = getHomeBudget().value_or(0);
+      budget && above(getHomeArena().value_or(0), budget)) // tier.plan C1
+    return emitOpError("expected a home arena of at most ")
+           << int64_t(budget) << " bytes, but got "
+           << int64_t(getHomeArena().value_or(0));
   for (uint64_t value : {getWorkerBytes(), getScratch(), getKv(),
                          getHomeArena().value_or(0), getStaging().value_or(0)})
     if (value % 4096) // tier.plan C2
@@ -68,9 +73,10 @@ LogicalResult PlanOp::verify() {
     return emitOpError("expected at most ")
            << int64_t(getHomeArena().value_or(0)) << " bytes of staging";
   if (getHome().has_value() != getHomeArena().has_value() ||
+      getHome().has_value() != getHomeBudget().has_value() ||
       getHome().has_value() != getStaging().has_value()) // tier.plan C3
-    return emitOpError("expected a home with an arena and staging, or none of "
-                       "them");
+    return emitOpError("expected a home with an arena, a budget and staging, "
+                       "or none of them");
   return success();
 }
 

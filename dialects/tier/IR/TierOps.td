@@ -90,33 +90,35 @@ def Tier_PlanOp : Tier_Op<"plan"> {
     on are the threads' scratch; `kv_pages` pages of the key-value cache start
     at `kv`. `strategy` chose what stays.
 
-    Where kernels reach no other level, bundles may have a `home`: an arena of
-    another level, `home_arena` bytes, out of which they are copied into slots.
-    Its last `staging` bytes are for bundles without a home, which come from the
-    package.
+    Bundles may have a `home`: an arena of another level, `home_arena` bytes of
+    at most `home_budget` (0: as many as the level has), out of which they are
+    copied into slots. Its last `staging` bytes are for bundles without a home,
+    which come from the package, where kernels reach no other level.
 
     - (C1) `minimum` is at most `arena`, and `arena` at most a `budget` that is
-      not 0.
+      not 0; so is `home_arena` of `home_budget`.
     - (C2) offsets and `worker_bytes` are multiples of 4096, and so are
       `home_arena` and `staging`, which is the smaller of the two.
-    - (C3) `home`, `home_arena` and `staging` are all there or none is.
+    - (C3) `home`, `home_arena`, `home_budget` and `staging` are all there or
+      none is.
 
     Example:
     ```mlir
     tier.plan "joint" level "dram" arena 1048576 budget 1050000 minimum 65536 workers 2 of 8192 at 16384 kv 8 at 32768
-    tier.plan "joint" level "hbm" arena 1048576 budget 0 minimum 65536 workers 1 of 0 at 16384 kv 8 at 32768 home "dram" arena 4194304 staging 65536
+    tier.plan "joint" level "hbm" arena 1048576 budget 0 minimum 65536 workers 1 of 0 at 16384 kv 8 at 32768 home "dram" arena 4194304 budget 0 staging 65536
     ```
   }];
   let arguments = (ins StrAttr:$strategy, StrAttr:$level, I64Attr:$arena,
       I64Attr:$budget, I64Attr:$minimum, I64Attr:$workers,
       I64Attr:$worker_bytes, I64Attr:$scratch, I64Attr:$kv_pages, I64Attr:$kv,
       OptionalAttr<StrAttr>:$home, OptionalAttr<I64Attr>:$home_arena,
-      OptionalAttr<I64Attr>:$staging);
+      OptionalAttr<I64Attr>:$home_budget, OptionalAttr<I64Attr>:$staging);
   let assemblyFormat = [{
     $strategy `level` $level `arena` $arena `budget` $budget `minimum` $minimum
     `workers` $workers `of` $worker_bytes `at` $scratch
     `kv` $kv_pages `at` $kv
-    (`home` $home^ `arena` $home_arena `staging` $staging)? attr-dict
+    (`home` $home^ `arena` $home_arena `budget` $home_budget
+     `staging` $staging)? attr-dict
   }];
   let hasVerifier = 1;
 }

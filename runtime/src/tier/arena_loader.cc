@@ -14,7 +14,8 @@ namespace headrace::runtime {
 using Kind = TierStep::Kind;
 
 ArenaLoader::ArenaLoader(const Allocator &allocator, const TierPlan *plan)
-    : allocator(allocator), plan(plan), queue(allocator), to_device(allocator),
+    : allocator(allocator), plan(plan), queue(allocator), copies(allocator),
+      either(&copies, &queue), to_device(allocator),
       bundles(StdAllocator<Bundle>(allocator)),
       home_pieces(StdAllocator<TransferPiece>(allocator)),
       pools(StdAllocator<Pool>(allocator)),
@@ -29,7 +30,7 @@ ArenaLoader::~ArenaLoader() = default;
 
 Status ArenaLoader::CreatePool(uint32_t index, uint32_t slots) {
   const TierPool &planned = plan->pools[index];
-  pools.emplace_back(allocator, &LinkAt(0), &tracer, &waits);
+  pools.emplace_back(allocator, FastLink(), &tracer, &waits);
   Pool &pool = pools.back();
   const uint32_t inside = std::min(slots, planned.slots);
   uint64_t beyond;
@@ -78,6 +79,7 @@ Status ArenaLoader::Create(const Options &options) {
   tracer = options.tracer;
   device = options.device;
   home = options.home;
+  home_level = options.home_level;
   chunk_bytes = options.queue.chunk_bytes;
   const auto count = static_cast<uint32_t>(plan->pools.size());
   Vector<uint32_t> slots(count, 0, StdAllocator<uint32_t>(allocator));
@@ -90,11 +92,21 @@ Status ArenaLoader::Create(const Options &options) {
   slot_of.assign(plan->bundles.size(), kNoIndex);
   deferred.reserve(plan->bundles.size());
   bundles = plan->bundles;
-  for (size_t i = 0; device && i < bundles.size(); ++i)
+  for (size_t i = 0; home && i < bundles.size(); ++i)
     if (plan->bundle_homes[i] != kNoHome)
       bundles[i].home = home + plan->bundle_homes[i];
   HEADRACE_RETURN_IF_ERROR(queue.Start(options.source, options.queue));
-  return device ? CreateDeviceLink(options) : Status();
+  if (device)
+    return CreateDeviceLink(options);
+  return home ? copies.Start(options.home_source, options.home_queue)
+              : Status();
+}
+
+/// What fills slots.
+Link *ArenaLoader::FastLink() {
+  if (device)
+    return &to_device;
+  return home ? static_cast<Link *>(&either) : &queue;
 }
 
 /// Stages are as large as the largest bundle that needs one.
@@ -115,9 +127,12 @@ Status ArenaLoader::CreateDeviceLink(const Options &options) {
   return Status();
 }
 
-bool ArenaLoader::Stop(uint64_t grace_ns) {
+uint32_t ArenaLoader::Stop(uint64_t grace_ns) {
   to_device.Stop();
-  return queue.Stop(grace_ns);
+  uint32_t hanging = 0;
+  for (TransferQueue *one : {&queue, &copies})
+    hanging += one->Stop(grace_ns) ? 0 : 1;
+  return hanging;
 }
 
 Status ArenaLoader::Bind(Vector<const void *> *table) {
@@ -129,11 +144,10 @@ Status ArenaLoader::Bind(Vector<const void *> *table) {
     SetAddress(plan->piece_weights[first + i],
                arena + resident.pieces[i].target);
   const uint64_t deadline = timeout_ns ? MonotonicNs() + timeout_ns : 0;
-  if (device) {
-    HEADRACE_RETURN_IF_ERROR(LoadHomes(deadline));
+  HEADRACE_RETURN_IF_ERROR(LoadHomes(deadline));
+  if (device)
     return to_device.Load(device, resident.pieces, resident.piece_count, arena,
                           chunk_bytes, deadline);
-  }
   resident_job.pieces = resident.pieces;
   resident_job.piece_count = resident.piece_count;
   resident_job.base = arena;
@@ -144,7 +158,8 @@ Status ArenaLoader::Bind(Vector<const void *> *table) {
   return Status();
 }
 
-/// Reads the bundles that have a home to it.
+/// Reads the bundles that have a home to it, and has them fetched from there
+/// from then on: where the host copies, piece by piece.
 Status ArenaLoader::LoadHomes(uint64_t deadline_ns) {
   size_t count = 0;
   for (const Bundle &bundle : bundles)
@@ -159,11 +174,23 @@ Status ArenaLoader::LoadHomes(uint64_t deadline_ns) {
     return Status();
   resident_job.pieces = home_pieces.data();
   resident_job.piece_count = static_cast<uint32_t>(home_pieces.size());
-  resident_job.base = const_cast<uint8_t *>(home);
+  resident_job.base = home;
+  resident_job.level = home_level;
   queue.Submit(&resident_job);
   HEADRACE_RETURN_IF_ERROR(queue.Wait(&resident_job, nullptr, deadline_ns));
-  home_pieces.clear();
-  home_pieces.shrink_to_fit();
+  resident_job.level = nullptr;
+  TransferPiece *next = home_pieces.data();
+  for (size_t i = 0; !device && i < bundles.size(); ++i) {
+    if (!bundles[i].home)
+      continue;
+    bundles[i].pieces = next;
+    for (const TransferPiece *end = next + bundles[i].piece_count; next != end;
+         ++next) {
+      next->source = next->target;
+      next->target -= plan->bundle_homes[i];
+      next->digests = nullptr; // were compared on the way to the home
+    }
+  }
   return Status();
 }
 
@@ -190,7 +217,8 @@ uint64_t ArenaLoader::OccupiedBytes() const {
 void ArenaLoader::BindBundle(uint32_t index, uint32_t slot) {
   const Bundle &bundle = bundles[index];
   uint8_t *base = pools[plan->bundle_pools[index]].slots.Address(slot);
-  const size_t first = static_cast<size_t>(bundle.pieces - plan->pieces.data());
+  const size_t first =
+      static_cast<size_t>(plan->bundles[index].pieces - plan->pieces.data());
   for (uint32_t i = 0; i < bundle.piece_count; ++i)
     SetAddress(plan->piece_weights[first + i], base + bundle.pieces[i].target);
 }

@@ -6,6 +6,7 @@
 
 #include "runtime/src/mapping.h"
 #include "runtime/src/tier/device_link.h"
+#include "runtime/src/tier/home_link.h"
 #include "runtime/src/tier/tier_plan.h"
 
 namespace headrace::runtime {
@@ -36,11 +37,16 @@ public:
   struct Options {
     uint64_t budget_bytes = 0; // of the level; 0: the plan's
     uint8_t *arena = nullptr;  // as planned, without the slots that are added
-    /// Whose memory the arena is in, where the host cannot reach that: then the
-    /// home level's arena in memory of its AllocateHost().
+    /// Whose memory the arena is in, where the host cannot reach that; null:
+    /// the host can.
     headrace_device_t *device = nullptr;
     Executor *executor = nullptr; // of the launches
+    /// The home level's arena, for a device in memory of its AllocateHost();
+    /// null: all comes from the package. And what reads it for a host's arena.
     uint8_t *home = nullptr;
+    ByteSource *home_source = nullptr;
+    TransferQueue::Options home_queue;
+    const char *home_level = ""; // for reports
     ByteSource *source = nullptr;
     TransferQueue::Options queue;
     PageMover *pages = nullptr; // of layers whose key-value pages move
@@ -58,7 +64,8 @@ public:
   /// Codes: resource exhausted, unavailable.
   Status Create(const Options &options);
 
-  /// Loads what is resident; the other addresses are set as weights come.
+  /// Fills the homes and loads what is resident; the other addresses are set
+  /// as weights come.
   /// Codes: io, data loss, deadline exceeded.
   Status Bind(Vector<const void *> *table);
 
@@ -85,14 +92,17 @@ public:
     return to_device.AwaitHeld(number, limits.cancel, limits.deadline_ns);
   }
 
-  /// Ends the transfers. False where one hangs; see TransferQueue.
-  bool Stop(uint64_t grace_ns);
+  /// Ends the transfers. Returns how many of the queues hang, each of which
+  /// will call `orphaned`; see TransferQueue.
+  uint32_t Stop(uint64_t grace_ns);
 
-  /// The links: into the arena first, then, for a device, into the host's
-  /// memory.
-  uint32_t LinkCount() const { return device ? 2 : 1; }
+  /// The links: out of the homes first, where there are any, then out of the
+  /// package.
+  uint32_t LinkCount() const { return device || home ? 2 : 1; }
   Link &LinkAt(uint32_t index) {
-    return device && index == 0 ? static_cast<Link &>(to_device) : queue;
+    if (index + 1 == LinkCount())
+      return queue;
+    return device ? static_cast<Link &>(to_device) : copies;
   }
   bool UsesRing() const { return queue.UsesRing(); }
   const WaitCounters &Waits() const { return waits; }
@@ -132,6 +142,7 @@ private:
   Status RunSteps(uint32_t schedule, LaunchRunner *runner,
                   const WaitLimits &limits);
   Status CreateDeviceLink(const Options &options);
+  Link *FastLink();
   Status LoadHomes(uint64_t deadline_ns);
   void SetAddress(uint32_t weight, const uint8_t *address);
   Status CreatePool(uint32_t index, uint32_t slots);
@@ -158,14 +169,18 @@ private:
   uint64_t timeout_ns = 0;
   Tracer tracer;
   WaitCounters waits;
-  TransferQueue queue; // out of the package
+  TransferQueue queue;  // out of the package
+  TransferQueue copies; // out of homes, to where the host reaches
+  HomeLink either;      // of these two
   DeviceLink to_device;
   headrace_device_t *device = nullptr;
-  const uint8_t *home = nullptr;
+  uint8_t *home = nullptr;
+  const char *home_level = "";
   uint64_t chunk_bytes = 0;
   Vector<Bundle> bundles; // the plan's, with their homes
   TransferJob resident_job;
-  Vector<TransferPiece> home_pieces; // while they are loaded
+  /// Of bundles with a home: into that first, and then out of it.
+  Vector<TransferPiece> home_pieces;
   Vector<Pool> pools;
   Vector<const void *> *weights = nullptr; // the session's binding table
   std::pair<size_t, size_t> bound = {SIZE_MAX, 0}; // from, to: not yet taken

@@ -2,6 +2,8 @@
 // Byte source: memory and files.
 #include "runtime/src/tier/byte_source.h"
 
+#include "runtime/src/tier/stream_copy.h"
+
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
@@ -11,6 +13,19 @@
 #include <unistd.h>
 
 namespace headrace::runtime {
+namespace {
+
+/// What is smaller is still in a cache when a kernel reads it.
+constexpr uint64_t kLeastStreamed = 256u << 10;
+
+void Copy(void *to, const void *from, uint64_t bytes) {
+  if (bytes < kLeastStreamed)
+    std::memcpy(to, from, bytes);
+  else
+    StreamCopy(to, from, bytes);
+}
+
+} // namespace
 
 int64_t ByteSource::TryRead(uint64_t /*offset*/, void * /*out*/,
                             uint64_t /*bytes*/) {
@@ -31,6 +46,25 @@ int64_t MemorySource::Read(uint64_t offset, void *out, uint64_t bytes) {
     return 0;
   bytes = std::min(bytes, size - offset);
   std::memcpy(out, data + offset, bytes);
+  return static_cast<int64_t>(bytes);
+}
+
+int64_t HomeMemory::TryRead(uint64_t offset, void *out, uint64_t bytes) {
+  return Read(offset, out, bytes);
+}
+
+int64_t HomeMemory::Read(uint64_t offset, void *out, uint64_t bytes) {
+  if (offset >= size)
+    return 0;
+  bytes = std::min(bytes, size - offset);
+  Copy(out, data + offset, bytes);
+  return static_cast<int64_t>(bytes);
+}
+
+int64_t HomeMemory::Write(uint64_t offset, const void *from, uint64_t bytes) {
+  if (offset >= size || bytes > size - offset)
+    return -ENOSPC;
+  Copy(data + offset, from, bytes);
   return static_cast<int64_t>(bytes);
 }
 

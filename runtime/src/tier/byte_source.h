@@ -53,6 +53,25 @@ private:
   const uint64_t size;
 };
 
+/// Memory of a session that holds what is not in fast memory. What is large is
+/// copied around the caches.
+class HomeMemory final : public ByteSource {
+public:
+  /// The memory outlives the source.
+  void Place(uint8_t *memory, uint64_t bytes) {
+    data = memory;
+    size = bytes;
+  }
+  int64_t Read(uint64_t offset, void *out, uint64_t bytes) override;
+  int64_t Write(uint64_t offset, const void *from, uint64_t bytes) override;
+  bool CanTry() const override { return true; }
+  int64_t TryRead(uint64_t offset, void *out, uint64_t bytes) override;
+
+private:
+  uint8_t *data = nullptr;
+  uint64_t size = 0;
+};
+
 /// A file, past the page cache where that is possible and wanted.
 class FileSource final : public ByteSource {
 public:

@@ -33,6 +33,8 @@ struct TransferJob {
   uint8_t *base = nullptr;
   /// Where all of it lies as it is to be at `base`, or null: in the package.
   const uint8_t *home = nullptr;
+  /// That `base` is of, for reports; null: the link's.
+  const char *level = nullptr;
   bool urgent = false;   // somebody waits: goes before jobs that are not
   bool is_store = false; // to the source; never over a ring, nor checked
   /// Of a device: the part of its executor that still reads at `base`; 0: none.
@@ -110,6 +112,8 @@ public:
 
   virtual LinkCounters Counters() = 0;
   virtual const char *Name() const = 0;
+  /// Of the link that a job goes over, where there are several behind one.
+  virtual const char *NameOf(const TransferJob &) const { return Name(); }
 };
 
 } // namespace headrace::runtime

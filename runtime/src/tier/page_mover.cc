@@ -2,23 +2,13 @@
 // Page mover: listing pages, moving them, and what failures leave behind.
 #include "runtime/src/tier/page_mover.h"
 
-#include "runtime/abi/kernel_abi.h"
+#include "runtime/src/kv_pool.h"
 #include "runtime/src/thread.h"
 
 #include <cstdio>
 #include <cstring>
 
 namespace headrace::runtime {
-namespace {
-
-constexpr uint32_t kPositions = HEADRACE_KV_PAGE_POSITIONS;
-
-/// Pages that `positions` positions take.
-uint32_t PagesFor(uint32_t positions) {
-  return positions / kPositions + (positions % kPositions != 0);
-}
-
-} // namespace
 
 PageMover::PageMover(const Allocator &allocator)
     : allocator(allocator), queue(allocator),
@@ -159,10 +149,10 @@ void PageMover::Fetch(uint32_t index) {
   ++list;
   for (size_t i = 0; i < sequence_count; ++i) {
     const SequencePages &sequence = sequences[i];
-    const uint32_t old = PagesFor(sequence.begin);
+    const uint32_t old = PagesOf(sequence.begin);
     for (uint32_t page = 0; page < old; ++page)
       AddPage(&slot.fetch, index, sequence.pages[page]);
-    for (uint32_t page = old; page < PagesFor(sequence.end); ++page)
+    for (uint32_t page = old; page < PagesOf(sequence.end); ++page)
       std::memset(Address(layers[index].slot) +
                       sequence.pages[page] * page_bytes,
                   0, page_bytes);
@@ -186,8 +176,8 @@ void PageMover::Store(uint32_t index) {
   ++list;
   for (size_t i = 0; i < sequence_count; ++i) {
     const SequencePages &sequence = sequences[i];
-    for (uint32_t page = sequence.begin / kPositions;
-         page < PagesFor(sequence.end); ++page)
+    for (uint32_t page = sequence.begin / HEADRACE_KV_PAGE_POSITIONS;
+         page < PagesOf(sequence.end); ++page)
       AddPage(&slot.store, index, sequence.pages[page]);
   }
   Submit(&slot.store, layers[index].slot, /*is_store=*/true);

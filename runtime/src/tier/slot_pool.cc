@@ -16,8 +16,8 @@ void SlotPool::Settle(Slot &slot) {
   if (slot.job.failure != TransferJob::Failure::kNone)
     slot.bundle = nullptr;
   else if (slot.bundle)
-    tracer->Transfer(link->Name(), slot.bundle->name, slot.bundle->bytes,
-                     slot.job.begin_ns, slot.job.end_ns);
+    tracer->Transfer(link->NameOf(slot.job), slot.bundle->name,
+                     slot.bundle->bytes, slot.job.begin_ns, slot.job.end_ns);
 }
 
 bool SlotPool::HasArrived(uint32_t index) {

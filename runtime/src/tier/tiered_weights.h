@@ -22,9 +22,10 @@ public:
   void Destroy() override { Delete(Allocator(allocator), this); }
 
   TierPlan plan;
-  MemorySource memory; // of a package in memory
-  FileSource file;     // of one in a file
-  ScratchFile homes;   // of key-value pages that move
+  MemorySource memory;    // of a package in memory
+  FileSource file;        // of one in a file
+  HomeMemory homes;       // of what moves, where the plan has memory for it
+  ScratchFile page_homes; // of key-value pages, where it has none
   // These end first: their threads use the sources.
   PageMover pages;
   ArenaLoader loader;

@@ -27,6 +27,11 @@ constexpr uint64_t kSpinNs = 300000;
 /// Pauses between two looks at the clock: about a microsecond.
 constexpr int kPausesPerLook = 32;
 
+/// Where a job's base is.
+const char *LevelOf(const TransferJob &job, const char *of_link) {
+  return job.level ? job.level : of_link;
+}
+
 /// The next piece of the job, past those without bytes.
 void SkipEmpty(TransferJob *job) {
   while (job->next_piece < job->piece_count &&
@@ -243,7 +248,7 @@ Status TransferQueue::Wait(TransferJob *job, const headrace_cancel_t *cancel,
           "link '%s': %s while '%.200s' was on its way %s level '%s'",
           options.link, cancelled ? "cancelled" : "the deadline passed",
           job->pieces[piece].name, job->is_store ? "from" : "to",
-          options.level);
+          LevelOf(*job, options.level));
     }
     if (use_ring ? Reap(&lock) : Help(&lock))
       continue;
@@ -275,13 +280,13 @@ Status TransferQueue::ResultOf(const TransferJob &job) {
                       "link '%s': %s ended at byte %" PRIu64
                       " while '%.200s' was read to level '%s'",
                       options.link, options.file, at, piece->name,
-                      options.level);
+                      LevelOf(job, options.level));
   case Failure::kDigest:
     return MakeStatus(allocator, HEADRACE_STATUS_DATA_LOSS,
                       "link '%s': digest does not match at byte %" PRIu64
                       " of %s, read to level '%s' for '%.200s'",
-                      options.link, at, options.file, options.level,
-                      piece->name);
+                      options.link, at, options.file,
+                      LevelOf(job, options.level), piece->name);
   case Failure::kError:
     break;
   }
@@ -289,11 +294,11 @@ Status TransferQueue::ResultOf(const TransferJob &job) {
   std::snprintf(what, sizeof(what),
                 job.is_store ? "writing '%.200s' from" : "reading '%.200s' to",
                 piece->name);
-  return MakeStatus(allocator, HEADRACE_STATUS_IO,
-                    "link '%s': %s level '%s' failed at byte %" PRIu64
-                    " of %s: %s",
-                    options.link, what, options.level, at, options.file,
-                    strerror_r(job.error, reason, sizeof(reason)));
+  return MakeStatus(
+      allocator, HEADRACE_STATUS_IO,
+      "link '%s': %s level '%s' failed at byte %" PRIu64 " of %s: %s",
+      options.link, what, LevelOf(job, options.level), at, options.file,
+      strerror_r(job.error, reason, sizeof(reason)));
 }
 
 //===----------------------------------------------------------------------===//

@@ -229,6 +229,8 @@ public:
   void Expect(uint32_t weight) {
     const auto *data = static_cast<const uint8_t *>(weights[weight]);
     ASSERT_NE(data, nullptr) << "weight " << weight;
+    if (blind)
+      return;
     for (uint64_t i :
          {uint64_t(0), Model::BytesOf(weight) / 2, Model::BytesOf(weight) - 1})
       ASSERT_EQ(data[i], weight + 1) << "weight " << weight;
@@ -241,6 +243,7 @@ public:
   size_t next_active = 0;
   std::vector<uint32_t> order;
   uint32_t waves = 0;
+  bool blind = false; // what is in the weights does not matter
   std::function<void()> next_routing;
 };
 
@@ -261,7 +264,7 @@ struct Loaded {
     options.queue.chunk_bytes = kChunk;
     options.queue.threads = 2;
   }
-  ~Loaded() { EXPECT_TRUE(loader.Stop(uint64_t(10) << 30)); }
+  ~Loaded() { EXPECT_EQ(loader.Stop(uint64_t(10) << 30), 0u); }
   Status Create() {
     HEADRACE_RETURN_IF_ERROR(loader.Create(options));
     return loader.Bind(&checker.weights);
@@ -277,7 +280,7 @@ struct Loaded {
   void ExpectMoved(uint64_t bytes) {
     for (int i = 0; i < 10000 && loader.LinkAt(0).Counters().bytes < bytes; ++i)
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    EXPECT_TRUE(loader.Stop(uint64_t(10) << 30));
+    EXPECT_EQ(loader.Stop(uint64_t(10) << 30), 0u);
     EXPECT_EQ(loader.LinkAt(0).Counters().bytes, bytes);
   }
   void ExpectWholeRun() {
@@ -289,7 +292,8 @@ struct Loaded {
 
   Model model;
   FaultySource source;
-  Mapping arena;
+  Mapping arena, home;
+  runtime::HomeMemory home_memory;
   ArenaLoader::Options options;
   Checker checker;
   ArenaLoader loader;
@@ -510,6 +514,112 @@ TEST(ArenaLoader, BadScheduleIsAStatus) {
   ASSERT_TRUE(IsOk(loaded.Create().Release()));
   EXPECT_TRUE(FailsWith(loaded.Run({0}).Release(), HEADRACE_STATUS_INTERNAL,
                         "'weight 15'"));
+}
+
+/// Gives the layers `from` and behind it a home each.
+void House(Loaded *loaded, uint32_t from, FaultySource *faulty = nullptr) {
+  TierPlan &plan = loaded->model.plan;
+  uint64_t end = 0;
+  for (size_t i = 0; i < plan.bundles.size(); ++i) {
+    const size_t layer = i < kLayers ? i : (i - kLayers) / kExperts;
+    plan.bundle_homes.push_back(layer < from ? runtime::kNoHome : end);
+    end += layer < from ? 0 : kExpertSlot;
+  }
+  ASSERT_TRUE(
+      IsOk(Mapping::Arena(DefaultAllocator(), end, "a home", &loaded->home)
+               .Release()));
+  loaded->home_memory.Place(loaded->home.Data(), end);
+  loaded->options.home = loaded->home.Data();
+  loaded->options.home_level = "home";
+  loaded->options.home_source = &loaded->home_memory;
+  if (faulty)
+    loaded->options.home_source = faulty;
+  loaded->options.home_queue = loaded->options.queue;
+  loaded->options.queue.threads = 1; // so that what fails first is known
+  loaded->options.home_queue.link = "memory";
+}
+
+TEST(ArenaLoader, HomesAreReadOnceAndCopiedFrom) {
+  for (uint32_t from : {0u, 2u}) {
+    Loaded loaded(2, 8);
+    House(&loaded, from);
+    ASSERT_TRUE(IsOk(loaded.Create().Release()));
+    runtime::Link &copies = loaded.loader.LinkAt(0);
+    runtime::Link &package = loaded.loader.LinkAt(1);
+    EXPECT_STREQ(copies.Name(), "memory");
+    EXPECT_STREQ(package.Name(), "disk");
+    EXPECT_EQ(copies.Counters().bytes, 0u);
+    const uint64_t filled = package.Counters().bytes;
+    EXPECT_EQ(filled,
+              kResidentBytes +
+                  (kLayers - from) * (kDenseBytes + kExperts * kExpertBytes));
+    std::mt19937 random(3);
+    for (int run = 0; run < 10; ++run) {
+      ASSERT_TRUE(IsOk(loaded.Run(SomeExperts(random)).Release()));
+      loaded.ExpectWholeRun();
+    }
+    EXPECT_GT(copies.Counters().bytes, 0u);
+    if (from == 0) // Nothing is read any more.
+      EXPECT_EQ(package.Counters().bytes, filled);
+    else
+      EXPECT_GT(package.Counters().bytes, filled);
+  }
+}
+
+TEST(ArenaLoader, AHomeThatCannotBeFilledIsRefused) {
+  // A weight of a layer with a home.
+  const auto broken = [](Loaded *loaded) {
+    return loaded->model.plan.pieces[1 + 1].source;
+  };
+  {
+    Loaded loaded;
+    House(&loaded, 0);
+    loaded.source.EndAt(broken(&loaded));
+    EXPECT_TRUE(FailsWith(loaded.Create().Release(), HEADRACE_STATUS_DATA_LOSS,
+                          "'weight 8' was read to level 'home'"));
+  }
+  {
+    Loaded loaded;
+    House(&loaded, 0);
+    loaded.source.FailAt(int64_t(broken(&loaded)), EIO);
+    EXPECT_TRUE(FailsWith(loaded.Create().Release(), HEADRACE_STATUS_IO,
+                          "'weight 8' to level 'home'"));
+  }
+  {
+    Loaded loaded;
+    House(&loaded, 0);
+    loaded.model.digests[Model::Dense(1)][1] ^= 1;
+    EXPECT_TRUE(FailsWith(loaded.Create().Release(), HEADRACE_STATUS_DATA_LOSS,
+                          "read to level 'home' for 'weight 8'"));
+  }
+  {
+    Loaded loaded;
+    House(&loaded, 0);
+    loaded.options.timeout_ns = 10000000;
+    loaded.source.HangAt(int64_t(broken(&loaded)));
+    EXPECT_TRUE(FailsWith(loaded.Create().Release(),
+                          HEADRACE_STATUS_DEADLINE_EXCEEDED, "level 'home'"));
+    loaded.source.HangAt(-1);
+  }
+}
+
+TEST(ArenaLoader, ACopyThatTakesTooLongEndsAtTheDeadlineAndIsOver) {
+  Loaded loaded(2, 8);
+  // As large as the homes; what is copied is not looked at.
+  FaultySource homes(
+      std::vector<uint8_t>(kLayers * (1 + kExperts) * kExpertSlot));
+  House(&loaded, 0, &homes);
+  ASSERT_TRUE(IsOk(loaded.Create().Release()));
+  loaded.checker.blind = true;
+  homes.HangAt(int64_t(loaded.model.plan.bundle_homes[2]));
+  EXPECT_TRUE(FailsWith(
+      loaded.Run({4}, runtime::MonotonicNs() + 50000000).Release(),
+      HEADRACE_STATUS_DEADLINE_EXCEEDED,
+      "link 'memory': the deadline passed while 'weight 15' was on its way to "
+      "level 'arena'"));
+  homes.HangAt(-1);
+  ASSERT_TRUE(IsOk(loaded.Run({4}).Release()));
+  loaded.ExpectWholeRun();
 }
 
 TEST(ArenaLoader, CountsBytesHitsAndWaits) {

@@ -53,8 +53,8 @@ struct TierBenchOptions {
 llvm::Error benchTiers(const TierBenchOptions &options);
 
 /// Runs the witness of the package's certificate as planned. Fails where the
-/// high-water mark of the fast level is above the certified peak or below
-/// 1/1.05 of it, or the process holds more than 16 MiB beyond the arena.
+/// high-water mark of a level is above its certified peak or below 1/1.05 of
+/// it, or the process holds more than 16 MiB beyond the arenas.
 llvm::Error benchWitness(const TierBenchOptions &options);
 
 } // namespace headrace::tools::bench

@@ -2,6 +2,7 @@
 // What the machine can do right now.
 #include "tools/headrace/bench/MachineProbe.h"
 
+#include "runtime/src/tier/stream_copy.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
@@ -20,6 +21,7 @@
 #include <unistd.h>
 #include <vector>
 
+using namespace headrace;
 using namespace headrace::tools::bench;
 
 double headrace::tools::bench::now() {
@@ -280,11 +282,12 @@ double MachineProbe::copyRate() {
   const size_t half = bufferBytes / 2;
   double best = 0;
   for (int i = 0; i < 3; ++i) {
-    double seconds = crew->run([](unsigned) {},
-                               [&](unsigned t) {
-                                 uint8_t *buffer = crew->buffers[t];
-                                 memcpy(buffer, buffer + half, half);
-                               });
+    double seconds =
+        crew->run([](unsigned) {},
+                  [&](unsigned t) {
+                    uint8_t *buffer = crew->buffers[t];
+                    runtime::StreamCopy(buffer, buffer + half, half);
+                  });
     best = std::max(best, double(half) * threads / seconds);
   }
   return best;

@@ -55,8 +55,8 @@ public:
   /// In the order after a call: the memory comes first.
   Reading after();
 
-  /// Bytes per second that all threads copy from one buffer to another, each
-  /// byte counted once; the best of three.
+  /// Bytes per second that all threads copy from one buffer to another as a
+  /// session copies out of homes, each byte counted once; the best of three.
   double copyRate();
   /// Operations per second of all threads in `loop`; the best of three.
   double operationsRate(const MultiplyLoop &loop);

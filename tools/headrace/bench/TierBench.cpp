@@ -89,14 +89,29 @@ llvm::Expected<double> readRate(const std::string &path, uint64_t block) {
 
 /// What a session has moved so far.
 struct Usage {
-  uint64_t bytes = 0, hits = 0, misses = 0, busyNs = 0, waitNs = 0;
-  uint64_t prefetches = 0;
+  uint64_t copied = 0; ///< By a processor, from memory to memory.
+  uint64_t read = 0;   ///< From the disk.
+  uint64_t hits = 0, misses = 0, busyNs = 0, prefetches = 0;
 
+  uint64_t bytes() const { return copied + read; }
   Usage operator-(const Usage &before) const {
-    return {bytes - before.bytes,   hits - before.hits,
-            misses - before.misses, busyNs - before.busyNs,
-            waitNs - before.waitNs, prefetches - before.prefetches};
+    return {copied - before.copied, read - before.read,
+            hits - before.hits,     misses - before.misses,
+            busyNs - before.busyNs, prefetches - before.prefetches};
   }
+};
+
+/// Bytes a second that limit what moves.
+struct Rates {
+  double memory = 0; ///< That all threads read; 0: nothing is copied.
+  double disk = 0;   ///< 0: nothing is read.
+
+  /// Seconds that the memory and the disk take, each by itself, for so many
+  /// bytes: a copy reads and writes.
+  double copying(double bytes) const {
+    return bytes > 0 ? 2 * bytes / memory : 0;
+  }
+  double reading(double bytes) const { return bytes > 0 ? bytes / disk : 0; }
 };
 
 /// One pool of a session.
@@ -129,6 +144,14 @@ public:
       pools.push_back({pool.name, pool.slot_bytes, pool.slots, pool.min_slots,
                        pool.bundles, pool.is_cache != 0, pool.has_pages != 0});
     }
+    auto link = sized<headrace_link_usage_t>();
+    for (uint32_t i = 0;; ++i) {
+      if (auto status = headrace_session_link(session.get(), i, &link)) {
+        headrace_status_free(status);
+        break;
+      }
+      links.push_back(link.name);
+    }
     return llvm::Error::success();
   }
 
@@ -160,11 +183,14 @@ public:
   llvm::Expected<Usage> usage() {
     Usage sum;
     auto link = sized<headrace_link_usage_t>();
-    if (auto status = headrace_session_link(session.get(), 0, &link))
-      return toError(status, options.package);
-    sum.bytes = link.bytes;
-    sum.busyNs = link.busy_ns;
-    sum.waitNs = link.wait_ns;
+    for (uint32_t i = 0; i < links.size(); ++i) {
+      if (auto status = headrace_session_link(session.get(), i, &link))
+        return toError(status, options.package);
+      if (links[i] == "pages")
+        continue;
+      (links[i] == "disk" ? sum.read : sum.copied) += link.bytes;
+      sum.busyNs += link.busy_ns;
+    }
     auto pool = sized<headrace_pool_usage_t>();
     for (uint32_t i = 0; i < pools.size(); ++i) {
       if (auto status = headrace_session_pool(session.get(), i, &pool))
@@ -184,6 +210,7 @@ public:
   }
 
   std::vector<Pool> pools;
+  std::vector<std::string> links;          ///< Names.
   uint64_t digest = 14695981039346656037u; // FNV-1a
   bool finite = true, varied = false;
 
@@ -252,7 +279,7 @@ private:
   llvm::Error learn();
   llvm::Error measure(const char *share, uint64_t budget);
   llvm::Error compareWithMapped();
-  llvm::Expected<double> linkRate(const std::vector<Pool> &pools);
+  llvm::Expected<Rates> ratesOf(const Decoder &decoder, bool reads);
 
   const TierBenchOptions &options;
   Instance instance;
@@ -260,10 +287,12 @@ private:
   Package package;
   std::unique_ptr<MappedChild> child;
   uint32_t fastLevel = 0;
+  std::string from;              ///< Where weights are; for people.
   uint64_t least = 0, whole = 0; ///< Budgets.
   uint64_t digest = 0;           ///< Of the mapped session's logits.
   RoutingTrace routing;
-  double compute = 0; ///< Seconds with all weights in fast memory.
+  double compute = 0;       ///< Seconds with all weights in fast memory.
+  double computeMemory = 0; ///< Bytes a second that threads read then.
   std::unique_ptr<MachineProbe> probe; ///< Where a processor copies.
   double halfSeconds = 0;
   uint64_t halfBytes = 0;
@@ -330,6 +359,9 @@ llvm::Error TierBench::learn() {
     if (!level)
       return level.takeError();
     planned = least = level->certified_bytes;
+    from = options.pageCache ? "the page cache" : "the disk";
+    if (decoder.links.front() == "memory")
+      from = "homes in memory, else " + from;
     for (const Pool &pool : decoder.pools) {
       least -= (pool.slots - pool.minSlots) * pool.slotBytes;
       slots += pool.slots * pool.slotBytes;
@@ -361,16 +393,32 @@ llvm::Error TierBench::learn() {
   return llvm::Error::success();
 }
 
-/// Bytes a second of the link, in pieces of what moves at once. A processor
-/// that copies out of the page cache reads and writes, on the memory that
-/// kernels read.
-llvm::Expected<double> TierBench::linkRate(const std::vector<Pool> &pools) {
-  if (options.pageCache)
-    return probe->before().readBytesPerSecond / 2;
+/// What the links give right now, the disk in pieces of what moves at once, if
+/// anything `reads` it.
+llvm::Expected<Rates> TierBench::ratesOf(const Decoder &decoder, bool reads) {
+  Rates rates;
   uint64_t block = kLargestRead;
-  for (const Pool &pool : pools)
+  for (const Pool &pool : decoder.pools)
     block = std::min(block, pool.slotBytes);
-  return readRate(options.package, block);
+  for (const std::string &link : decoder.links) {
+    if (link == "disk") {
+      if (!reads)
+        continue;
+      auto rate = readRate(options.package, block);
+      if (!rate)
+        return rate.takeError();
+      rates.disk = *rate;
+    } else if (rates.memory == 0) {
+      if (!probe) {
+        auto made = MachineProbe::create(options.threads);
+        if (!made)
+          return made.takeError();
+        probe = std::move(*made);
+      }
+      rates.memory = probe->before().readBytesPerSecond;
+    }
+  }
+  return rates;
 }
 
 /// Decodes under a budget, once to warm up and once for the figures.
@@ -378,21 +426,28 @@ llvm::Error TierBench::measure(const char *share, uint64_t budget) {
   Decoder decoder(options, device.get(), package.get());
   if (llvm::Error error = decoder.open(arena(budget)))
     return error;
+  auto opened = decoder.usage();
+  if (!opened)
+    return opened.takeError();
   auto first = decoder.decode(options.seed);
   if (!first)
     return first.takeError();
   auto before = decoder.usage();
   if (!before)
     return before.takeError();
-  auto rateBefore = linkRate(decoder.pools);
-  if (!rateBefore)
-    return rateBefore.takeError();
+  const bool reads = before->read != opened->read;
+  auto ratesBefore = ratesOf(decoder, reads);
+  if (!ratesBefore)
+    return ratesBefore.takeError();
   auto seconds = decoder.decode(options.seed + 1);
   if (!seconds)
     return seconds.takeError();
-  auto rateAfter = linkRate(decoder.pools);
-  if (!rateAfter)
-    return rateAfter.takeError();
+  auto ratesAfter = ratesOf(decoder, reads);
+  if (!ratesAfter)
+    return ratesAfter.takeError();
+  // Whatever else ran beside a probe only took from the memory.
+  Rates rates = {std::max(ratesBefore->memory, ratesAfter->memory),
+                 (ratesBefore->disk + ratesAfter->disk) / 2};
   auto after = decoder.usage();
   if (!after)
     return after.takeError();
@@ -404,17 +459,24 @@ llvm::Error TierBench::measure(const char *share, uint64_t budget) {
                                    " bytes of fast memory the logits differ",
                                    options.package.c_str(), budget);
   Usage moved = *after - *before;
-  const double link = (*rateBefore + *rateAfter) / 2;
+  const double link = moved.copied > moved.read ? rates.memory / 2 : rates.disk;
   const double reached =
-      moved.busyNs ? double(moved.bytes) / double(moved.busyNs) * 1e9 : 0;
+      moved.busyNs ? double(moved.bytes()) / double(moved.busyNs) * 1e9 : 0;
   // A link that was seen to give more can give more.
-  const double rate = options.pageCache ? link : std::max(link, reached);
-  if (compute == 0)
+  if (moved.copied == 0)
+    rates.disk = std::max(rates.disk, reached);
+  if (compute == 0) {
     compute = *seconds;
+    computeMemory = rates.memory;
+  }
+  // Where a processor copies, the memory sets the pace of kernels, too, and a
+  // shared host's changes from run to run.
+  const double kernels =
+      rates.memory > 0 ? compute * computeMemory / rates.memory : compute;
 
   // What no schedule can do without: the best replacement's misses, and what
   // streams.
-  uint64_t bestMisses = 0, references = 0, bestBytes = moved.bytes;
+  uint64_t bestMisses = 0, references = 0, bestBytes = moved.bytes();
   for (const Pool &pool : decoder.pools)
     if (pool.isCache) {
       const auto &all = routing.references[pool.name];
@@ -427,9 +489,14 @@ llvm::Error TierBench::measure(const char *share, uint64_t budget) {
           std::min(bestBytes, (mine - std::min(mine, misses)) * pool.slotBytes);
     }
   double tokens = double(options.decodeTokens);
-  double bound = std::max(compute, double(bestBytes) / rate);
+  // The same from each level in their place.
+  const double needed =
+      moved.bytes() ? double(bestBytes) / double(moved.bytes()) : 0;
+  double bound =
+      std::max({kernels, rates.copying(needed * double(moved.copied)),
+                rates.reading(needed * double(moved.read))});
   printf("%5s %12" PRIu64 " %9.3f %9.3f", share, budget,
-         *seconds / tokens * 1e3, double(moved.bytes) / tokens * 1e-6);
+         *seconds / tokens * 1e3, double(moved.bytes()) / tokens * 1e-6);
   if (references)
     printf(" %6.1f %6.1f", 100.0 * double(moved.hits) / double(references),
            100.0 - 100.0 * double(bestMisses) / double(references));
@@ -437,9 +504,8 @@ llvm::Error TierBench::measure(const char *share, uint64_t budget) {
     printf(" %6s %6s", "-", "-");
   // What was moved takes its time, too: beside the kernels, or, where the
   // processor copies, on the memory that they read.
-  const double own = options.pageCache
-                         ? compute + double(moved.bytes) / rate
-                         : std::max(compute, double(moved.bytes) / rate);
+  const double own = std::max(kernels + rates.copying(double(moved.copied)),
+                              rates.reading(double(moved.read)));
   printf(" %8.2f %8.2f %9.3f %6.2f %9.3f %6.2f %8.3f\n", reached * 1e-9,
          link * 1e-9, bound / tokens * 1e3, *seconds / bound,
          own / tokens * 1e3, *seconds / own,
@@ -480,17 +546,11 @@ llvm::Error TierBench::run() {
     return error;
   if (llvm::Error error = learn())
     return error;
-  if (options.pageCache) {
-    auto made = MachineProbe::create(options.threads);
-    if (!made)
-      return made.takeError();
-    probe = std::move(*made);
-  }
   printf("%s: %" PRIu64
          " tokens drawn after %zu, %u threads, weights from %s\n",
          options.package.c_str(), uint64_t(options.decodeTokens),
          options.prompt.size(), headrace_device_thread_count(device.get()),
-         options.pageCache ? "the page cache" : "the disk");
+         from.c_str());
   printf("share        bytes  ms/token  MB/token  hits%%  best%%     GB/s "
          "    link  bound ms  ratio  moved ms  ratio  peak/certified\n");
   const std::pair<const char *, uint64_t> budgets[] = {

@@ -84,6 +84,32 @@ const abi::Peak *fastPeak(const abi::Manifest &manifest) {
   return nullptr;
 }
 
+/// Bytes that a session takes of memory: a home without a budget is a file.
+uint64_t arenaBytes(const abi::Manifest &manifest) {
+  const abi::Plan &plan = *manifest.plan();
+  uint64_t bytes = manifest.levels()->Get(plan.fast_level())->arena_bytes();
+  if (plan.home_level() < manifest.levels()->size() && plan.home_budget())
+    bytes += manifest.levels()->Get(plan.home_level())->arena_bytes();
+  return bytes;
+}
+
+/// Compares the high-water mark of a level with its certificate.
+llvm::Error judge(const std::string &package, headrace_session_t *session,
+                  const abi::Peak &peak) {
+  auto level = sized<headrace_level_usage_t>();
+  if (auto status = headrace_session_level(session, peak.level(), &level))
+    return toError(status, package);
+  const double ratio = double(level.peak_bytes) / double(peak.bytes());
+  printf("level %s: at most %" PRIu64 " bytes in use, certified %" PRIu64
+         ", %.3f of it\n",
+         level.name, level.peak_bytes, peak.bytes(), ratio);
+  if (ratio >= kReached && ratio <= 1)
+    return llvm::Error::success();
+  return llvm::createStringError("%s: the peak of level '%s' is not what was "
+                                 "certified",
+                                 package.c_str(), level.name);
+}
+
 /// Brings every sequence to where its last rows begin, and runs these.
 llvm::Error runWitness(Runner &runner, const abi::Witness &run,
                        const abi::Limits &limits) {
@@ -138,7 +164,6 @@ llvm::Error bench::benchWitness(const TierBenchOptions &options) {
   wanted.weight_source =
       options.pageCache ? HEADRACE_SOURCE_PAGE_CACHE : HEADRACE_SOURCE_DISK;
   auto info = sized<headrace_package_info_t>();
-  auto level = sized<headrace_level_usage_t>();
   headrace_status_t status = make(device, [&](headrace_device_t **out) {
     return headrace_device_create_cpu(instance.get(), &cpu, out);
   });
@@ -158,25 +183,16 @@ llvm::Error bench::benchWitness(const TierBenchOptions &options) {
   Runner runner(options.package, session.get(), info.vocabulary, options.seed);
   if (llvm::Error error = runWitness(runner, run, *manifest.limits()))
     return error;
-  if ((status = headrace_session_level(session.get(),
-                                       manifest.plan()->fast_level(), &level)))
-    return toError(status, options.package);
 
-  const uint64_t arena =
-      manifest.levels()->Get(manifest.plan()->fast_level())->arena_bytes();
   const uint64_t now = anonymousBytes();
-  const uint64_t beyond = now - std::min(now, before + arena);
-  const double ratio = double(level.peak_bytes) / double(peak->bytes());
+  const uint64_t beyond = now - std::min(now, before + arenaBytes(manifest));
   printf("witness: %u tokens of %u sequences that end at %u\n", run.tokens(),
          run.sequences(), run.context());
-  printf("level %s: at most %" PRIu64 " bytes in use, certified %" PRIu64
-         ", %.3f of it\n",
-         level.name, level.peak_bytes, peak->bytes(), ratio);
-  printf("beyond the arena: %" PRIu64 " bytes, at most %" PRIu64 " expected\n",
+  for (const abi::Peak *one : *manifest.certificate())
+    if (llvm::Error error = judge(options.package, session.get(), *one))
+      return error;
+  printf("beyond the arenas: %" PRIu64 " bytes, at most %" PRIu64 " expected\n",
          beyond, kBeyondBytes);
-  if (ratio > 1 || ratio < kReached)
-    return llvm::createStringError(options.package +
-                                   ": the peak is not what was certified");
   if (beyond > kBeyondBytes)
     return llvm::createStringError(
         options.package + ": the process holds more than the stated bytes");

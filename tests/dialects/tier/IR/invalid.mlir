@@ -247,15 +247,22 @@ module @plan_c2 {
 
 // -----
 
+module @plan_c1_home {
+  // expected-error @+1 {{'tier.plan' op expected a home arena of at most 4096 bytes, but got 8192}}
+  tier.plan "joint" level "hbm" arena 8192 budget 0 minimum 4096 workers 1 of 0 at 0 kv 0 at 0 home "dram" arena 8192 budget 4096 staging 0
+}
+
+// -----
+
 module @plan_c2_staging {
   // expected-error @+1 {{'tier.plan' op expected at most 4096 bytes of staging}}
-  tier.plan "joint" level "hbm" arena 8192 budget 0 minimum 4096 workers 1 of 0 at 0 kv 0 at 0 home "dram" arena 4096 staging 8192
+  tier.plan "joint" level "hbm" arena 8192 budget 0 minimum 4096 workers 1 of 0 at 0 kv 0 at 0 home "dram" arena 4096 budget 0 staging 8192
 }
 
 // -----
 
 module @plan_c3 {
-  // expected-error @+1 {{'tier.plan' op expected a home with an arena and staging, or none of them}}
+  // expected-error @+1 {{'tier.plan' op expected a home with an arena, a budget and staging, or none of them}}
   "tier.plan"() <{strategy = "joint", level = "hbm", arena = 8192 : i64, budget = 0 : i64, minimum = 4096 : i64, workers = 1 : i64, worker_bytes = 0 : i64, scratch = 0 : i64, kv_pages = 0 : i64, kv = 0 : i64, home = "dram"}> : () -> ()
 }
 

@@ -97,8 +97,8 @@ module {
   tier.weight @down : tensor<8x32x64xbf16> from [#tier.range<"f" at 8192 bytes 32768>]
   // CHECK: tier.plan "joint" level "dram" arena 1048576 budget 1050000 minimum 65536 workers 2 of 8192 at 16384 kv 8 at 32768
   tier.plan "joint" level "dram" arena 1048576 budget 1050000 minimum 65536 workers 2 of 8192 at 16384 kv 8 at 32768
-  // CHECK: tier.plan "joint" level "hbm" arena 1048576 budget 0 minimum 65536 workers 1 of 0 at 16384 kv 8 at 32768 home "dram" arena 4194304 staging 65536
-  tier.plan "joint" level "hbm" arena 1048576 budget 0 minimum 65536 workers 1 of 0 at 16384 kv 8 at 32768 home "dram" arena 4194304 staging 65536
+  // CHECK: tier.plan "joint" level "hbm" arena 1048576 budget 0 minimum 65536 workers 1 of 0 at 16384 kv 8 at 32768 home "dram" arena 4194304 budget 0 staging 65536
+  tier.plan "joint" level "hbm" arena 1048576 budget 0 minimum 65536 workers 1 of 0 at 16384 kv 8 at 32768 home "dram" arena 4194304 budget 0 staging 65536
   // CHECK: tier.pin @head level "dram" offsets [8192]
   tier.pin @head level "dram" offsets [8192]
   // CHECK: tier.pool @ring ring level "dram" offset 65536 slots 2 of 16384 least 1
