@@ -27,6 +27,16 @@ constexpr uint64_t kSpinNs = 300000;
 /// Pauses between two looks at the clock: about a microsecond.
 constexpr int kPausesPerLook = 32;
 
+/// Copied by whoever waits, if that cannot block: waking a thread takes longer.
+constexpr uint64_t kLeastWoken = uint64_t(256) << 10;
+
+bool IsSmall(const TransferJob &job) {
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < job.piece_count && bytes < kLeastWoken; ++i)
+    bytes += job.pieces[i].bytes;
+  return bytes < kLeastWoken;
+}
+
 /// Where a job's base is.
 const char *LevelOf(const TransferJob &job, const char *of_link) {
   return job.level ? job.level : of_link;
@@ -199,6 +209,9 @@ void TransferQueue::Submit(TransferJob *job) {
       FillRing();
       return;
     }
+    // Somebody waits for an urgent one, or is about to.
+    if (job->urgent && !job->is_store && source->CanTry() && IsSmall(*job))
+      return;
   }
   work.notify_all();
 }
