@@ -492,9 +492,13 @@ llvm::Error TierBench::measure(const char *share, uint64_t budget) {
   // The same from each level in their place.
   const double needed =
       moved.bytes() ? double(bestBytes) / double(moved.bytes()) : 0;
-  double bound =
-      std::max({kernels, rates.copying(needed * double(moved.copied)),
-                rates.reading(needed * double(moved.read))});
+  // Transfers go on beside the kernels, or, where the processor copies, on the
+  // memory that they read.
+  auto allowed = [&](double share) {
+    return std::max(kernels + rates.copying(share * double(moved.copied)),
+                    rates.reading(share * double(moved.read)));
+  };
+  const double bound = allowed(needed), own = allowed(1);
   printf("%5s %12" PRIu64 " %9.3f %9.3f", share, budget,
          *seconds / tokens * 1e3, double(moved.bytes()) / tokens * 1e-6);
   if (references)
@@ -502,10 +506,6 @@ llvm::Error TierBench::measure(const char *share, uint64_t budget) {
            100.0 - 100.0 * double(bestMisses) / double(references));
   else
     printf(" %6s %6s", "-", "-");
-  // What was moved takes its time, too: beside the kernels, or, where the
-  // processor copies, on the memory that they read.
-  const double own = std::max(kernels + rates.copying(double(moved.copied)),
-                              rates.reading(double(moved.read)));
   printf(" %8.2f %8.2f %9.3f %6.2f %9.3f %6.2f %8.3f\n", reached * 1e-9,
          link * 1e-9, bound / tokens * 1e3, *seconds / bound,
          own / tokens * 1e3, *seconds / own,
