@@ -162,6 +162,24 @@ TEST_P(PlannedPackage, GivesTheSameBitsInAnyMemory) {
   }
 }
 
+TEST_P(PlannedPackage, GivesTheSameBitsOutOfHomes) {
+  tools::CompileRequest planned = request(GetParam(), path);
+  ASSERT_FALSE(bool(tools::compile(planned)));
+  const std::vector<float> expected = converse(path, 0);
+  ASSERT_FALSE(HasFailure());
+  // For all that moves, and for little of it.
+  for (uint64_t homes : {1 << 26, 1 << 16}) {
+    planned.hostMemory = homes;
+    const uint64_t least = leastOf(planned);
+    ASSERT_GT(least, 0u);
+    planned.fastMemory = least;
+    llvm::Error error = tools::compile(planned);
+    ASSERT_FALSE(bool(error)) << llvm::toString(std::move(error));
+    expectSound(path);
+    EXPECT_EQ(converse(path, least), expected) << homes;
+  }
+}
+
 TEST_P(PlannedPackage, GivesTheSameBitsToSeveralSequencesInAnyMemory) {
   tools::CompileRequest planned = request(GetParam(), path);
   planned.fastMemory = uint64_t(1) << 30;

@@ -22,6 +22,8 @@ constexpr Kind kKinds[] = {
     {"--planned", [] { return ToyFile(*PlannedToyManifest()); }},
     // Its key-value pages move.
     {"--paged", [] { return ToyFile(*PagedToyManifest()); }},
+    // Its weights have homes in memory.
+    {"--housed", [] { return ToyFile(*HousedToyManifest()); }},
     {"--gpu", ToyGpuFile},
     {"--planned-gpu", [] { return PlannedToyGpuFile(); }},
 };

@@ -237,13 +237,12 @@ std::vector<Break> breaks(Rule rule) {
         }};
   case Rule::sizes:
     return {[](M &m, R &r) {
-              if (abi::BundleT *one = housed(m, r); one && draw(r, 0, 1))
+              abi::BundleT *one = housed(m, r);
+              if (one && m.plan->staging_bytes && draw(r, 0, 1))
+                m.plan->staging_bytes = 0; // Too small.
+              else if (one)
                 one->home = UINT64_MAX - draw(r, 1, one->bytes);
-              else if (one) // Staging too small.
-                m.plan->staging_bytes = 0;
-              else
-                return false;
-              return true;
+              return one != nullptr;
             },
             [](M &m, R &r) {
               uint32_t i = weightOf(m, r, abi::Residency::resident);
@@ -1121,7 +1120,8 @@ TEST_P(Mutants, AreRejectedByTheirRule) {
   const Rule rule = Rule(GetParam());
   if (rule != Rule::stores) // Only pages are stored.
     expectRejected(rule, breaks(rule), [](Random &random) {
-      return draw(random, 0, 1) ? validPlan(random) : devicePlan(random);
+      const MakePlan plans[] = {validPlan, devicePlan, housedPlan};
+      return plans[draw(random, 0, 2)](random);
     });
 }
 
@@ -1141,8 +1141,9 @@ INSTANTIATE_TEST_SUITE_P(EveryRule, Mutants, testing::Range(1u, kRuleCount + 1),
 TEST(ValidPlans, AreAccepted) {
   Random random(7);
   for (int i = 0; i < 1000; ++i) {
-    const MakePlan plans[] = {validPlan, devicePlan, validPlanOfPages};
-    std::vector<Violation> found = check(plans[i % 3](random));
+    const MakePlan plans[] = {validPlan, devicePlan, housedPlan,
+                              validPlanOfPages};
+    std::vector<Violation> found = check(plans[i % 4](random));
     ASSERT_TRUE(found.empty()) << "plan " << i << ":\n" << text(found);
   }
 }

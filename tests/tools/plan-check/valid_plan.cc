@@ -421,6 +421,51 @@ abi::ManifestT validPlanOfPages(Random &random) {
   return Maker(random, true).make();
 }
 
+/// Homes of bundles on a third level; what has none comes through staging
+/// there, or straight from the package.
+static void addHomes(abi::ManifestT &m, Random &random, bool hasStaging) {
+  m.levels.push_back(std::make_unique<abi::LevelT>());
+  m.levels.back()->name = "host";
+  m.plan->home_level = uint32_t(m.levels.size() - 1);
+  auto home = std::make_unique<abi::PeakT>();
+  home->level = m.plan->home_level;
+  home->witness = std::make_unique<abi::WitnessT>(*m.certificate[0]->witness);
+  uint64_t end = 0, staged = 0;
+  auto take = [&](abi::PartKind kind, uint32_t index, uint64_t bytes) {
+    auto part = std::make_unique<abi::PartT>();
+    part->kind = kind;
+    part->index = index;
+    part->offset = end;
+    part->bytes = bytes;
+    home->parts.push_back(std::move(part));
+    end += bytes;
+    return end - bytes;
+  };
+  for (uint32_t i = 0; i < m.plan->bundles.size(); ++i) {
+    abi::BundleT &bundle = *m.plan->bundles[i];
+    if (i && draw(random, 0, 3) == 0) // The first one has a home,
+      staged = std::max(staged, bundle.bytes);
+    else
+      bundle.home = take(abi::PartKind::home, i, bundle.bytes);
+  }
+  abi::BundleT &last = *m.plan->bundles.back();
+  if (staged == 0 && last.home != UINT64_MAX) { // and one has none.
+    home->parts.pop_back();
+    end = last.home;
+    last.home = UINT64_MAX;
+    staged = last.bytes;
+  }
+  if (hasStaging) {
+    m.plan->staging_bytes = 2 * staged;
+    m.plan->staging_offset = take(abi::PartKind::staging, 0, 2 * staged);
+  }
+  home->bytes = m.levels.back()->arena_bytes = end;
+  m.levels.back()->bytes = end + draw(random, 0, 5000);
+  // Without one a CPU's home is a file of pages.
+  m.plan->home_budget = hasStaging && draw(random, 0, 1) ? 0 : end;
+  m.certificate.push_back(std::move(home));
+}
+
 abi::ManifestT devicePlan(Random &random) {
   abi::ManifestT m = validPlan(random);
   abi::EntryT &entry = *m.entries[0];
@@ -447,43 +492,14 @@ abi::ManifestT devicePlan(Random &random) {
   peak.parts = std::move(parts);
   peak.witness->step_class = 1;
 
-  m.levels.push_back(std::make_unique<abi::LevelT>());
-  m.levels.back()->name = "host";
-  m.plan->home_level = uint32_t(m.levels.size() - 1);
-  auto home = std::make_unique<abi::PeakT>();
-  home->level = m.plan->home_level;
-  home->witness = std::make_unique<abi::WitnessT>(*peak.witness);
-  uint64_t end = 0, staged = 0;
-  auto take = [&](abi::PartKind kind, uint32_t index, uint64_t bytes) {
-    auto part = std::make_unique<abi::PartT>();
-    part->kind = kind;
-    part->index = index;
-    part->offset = end;
-    part->bytes = bytes;
-    home->parts.push_back(std::move(part));
-    end += bytes;
-    return end - bytes;
-  };
-  for (uint32_t i = 0; i < m.plan->bundles.size(); ++i) {
-    abi::BundleT &bundle = *m.plan->bundles[i];
-    if (i && draw(random, 0, 3) == 0) // The first one has a home,
-      staged = std::max(staged, bundle.bytes);
-    else
-      bundle.home = take(abi::PartKind::home, i, bundle.bytes);
-  }
-  abi::BundleT &last = *m.plan->bundles.back();
-  if (staged == 0 && last.home != UINT64_MAX) { // and one has none.
-    home->parts.pop_back();
-    end = last.home;
-    last.home = UINT64_MAX;
-    staged = last.bytes;
-  }
-  m.plan->staging_bytes = 2 * staged;
-  m.plan->staging_offset = take(abi::PartKind::staging, 0, 2 * staged);
-  home->bytes = m.levels.back()->arena_bytes = end;
-  m.levels.back()->bytes = end + draw(random, 0, 5000);
-  m.plan->home_budget = draw(random, 0, 1) ? end : 0;
-  m.certificate.push_back(std::move(home));
+  addHomes(m, random, /*hasStaging=*/true);
+  seal(m);
+  return m;
+}
+
+abi::ManifestT housedPlan(Random &random) {
+  abi::ManifestT m = validPlan(random);
+  addHomes(m, random, /*hasStaging=*/false);
   seal(m);
   return m;
 }

@@ -27,6 +27,10 @@ abi::ManifestT validPlan(Random &random);
 /// level, and some come through staging there.
 abi::ManifestT devicePlan(Random &random);
 
+/// The same for a CPU whose weights have homes in memory, on a third level:
+/// some come straight from the package.
+abi::ManifestT housedPlan(Random &random);
+
 /// The same with the key-value pages of all layers but the first moving through
 /// a pool of their own, number 2, from homes on level 1.
 abi::ManifestT validPlanOfPages(Random &random);
