@@ -16,6 +16,10 @@
 
 namespace headrace::tests {
 
+/// A step's limit where a transfer hangs: long enough that on a busy machine,
+/// too, the transfer has begun.
+constexpr uint64_t kHangLimitNs = 200000000;
+
 /// Takes a status and keeps code and message.
 struct Outcome {
   Outcome(headrace_status_t status)

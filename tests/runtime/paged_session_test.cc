@@ -251,11 +251,11 @@ TEST(PagedSession, AHangIsAStatusAndTheSessionGoesOn) {
   std::vector<int32_t> history;
   paged.Extend({&sequence}, {&history}, {std::vector<int32_t>(7, 4)});
   home.Hang(true);
-  EXPECT_TRUE(FailsWith(paged.Step(sequence, {1}, 20000000),
+  EXPECT_TRUE(FailsWith(paged.Step(sequence, {1}, kHangLimitNs),
                         HEADRACE_STATUS_DEADLINE_EXCEEDED,
                         "'kv.0' was on its way from level 'dram'"));
   // The page that is still being written is not touched before that ends.
-  EXPECT_TRUE(FailsWith(paged.Step(sequence, {1}, 20000000),
+  EXPECT_TRUE(FailsWith(paged.Step(sequence, {1}, kHangLimitNs),
                         HEADRACE_STATUS_DEADLINE_EXCEEDED));
   home.Hang(false);
   paged.Extend({&sequence}, {&history}, {{2}});
@@ -298,7 +298,7 @@ TEST(PagedSession, ASessionReleasedInAHangIsFreedAtItsEnd) {
     const std::vector<int32_t> tokens = {3};
     auto items = std::vector{Item(sequence, tokens)};
     auto step = StepOf(items);
-    step.timeout_ns = 1000000;
+    step.timeout_ns = kHangLimitNs;
     EXPECT_TRUE(FailsWith(headrace_session_step(session.get(), &step, nullptr),
                           HEADRACE_STATUS_DEADLINE_EXCEEDED));
     home.AwaitHang();

@@ -248,9 +248,9 @@ TEST(TieredSession, ASessionReleasedInAHangIsFreedAtItsEnd) {
     Session session(raw);
     source.HangAt(int64_t(StreamedOffset(package.get())));
     Aligned<float> x(TOY_WIDTH), y(TOY_WIDTH);
-    EXPECT_TRUE(
-        FailsWith(InvokeToy(session.get(), kScale, 1, x, y, nullptr, 1000000),
-                  HEADRACE_STATUS_DEADLINE_EXCEEDED));
+    EXPECT_TRUE(FailsWith(
+        InvokeToy(session.get(), kScale, 1, x, y, nullptr, kHangLimitNs),
+        HEADRACE_STATUS_DEADLINE_EXCEEDED));
     source.AwaitHang();
   }
   EXPECT_GT(allocator.live_bytes, 0);
