@@ -190,7 +190,7 @@ TEST_P(CudaTiers, EndAWaitAtItsDeadline) {
   ASSERT_TRUE(IsOk(headrace_package_blob(toy.package.get(), 0, &blob)));
   fake::HangCopies(blob.bytes);
   Sequence sequence = MakeSequence(toy.session.get());
-  EXPECT_TRUE(FailsWith(toy.Step(sequence, {1, 2}, 20000000),
+  EXPECT_TRUE(FailsWith(toy.Step(sequence, {1, 2}, kHangLimitNs),
                         HEADRACE_STATUS_DEADLINE_EXCEEDED, "to level 'hbm'"));
   // The link comes back, and with it the session.
   fake::HangCopies(0);
@@ -201,7 +201,7 @@ TEST_P(CudaTiers, EndAWaitAtItsDeadline) {
   ASSERT_TRUE(IsOk(toy.Create(0)));
   sequence = MakeSequence(toy.session.get());
   fake::HangCopies(blob.bytes);
-  EXPECT_TRUE(FailsWith(toy.Step(sequence, {1, 2}, 20000000),
+  EXPECT_TRUE(FailsWith(toy.Step(sequence, {1, 2}, kHangLimitNs),
                         HEADRACE_STATUS_DEADLINE_EXCEEDED, "to level 'hbm'"));
   sequence.reset();
   toy.session.reset();
@@ -221,14 +221,14 @@ TEST_P(CudaTiers, KeepOrderOnTheDevice) {
   const int waits = fake::Calls("cuStreamWaitEvent");
   const size_t ran = fake::Launches().size();
   fake::HangCopies(blob.bytes);
-  EXPECT_TRUE(FailsWith(toy.Step(sequence, {1, 2}, 20000000),
+  EXPECT_TRUE(FailsWith(toy.Step(sequence, {1, 2}, kHangLimitNs),
                         HEADRACE_STATUS_DEADLINE_EXCEEDED, "to level 'hbm'"));
   // They were begun, and none has run before its weights came.
   EXPECT_GT(fake::Calls("cuStreamWaitEvent"), waits);
   EXPECT_GT(fake::Calls("cuGraphLaunch"), 0);
   EXPECT_EQ(fake::Launches().size(), ran);
   // The next step waits for them, as long as it may.
-  EXPECT_TRUE(FailsWith(toy.Step(sequence, {1, 2}, 20000000),
+  EXPECT_TRUE(FailsWith(toy.Step(sequence, {1, 2}, kHangLimitNs),
                         HEADRACE_STATUS_DEADLINE_EXCEEDED, "to level 'hbm'"));
   fake::HangCopies(0);
   std::vector<float> logits;

@@ -162,7 +162,7 @@ TEST(HousedSession, ACopyThatHangsEndsAtTheDeadlineOrIsCancelled) {
   Housed housed(nullptr, &homes);
   ASSERT_TRUE(housed.session) << housed.created->message;
   homes.HangAt(int64_t(home));
-  EXPECT_TRUE(FailsWith(housed.Scale(nullptr, 20000000),
+  EXPECT_TRUE(FailsWith(housed.Scale(nullptr, kHangLimitNs),
                         HEADRACE_STATUS_DEADLINE_EXCEEDED,
                         "link 'memory': the deadline passed while 'weight.0' "
                         "was on its way to level 'dram'"));

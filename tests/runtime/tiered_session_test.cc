@@ -222,7 +222,7 @@ TEST(TieredSession, AHangIsAStatusAndTheSessionGoesOn) {
   Planned planned(ArenaOptions(), /*faulty=*/true);
   Sequence sequence = MakeSequence(planned.session.get());
   planned.source.HangAt(int64_t(StreamedOffset(planned.package.get())));
-  EXPECT_TRUE(FailsWith(planned.Step(sequence, {1, 2}, 20000000),
+  EXPECT_TRUE(FailsWith(planned.Step(sequence, {1, 2}, kHangLimitNs),
                         HEADRACE_STATUS_DEADLINE_EXCEEDED,
                         "'weight.0' was on its way to level 'dram'"));
   EXPECT_EQ(headrace_sequence_length(sequence.get()), 0u);
