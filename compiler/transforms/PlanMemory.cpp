@@ -134,11 +134,17 @@ public:
       problem.fixedBytes -= layerBytes();
       found = tiering::choosePlacement(problem, options.strategy);
     }
-    if (!found)
-      return module.emitError("expected at least ")
-             << minimum << " bytes of fast memory for a plan, but got "
-             << problem.capacity << ": " << minimum - problem.capacity
-             << " too few";
+    if (!found) {
+      InFlightDiagnostic refusal = module.emitError("expected at least ")
+                                   << minimum
+                                   << " bytes of fast memory for a plan, but "
+                                   << "got " << problem.capacity << ": "
+                                   << minimum - problem.capacity << " too few";
+      if (homeOfAllPages)
+        refusal << "; with " << homeOfAllPages << " bytes of the host's "
+                << "memory key-value pages could leave as well";
+      return refusal;
+    }
     placement = *found;
     settleCacheLayers();
     if (failed(settleHomes()))
@@ -512,6 +518,8 @@ private:
                << kvLayers * layerBytes() << " bytes of the host's memory for "
                << "key-value pages, but got " << options.hostMemory << ": "
                << kvLayers * layerBytes() - options.hostMemory << " too few";
+      if (options.keyValues == KeyValues::automatic)
+        homeOfAllPages = kvLayers * layerBytes();
       possible = false;
     }
     std::vector<std::optional<Span>> spans(kvLayers);
@@ -968,7 +976,8 @@ private:
   uint64_t end = 0, minimum = 0, workers = 1, workerBytes = 0,
            scratchOffset = 0, kvOffset = 0, kvPages = 0, kvLayers = 0,
            layerPageBytes = 0, homeEnd = 0, homeStaging = 0;
-  uint32_t pageSlots = 0; ///< For pages that move.
+  uint64_t homeOfAllPages = 0; ///< That would do; 0: it is there, or no help.
+  uint32_t pageSlots = 0;      ///< For pages that move.
 };
 
 } // namespace
