@@ -172,18 +172,28 @@ public:
   virtual void Destroy() = 0;
 };
 
-/// Copies to a device on a stream of its own, in order, beside what an executor
-/// runs there. Used by one thread at a time, the executor's.
+/// A range that is copied between a device and memory of AllocateHost(), or
+/// zeroed on the device.
+struct DeviceCopy {
+  uint8_t *device = nullptr;
+  uint8_t *host = nullptr; // null: zeros
+  uint64_t bytes = 0;
+  bool to_host = false;
+};
+
+/// Copies to and from a device on a stream of its own, in order, beside what an
+/// executor runs there. Used by one thread at a time, the executor's.
 class CopyStream {
 public:
   virtual ~CopyStream() = default;
 
-  /// Begins to copy from memory of AllocateHost(), which stays as it is until
-  /// the copy has ended, when part `after` of the executor has ended (0: at
-  /// once). `out_number` gets the copy's number: 1, 2, ...
+  /// Begins to copy ranges, at least one, when part `after` of the executor has
+  /// ended (0: at once). Together they are one copy, and `out_number` gets its
+  /// number: 1, 2, ... Memory stays as it is until it has ended; the list is
+  /// the caller's again at once. After a failure nothing is under way.
   /// Codes: device lost, internal.
-  virtual Status Copy(void *to, const void *from, uint64_t bytes,
-                      uint64_t after, uint64_t *out_number) = 0;
+  virtual Status Copy(const DeviceCopy *ranges, size_t count, uint64_t after,
+                      uint64_t *out_number) = 0;
 
   /// Makes all that the executor is given from now on wait for a copy.
   /// Codes: device lost, internal.

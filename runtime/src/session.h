@@ -125,7 +125,7 @@ private:
   void NotePeak(uint32_t schedule);
   Status RunTiered(uint32_t entry, uint32_t step_class,
                    const headrace::runtime::Run &run);
-  void AwaitGuesses(const headrace::runtime::Run &run);
+  void AwaitRest(const headrace::runtime::Run &run);
   Status Execute(const headrace::runtime::Run &run, uint32_t first_launch);
   void KeepIfLost(const Status &status);
   Status PlanKv(const headrace_session_options_t &options);

@@ -60,7 +60,7 @@ Status headrace_session_t::RunEntry(uint32_t entry, const int64_t *counts,
   if (tracer.IsOn()) {
     const uint64_t end = MonotonicNs();
     if (IsTiered())
-      AwaitGuesses(run);
+      AwaitRest(run);
     tracer.Pass(run.entry_name, begin, end);
   }
   return status;

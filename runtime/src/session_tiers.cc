@@ -51,12 +51,6 @@ Status headrace_session_t::CheckTiers(
                       "session: the weight loader 'arena' needs a package with "
                       "a plan; compile it with --fast-memory");
   const abi::Plan &plan = *package->manifest->plan();
-  for (const abi::Bundle *bundle : *plan.bundles())
-    if (!device->SharesHostMemory() && bundle->layer() != kNoIndex)
-      return MakeStatus(allocator, HEADRACE_STATUS_FAILED_PRECONDITION,
-                        "session: by the package's plan key-value pages leave "
-                        "fast memory, which they can on a CPU alone; compile "
-                        "it for this device");
   if (!device->SharesHostMemory() && plan.home_level() == kNoIndex &&
       plan.bundles()->size())
     return MakeStatus(allocator, HEADRACE_STATUS_FAILED_PRECONDITION,
@@ -172,7 +166,12 @@ headrace_session_t::CreatePages(const headrace_session_options_t &options,
   const abi::Plan &plan = *manifest.plan();
   const abi::KvCache &cache = *manifest.kv();
   const TierPool &pool = tiers->plan.pools[tiers->plan.page_pool];
-  if (!homes && IsHome(plan.home_level())) {
+  PageMover::Options wanted;
+  if (!device->SharesHostMemory()) {
+    wanted.device = device.Get();
+    wanted.executor = executor.get();
+    wanted.home = arenas[plan.home_level()].Data();
+  } else if (!homes && IsHome(plan.home_level())) {
     homes = &tiers->homes;
   } else if (!homes) {
     HEADRACE_RETURN_IF_ERROR(tiers->page_homes.Create(
@@ -181,7 +180,6 @@ headrace_session_t::CreatePages(const headrace_session_options_t &options,
         manifest.levels()->Get(plan.home_level())->arena_bytes()));
     homes = &tiers->page_homes;
   }
-  PageMover::Options wanted;
   wanted.layers = tiers->plan.page_layers.data();
   wanted.layer_count = static_cast<uint32_t>(tiers->plan.page_layers.size());
   wanted.slots = arenas[plan.fast_level()].Data() + pool.offset;
@@ -419,7 +417,7 @@ private:
   int64_t first = 0, last = 0; // active experts, as the device knows them
   uint64_t spent_ns = 0;       // by the launches
   /// The transfers that parts under way wait for, and all before them.
-  uint64_t held[Executor::kMostAhead] = {};
+  HeldCopies held[Executor::kMostAhead] = {};
 };
 
 /// Brings the first bytes of a routing to where the host reads them, on a
@@ -472,8 +470,8 @@ Status headrace_session_t::RunTiered(uint32_t entry, uint32_t step_class,
 }
 
 /// Of a traced session, so that events of a pass hold all that it moved.
-void headrace_session_t::AwaitGuesses(const Run &run) {
-  tiers->loader.AwaitGuesses(LimitsOf(run));
+void headrace_session_t::AwaitRest(const Run &run) {
+  tiers->loader.AwaitRest(LimitsOf(run));
 }
 
 //===----------------------------------------------------------------------===//

@@ -315,29 +315,6 @@ INSTANTIATE_TEST_SUITE_P(Homes, CudaTiers, ::testing::Bool(),
                                              : "InPinnedMemory";
                          });
 
-/// No compiler makes such a plan for a GPU yet.
-TEST(CudaPages, AreRefusedWhereTheyWouldLeave) {
-  Instance instance = MakeInstance();
-  TemporaryFile file(PagedToyGpuFile());
-  Package package = OpenFile(instance.get(), file.Path());
-  headrace_device_t *raw = nullptr;
-  ASSERT_TRUE(IsOk(headrace_device_create_cuda(instance.get(), nullptr, &raw)));
-  Device device(raw);
-  auto options = sized<headrace_session_options_t>();
-  options.weights = HEADRACE_WEIGHTS_ARENA;
-  headrace_session_t *session = nullptr;
-  EXPECT_TRUE(FailsWith(
-      headrace_session_create(device.get(), package.get(), &options, &session),
-      HEADRACE_STATUS_FAILED_PRECONDITION,
-      "key-value pages leave fast memory, which they can on a CPU alone"));
-  EXPECT_EQ(session, nullptr);
-  // With all of them on the device it runs.
-  options.weights = HEADRACE_WEIGHTS_MAPPED;
-  ASSERT_TRUE(IsOk(headrace_session_create(device.get(), package.get(),
-                                           &options, &session)));
-  headrace_session_release(session);
-}
-
 //===----------------------------------------------------------------------===//
 // What the fake itself sees
 //===----------------------------------------------------------------------===//

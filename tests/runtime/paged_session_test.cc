@@ -2,6 +2,7 @@
 // Tests of sessions whose key-value pages live at a slower level: the logits of
 // pages that stay, no byte moved that is not used, and a session that can be
 // used after every fault.
+#include "tests/runtime/conversation.h"
 #include "tests/runtime/faulty_host.h"
 
 #include "runtime/src/session.h"
@@ -93,27 +94,10 @@ struct Paged {
     step.timeout_ns = timeout_ns;
     return headrace_session_step(session.get(), &step, nullptr);
   }
-  /// Feeds `added` to each sequence, after the tokens in `histories`, in one
-  /// step, and compares the logits of the last rows.
   void Extend(const std::vector<const Sequence *> &sequences,
-              std::vector<std::vector<int32_t> *> histories,
+              const std::vector<std::vector<int32_t> *> &histories,
               const std::vector<std::vector<int32_t>> &added) {
-    std::vector<headrace_step_item_t> items;
-    for (size_t i = 0; i < sequences.size(); ++i) {
-      items.push_back(Item(*sequences[i], added[i]));
-      histories[i]->insert(histories[i]->end(), added[i].begin(),
-                           added[i].end());
-    }
-    auto step = StepOf(items);
-    auto result = sized<headrace_step_result_t>();
-    ASSERT_TRUE(IsOk(headrace_session_step(session.get(), &step, &result)));
-    ASSERT_EQ(result.row_count, sequences.size());
-    for (size_t i = 0; i < sequences.size(); ++i) {
-      const std::vector<float> expected = ToyLogits(*histories[i]);
-      for (size_t v = 0; v < expected.size(); ++v)
-        ASSERT_EQ(result.logits[i * TOY_VOCABULARY + v], expected[v])
-            << "sequence " << i << ", word " << v;
-    }
+    tests::Extend(session.get(), sequences, histories, added);
   }
   headrace_link_usage_t Link() {
     auto link = sized<headrace_link_usage_t>();
@@ -128,36 +112,12 @@ struct Paged {
   Session session;
 };
 
-/// A prompt over several passes and pages, a fork in the middle of a page, a
-/// cut across the end of one, steps of unequal shares, pages given back and
-/// taken again.
-void Converse(Paged &paged) {
-  for (int round = 0; round < 3; ++round) {
-    Sequence a = MakeSequence(paged.session.get());
-    Sequence b = MakeSequence(paged.session.get());
-    std::vector<int32_t> as, bs;
-    paged.Extend({&a, &b}, {&as, &bs},
-                 {std::vector<int32_t>(45, 3), std::vector<int32_t>(7, 9)});
-    headrace_sequence_t *raw = nullptr;
-    ASSERT_TRUE(IsOk(headrace_sequence_fork(a.get(), &raw)));
-    Sequence c(raw);
-    std::vector<int32_t> cs = as;
-    paged.Extend({&c, &a}, {&cs, &as}, {{1, 2, 3}, {4}});
-    paged.Extend({&a, &b, &c}, {&as, &bs, &cs},
-                 {{5}, std::vector<int32_t>(30, 8), {6, 7}});
-    ASSERT_TRUE(IsOk(headrace_sequence_truncate(a.get(), 31)));
-    as.resize(31);
-    for (int i = 0; i < 4; ++i)
-      paged.Extend({&c, &a}, {&cs, &as}, {{i}, {i + 20}});
-  }
-}
-
 TEST(PagedSession, GivesTheLogitsOfPagesThatStay) {
   Paged in_a_file;
-  Converse(in_a_file);
+  Converse(in_a_file.session.get());
   FaultyHome home;
   Paged in_memory(&home);
-  Converse(in_memory);
+  Converse(in_memory.session.get());
 }
 
 TEST(PagedSession, MovesThePagesThatAreUsed) {

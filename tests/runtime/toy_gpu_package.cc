@@ -138,6 +138,8 @@ std::vector<uint8_t> PlannedToyGpuFile(bool staged) {
 std::vector<uint8_t> PagedToyGpuFile() {
   std::unique_ptr<abi::ManifestT> manifest = HousedToyManifest();
   MoveToGpu(manifest.get(), 32);
+  manifest->levels[0]->name = "hbm";
+  manifest->levels[1]->name = "dram";
   SealPlan(manifest.get());
   return ToyFile(*manifest, ToyGpuCode());
 }

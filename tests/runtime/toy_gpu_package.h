@@ -26,7 +26,8 @@ std::vector<uint8_t> ToyGpuFile();
 std::unique_ptr<abi::ManifestT> PlannedToyGpuManifest(bool staged = false);
 std::vector<uint8_t> PlannedToyGpuFile(bool staged = false);
 
-/// The file of the small toy whose key-value pages leave by its plan.
+/// The file of the small toy whose key-value pages leave by its plan, and
+/// weight 0: both for pinned memory of the host.
 std::vector<uint8_t> PagedToyGpuFile();
 
 } // namespace headrace::tests

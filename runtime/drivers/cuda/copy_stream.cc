@@ -7,6 +7,8 @@ namespace {
 
 /// For one copy: a link that takes longer has stopped.
 constexpr uint64_t kCopyLimitNs = 30000000000;
+/// For reports.
+constexpr const char *kWhat = "copying beside kernels";
 
 } // namespace
 
@@ -16,7 +18,7 @@ CudaCopyStream::~CudaCopyStream() {
     StopSource at_once;
     at_once.deadline_ns = 1;
     ContextScope scope(device);
-    (void)device->Await(EventOf(last), at_once, "copying weights");
+    (void)device->Await(EventOf(last), at_once, kWhat);
   }
   if (device->IsLost())
     return;
@@ -43,7 +45,20 @@ Status CudaCopyStream::Create() {
   return Status();
 }
 
-Status CudaCopyStream::Copy(void *to, const void *from, uint64_t bytes,
+Status CudaCopyStream::Begin(const DeviceCopy &range) {
+  const CudaApi &api = device->Api();
+  const CuAddress address = AddressOf(range.device);
+  CuResult result;
+  if (!range.host)
+    result = api.cuMemsetD8Async(address, 0, range.bytes, stream);
+  else if (range.to_host)
+    result = api.cuMemcpyDtoHAsync_v2(range.host, address, range.bytes, stream);
+  else
+    result = api.cuMemcpyHtoDAsync_v2(address, range.host, range.bytes, stream);
+  return device->Check(result, kWhat);
+}
+
+Status CudaCopyStream::Copy(const DeviceCopy *ranges, size_t count,
                             uint64_t after, uint64_t *out_number) {
   HEADRACE_RETURN_IF_ERROR(device->CheckAlive());
   ContextScope scope(device);
@@ -55,16 +70,24 @@ Status CudaCopyStream::Copy(void *to, const void *from, uint64_t bytes,
   if (CuResult result =
           device->Api().cuEventRecord(begins[number % kEvents], stream);
       result != kCuSuccess)
-    return device->Lose(result, "copying weights");
-  HEADRACE_RETURN_IF_ERROR(device->Check(
-      device->Api().cuMemcpyHtoDAsync_v2(AddressOf(to), from, bytes, stream),
-      "copying weights"));
+    return device->Lose(result, kWhat);
+  size_t begun = 0;
+  Status status;
+  while (begun < count && status.IsOk())
+    if (status = Begin(ranges[begun]); status.IsOk())
+      ++begun;
+  if (begun == 0)
+    return status;
   // A copy whose end nobody could tell would never be safe to free.
   if (CuResult result = device->Api().cuEventRecord(EventOf(number), stream);
       result != kCuSuccess)
-    return device->Lose(result, "copying weights");
+    return device->Lose(result, kWhat);
   *out_number = last = number;
-  return Status();
+  if (!status.IsOk()) {
+    *out_number = 0;
+    HEADRACE_RETURN_IF_ERROR(AwaitCopy(number));
+  }
+  return status;
 }
 
 Status CudaCopyStream::HoldLaunches(uint64_t number) {
@@ -75,13 +98,13 @@ Status CudaCopyStream::HoldLaunches(uint64_t number) {
   HEADRACE_RETURN_IF_ERROR(scope.TakeStatus());
   return device->Check(
       device->Api().cuStreamWaitEvent(executor->Stream(), EventOf(number), 0),
-      "waiting for weights");
+      "waiting for a copy");
 }
 
 Status CudaCopyStream::Look(uint64_t number, bool *out_happened) {
   const CuResult result = device->Api().cuEventQuery(EventOf(number));
   if (result != kCuSuccess && result != kCuNotReady)
-    return device->Lose(result, "copying weights");
+    return device->Lose(result, kWhat);
   *out_happened = result == kCuSuccess;
   return Status();
 }
@@ -117,8 +140,7 @@ Status CudaCopyStream::AwaitCopy(uint64_t number) {
     return Status();
   StopSource stop;
   stop.deadline_ns = MonotonicNs() + kCopyLimitNs;
-  HEADRACE_RETURN_IF_ERROR(
-      device->Await(EventOf(number), stop, "copying weights"));
+  HEADRACE_RETURN_IF_ERROR(device->Await(EventOf(number), stop, kWhat));
   End(number);
   return Status();
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// CUDA copy stream: weights on their way to the device beside kernels.
+// CUDA copy stream: what moves between host and device beside kernels.
 #ifndef HEADRACE_RUNTIME_DRIVERS_CUDA_COPY_STREAM_H
 #define HEADRACE_RUNTIME_DRIVERS_CUDA_COPY_STREAM_H
 
@@ -17,7 +17,7 @@ public:
   ~CudaCopyStream() override;
 
   Status Create();
-  Status Copy(void *to, const void *from, uint64_t bytes, uint64_t after,
+  Status Copy(const DeviceCopy *ranges, size_t count, uint64_t after,
               uint64_t *out_number) override;
   Status HoldLaunches(uint64_t number) override;
   uint64_t BusyNs() const override { return busy_ns; }
@@ -28,6 +28,7 @@ private:
   /// Copies whose ends can be told apart; more are waited for.
   static constexpr uint64_t kEvents = 64;
 
+  Status Begin(const DeviceCopy &range);
   /// Whether the event of copy `number` has happened.
   Status Look(uint64_t number, bool *out_happened);
   Status AwaitCopy(uint64_t number);

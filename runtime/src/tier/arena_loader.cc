@@ -421,13 +421,15 @@ Status ArenaLoader::RoutedStep(const TierStep &step, LaunchRunner *runner,
 // Schedules
 //===----------------------------------------------------------------------===//
 
-Status ArenaLoader::PageStep(const TierStep &step, const WaitLimits &limits) {
+/// The launches so far have ended, or are `part` and before.
+Status ArenaLoader::PageStep(const TierStep &step, uint64_t part,
+                             const WaitLimits &limits) {
   switch (step.kind) {
   case Kind::kFetchPages:
     pages->Fetch(step.bundle);
     return Status();
   case Kind::kStorePages:
-    pages->Store(step.bundle);
+    pages->Store(step.bundle, part);
     return Status();
   case Kind::kReleasePages:
     return pages->Release(step.bundle, limits);
@@ -436,7 +438,16 @@ Status ArenaLoader::PageStep(const TierStep &step, const WaitLimits &limits) {
   }
 }
 
-void ArenaLoader::AwaitGuesses(const WaitLimits &limits) {
+Status ArenaLoader::AwaitHeld(const HeldCopies &copies,
+                              const WaitLimits &limits) {
+  HEADRACE_RETURN_IF_ERROR(
+      to_device.AwaitHeld(copies.weights, limits.cancel, limits.deadline_ns));
+  return pages ? pages->AwaitHeld(copies.pages, limits) : Status();
+}
+
+void ArenaLoader::AwaitRest(const WaitLimits &limits) {
+  if (pages && !pages->Settle(limits).IsOk())
+    return;
   for (Pool &pool : pools)
     for (uint32_t i = 0; i < pool.slots.Count(); ++i)
       if (pool.decisions.size() && !pool.slots.AwaitEnd(i, limits).IsOk())
@@ -536,7 +547,7 @@ Status ArenaLoader::RunSteps(uint32_t schedule, LaunchRunner *runner,
     case Kind::kReleasePages:
       // What was to run writes what is stored, or reads what is fetched over.
       HEADRACE_RETURN_IF_ERROR(flush());
-      HEADRACE_RETURN_IF_ERROR(PageStep(step, limits));
+      HEADRACE_RETURN_IF_ERROR(PageStep(step, runner->LastPart(), limits));
       break;
     }
   }

@@ -31,6 +31,13 @@ public:
                                 int32_t *out, uint32_t *count) = 0;
 };
 
+/// Copies that launches on a device wait for there, the last of each kind; 0:
+/// none.
+struct HeldCopies {
+  uint64_t weights = 0;
+  uint64_t pages = 0;
+};
+
 /// Used by the session's thread, but for what the transfer queue's threads do.
 class ArenaLoader {
 public:
@@ -81,16 +88,16 @@ public:
   std::pair<size_t, size_t> Bound() const { return bound; }
   void ClearBound() { bound = {SIZE_MAX, 0}; }
 
-  /// Waits until what was fetched ahead for nothing has arrived, so that all
-  /// that the last run moved has been told to the tracer.
-  void AwaitGuesses(const WaitLimits &limits);
+  /// Waits until what was fetched ahead for nothing has arrived, and what is
+  /// stored, so that all that the last run moved has been told to the tracer.
+  void AwaitRest(const WaitLimits &limits);
 
-  /// The last copy that launches on a device wait for there, and waiting for it
-  /// here; see DeviceLink.
-  uint64_t Held() const { return to_device.Held(); }
-  Status AwaitHeld(uint64_t number, const WaitLimits &limits) {
-    return to_device.AwaitHeld(number, limits.cancel, limits.deadline_ns);
+  /// The copies that launches on a device wait for there, so far, and waiting
+  /// for them here; see DeviceLink.
+  HeldCopies Held() const {
+    return {to_device.Held(), pages ? pages->Held() : 0};
   }
+  Status AwaitHeld(const HeldCopies &copies, const WaitLimits &limits);
 
   /// Ends the transfers. Returns how many of the queues hang, each of which
   /// will call `orphaned`; see TransferQueue.
@@ -160,7 +167,8 @@ private:
   Status RoutedStep(const TierStep &step, LaunchRunner *runner,
                     const WaitLimits &limits);
 
-  Status PageStep(const TierStep &step, const WaitLimits &limits);
+  Status PageStep(const TierStep &step, uint64_t part,
+                  const WaitLimits &limits);
 
   const Allocator allocator;
   const TierPlan *const plan;

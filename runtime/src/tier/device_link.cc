@@ -34,12 +34,14 @@ uint64_t Extent(const TransferJob &job) {
 } // namespace
 
 DeviceLink::DeviceLink(const Allocator &allocator)
-    : allocator(allocator), stages(StdAllocator<Stage>(allocator)) {}
+    : allocator(allocator), stages(StdAllocator<Stage>(allocator)),
+      ranges(StdAllocator<DeviceCopy>(allocator)) {}
 
 DeviceLink::~DeviceLink() = default;
 
 void DeviceLink::Create(Options &&wanted) {
   options = std::move(wanted);
+  ranges.reserve(options.most_pieces);
   if (options.stage_bytes)
     stages.resize(options.staging_bytes / options.stage_bytes);
   for (size_t i = 0; i < stages.size(); ++i)
@@ -103,11 +105,26 @@ void DeviceLink::Cancel(TransferJob *job) {
   End(job);
 }
 
+/// Lists what a job whose bytes lie at `from` copies. Gaps between pieces that
+/// lie as they are to lie cost less than a copy for each.
+void DeviceLink::ListRanges(const TransferJob &job, uint8_t *from) {
+  ranges.clear();
+  if (!job.is_scattered)
+    ranges.push_back({job.base, from, Extent(job), job.is_store});
+  for (uint32_t i = 0; job.is_scattered && i < job.piece_count; ++i) {
+    const TransferPiece &piece = job.pieces[i];
+    ranges.push_back({job.base + piece.target,
+                      piece.source == kZeros ? nullptr : from + piece.source,
+                      piece.bytes, job.is_store});
+  }
+}
+
 /// Begins the copy of a job whose bytes lie at `from`.
-void DeviceLink::Begin(TransferJob *job, const uint8_t *from) {
+void DeviceLink::Begin(TransferJob *job, uint8_t *from) {
   job->next = nullptr;
+  ListRanges(*job, from);
   if (broken.IsOk())
-    broken = options.stream->Copy(job->base, from, Extent(*job), job->after,
+    broken = options.stream->Copy(ranges.data(), ranges.size(), job->after,
                                   &job->number);
   if (!broken.IsOk()) {
     job->failure = Failure::kError;
@@ -134,8 +151,10 @@ void DeviceLink::End(TransferJob *job) {
     ++counters.cancelled;
   else
     ++counters.failed;
+  uint64_t &bytes = job->is_store ? counters.stored_bytes : counters.bytes;
   for (uint32_t i = 0; done && i < job->piece_count; ++i)
-    counters.bytes += job->pieces[i].bytes;
+    if (job->pieces[i].source != kZeros)
+      bytes += job->pieces[i].bytes;
 }
 
 /// Whether a copy has ended; a lost device is told by the waits.
@@ -205,16 +224,16 @@ TransferJob::State DeviceLink::StateOf(const TransferJob &job) {
 // Waits
 //===----------------------------------------------------------------------===//
 
-Status DeviceLink::Stopped(const TransferPiece &piece, bool cancelled) const {
+Status DeviceLink::Stopped(const TransferJob &job, bool cancelled) const {
   return MakeStatus(
       allocator,
       cancelled ? HEADRACE_STATUS_CANCELLED : HEADRACE_STATUS_DEADLINE_EXCEEDED,
-      "link '%s': %s while '%.200s' was on its way to level '%s'", options.link,
-      cancelled ? "cancelled" : "the deadline passed", piece.name,
-      options.level);
+      "link '%s': %s while '%.200s' was on its way %s level '%s'", options.link,
+      cancelled ? "cancelled" : "the deadline passed", job.pieces[0].name,
+      job.is_store ? "from" : "to", options.level);
 }
 
-Status DeviceLink::AwaitCopy(uint64_t number, const TransferPiece &piece,
+Status DeviceLink::AwaitCopy(uint64_t number, const TransferJob &job,
                              const headrace_cancel_t *cancel,
                              uint64_t deadline_ns) {
   const uint64_t begin = MonotonicNs();
@@ -223,7 +242,7 @@ Status DeviceLink::AwaitCopy(uint64_t number, const TransferPiece &piece,
       return MakeStatus(allocator, broken.Code(), "%s", broken.Message());
     const uint64_t now = MonotonicNs();
     if (IsCancelled(cancel) || (deadline_ns && now >= deadline_ns))
-      return Stopped(piece, IsCancelled(cancel));
+      return Stopped(job, IsCancelled(cancel));
     if (now - begin > kSpinNs)
       nanosleep(&kSleep, nullptr);
     for (int i = 0; i < kPausesPerLook; ++i)
@@ -240,47 +259,54 @@ Status DeviceLink::AwaitRoom(TransferJob *job, const headrace_cancel_t *cancel,
   if (!stage)
     stage = stages.data();
   if (!stage->owner)
-    return AwaitCopy(stage->number, job->pieces[0], cancel, deadline_ns);
+    return AwaitCopy(stage->number, *job, cancel, deadline_ns);
   const bool own = stage->owner == job;
   Status read = options.package->Wait(&stage->read, cancel, deadline_ns);
   if (options.package->StateOf(stage->read) != State::kQueued)
     return Status();
-  return own ? std::move(read) : Stopped(job->pieces[0], IsCancelled(cancel));
+  return own ? std::move(read) : Stopped(*job, IsCancelled(cancel));
+}
+
+/// Waits until the copy of a job has been begun, or the job has ended.
+Status DeviceLink::AwaitBegin(TransferJob *job, const headrace_cancel_t *cancel,
+                              uint64_t deadline_ns) {
+  while (StateOf(*job) == State::kQueued && !job->number) {
+    if (IsCancelled(cancel) || (deadline_ns && MonotonicNs() >= deadline_ns))
+      return Stopped(*job, IsCancelled(cancel));
+    HEADRACE_RETURN_IF_ERROR(AwaitRoom(job, cancel, deadline_ns));
+  }
+  return Status();
 }
 
 Status DeviceLink::Wait(TransferJob *job, const headrace_cancel_t *cancel,
                         uint64_t deadline_ns) {
-  while (StateOf(*job) == State::kQueued) {
-    if (IsCancelled(cancel) || (deadline_ns && MonotonicNs() >= deadline_ns))
-      return Stopped(job->pieces[0], IsCancelled(cancel));
-    HEADRACE_RETURN_IF_ERROR(
-        job->number
-            ? AwaitCopy(job->number, job->pieces[0], cancel, deadline_ns)
-            : AwaitRoom(job, cancel, deadline_ns));
-  }
+  HEADRACE_RETURN_IF_ERROR(AwaitBegin(job, cancel, deadline_ns));
+  while (StateOf(*job) == State::kQueued)
+    HEADRACE_RETURN_IF_ERROR(AwaitCopy(job->number, *job, cancel, deadline_ns));
   return ResultOf(*job);
 }
 
 Status DeviceLink::Hold(TransferJob *job, const headrace_cancel_t *cancel,
                         uint64_t deadline_ns) {
-  while (StateOf(*job) == State::kQueued) {
-    if (IsCancelled(cancel) || (deadline_ns && MonotonicNs() >= deadline_ns))
-      return Stopped(job->pieces[0], IsCancelled(cancel));
-    if (job->number) {
-      HEADRACE_RETURN_IF_ERROR(options.stream->HoldLaunches(job->number));
-      held = std::max(held, job->number);
-      return Status();
-    }
-    HEADRACE_RETURN_IF_ERROR(AwaitRoom(job, cancel, deadline_ns));
-  }
-  return ResultOf(*job);
+  HEADRACE_RETURN_IF_ERROR(AwaitBegin(job, cancel, deadline_ns));
+  if (StateOf(*job) != State::kQueued)
+    return ResultOf(*job);
+  HEADRACE_RETURN_IF_ERROR(options.stream->HoldLaunches(job->number));
+  held = std::max(held, job->number);
+  return Status();
+}
+
+Status DeviceLink::Follow(TransferJob *job, const headrace_cancel_t *cancel,
+                          uint64_t deadline_ns) {
+  HEADRACE_RETURN_IF_ERROR(AwaitBegin(job, cancel, deadline_ns));
+  return StateOf(*job) == State::kQueued ? Status() : ResultOf(*job);
 }
 
 Status DeviceLink::AwaitHeld(uint64_t number, const headrace_cancel_t *cancel,
                              uint64_t deadline_ns) {
   for (EndCopies(); first_copy && first_copy->number <= number; EndCopies())
-    HEADRACE_RETURN_IF_ERROR(AwaitCopy(
-        first_copy->number, first_copy->pieces[0], cancel, deadline_ns));
+    HEADRACE_RETURN_IF_ERROR(
+        AwaitCopy(first_copy->number, *first_copy, cancel, deadline_ns));
   return Status();
 }
 
@@ -300,9 +326,10 @@ Status DeviceLink::ResultOf(const TransferJob &job) {
   if (job.error)
     return options.package->ResultOf(job);
   const Status &why = broken.IsOk() ? last_error : broken;
-  return MakeStatus(
-      allocator, why.Code(), "link '%s': copying '%.200s' to level '%s': %s",
-      options.link, job.pieces[0].name, options.level, why.Message());
+  return MakeStatus(allocator, why.Code(),
+                    "link '%s': copying '%.200s' %s level '%s': %s",
+                    options.link, job.pieces[0].name,
+                    job.is_store ? "from" : "to", options.level, why.Message());
 }
 
 //===----------------------------------------------------------------------===//
@@ -323,7 +350,7 @@ Status DeviceLink::Load(headrace_device_t *device, const TransferPiece *pieces,
     for (uint64_t at = 0; at < pieces[i].bytes; at += half, turn = 1 - turn) {
       if (numbers[turn])
         HEADRACE_RETURN_IF_ERROR(
-            AwaitCopy(numbers[turn], pieces[i], nullptr, deadline_ns));
+            AwaitCopy(numbers[turn], load, nullptr, deadline_ns));
       part = pieces[i];
       part.source += at;
       part.target = 0;
@@ -336,15 +363,15 @@ Status DeviceLink::Load(headrace_device_t *device, const TransferPiece *pieces,
       options.package->Submit(&load);
       HEADRACE_RETURN_IF_ERROR(
           options.package->Wait(&load, nullptr, deadline_ns));
+      const DeviceCopy copy = {base + pieces[i].target + at, load.base,
+                               part.bytes};
       HEADRACE_RETURN_IF_ERROR(
-          options.stream->Copy(base + pieces[i].target + at, load.base,
-                               part.bytes, /*after=*/0, &numbers[turn]));
+          options.stream->Copy(&copy, 1, /*after=*/0, &numbers[turn]));
       counters.bytes += part.bytes;
     }
   for (uint64_t number : numbers)
     if (number)
-      HEADRACE_RETURN_IF_ERROR(
-          AwaitCopy(number, pieces[0], nullptr, deadline_ns));
+      HEADRACE_RETURN_IF_ERROR(AwaitCopy(number, load, nullptr, deadline_ns));
   ++counters.transfers;
   pinned = DeviceMemory();
   return Status();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Device link: weights from the host's memory to a device.
+// Device link: from the host's memory to a device, and back.
 #ifndef HEADRACE_RUNTIME_SRC_TIER_DEVICE_LINK_H
 #define HEADRACE_RUNTIME_SRC_TIER_DEVICE_LINK_H
 
@@ -8,7 +8,8 @@
 
 namespace headrace::runtime {
 
-/// Jobs with a home in the host's memory are one copy each, begun at once.
+/// Jobs with a home in the host's memory are one copy each, begun at once, and
+/// end in the order in which they were submitted.
 /// Others are read from the package into a stage of the host's memory first, by
 /// another link, and wait for a stage where none is free.
 ///
@@ -28,6 +29,7 @@ public:
     uint8_t *staging = nullptr;
     uint64_t staging_bytes = 0;
     uint64_t stage_bytes = 0; // of one; 0: no job needs any
+    uint32_t most_pieces = 1; // of a scattered job
   };
 
   explicit DeviceLink(const Allocator &allocator);
@@ -56,6 +58,9 @@ public:
   /// Returns when the copy has been begun, which the launches then wait for.
   Status Hold(TransferJob *job, const headrace_cancel_t *cancel,
               uint64_t deadline_ns) override;
+  /// Returns when the copy has been begun.
+  Status Follow(TransferJob *job, const headrace_cancel_t *cancel,
+                uint64_t deadline_ns) override;
   Status ResultOf(const TransferJob &job) override;
 
   /// The last copy that launches were made to wait for, so far; 0: none.
@@ -80,19 +85,23 @@ private:
   void Advance();
   void EndCopies();
   void AdvanceStage(Stage *stage);
-  void Begin(TransferJob *job, const uint8_t *from);
+  void Begin(TransferJob *job, uint8_t *from);
+  void ListRanges(const TransferJob &job, uint8_t *from);
+  Status AwaitBegin(TransferJob *job, const headrace_cancel_t *cancel,
+                    uint64_t deadline_ns);
   void End(TransferJob *job);
   Stage *StageOf(const TransferJob &job);
   Status AwaitRoom(TransferJob *job, const headrace_cancel_t *cancel,
                    uint64_t deadline_ns);
   bool HasEnded(uint64_t number);
-  Status AwaitCopy(uint64_t number, const TransferPiece &piece,
+  Status AwaitCopy(uint64_t number, const TransferJob &job,
                    const headrace_cancel_t *cancel, uint64_t deadline_ns);
-  Status Stopped(const TransferPiece &piece, bool cancelled) const;
+  Status Stopped(const TransferJob &job, bool cancelled) const;
 
   const Allocator allocator;
   Options options;
   Vector<Stage> stages;
+  Vector<DeviceCopy> ranges;      // of the job that is begun
   TransferJob *pending = nullptr; // that wait for a stage, urgent ones first
   // Under way, in order.
   TransferJob *first_copy = nullptr;

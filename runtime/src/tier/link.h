@@ -8,9 +8,12 @@
 
 namespace headrace::runtime {
 
+/// The source of a piece that is zeros.
+constexpr uint64_t kZeros = UINT64_MAX;
+
 /// One range of the source and its place in the job's destination.
 struct TransferPiece {
-  uint64_t source = 0; // offset in the source
+  uint64_t source = 0; // offset in the source, or, of a device link, kZeros
   uint64_t target = 0; // from the job's base address
   uint64_t bytes = 0;
   /// Bytes from `target` on that may be written, at least `bytes`: direct
@@ -32,12 +35,15 @@ struct TransferJob {
   uint32_t piece_count = 0;
   uint8_t *base = nullptr;
   /// Where all of it lies as it is to be at `base`, or null: in the package.
-  const uint8_t *home = nullptr;
+  uint8_t *home = nullptr;
+  /// Of a device: `home` is the source of pieces that move one by one.
+  bool is_scattered = false;
   /// That `base` is of, for reports; null: the link's.
   const char *level = nullptr;
   bool urgent = false;   // somebody waits: goes before jobs that are not
-  bool is_store = false; // to the source; never over a ring, nor checked
-  /// Of a device: the part of its executor that still reads at `base`; 0: none.
+  bool is_store = false; // to the source, or home; not by a ring, nor checked
+  /// Of a device: the part of its executor that still reads at `base`, or
+  /// writes what is stored; 0: none.
   uint64_t after = 0;
 
   // Read through the link only.
@@ -50,7 +56,7 @@ struct TransferJob {
   uint64_t next_byte = 0;  // within it
   uint32_t in_flight = 0;
   bool started = false;
-  uint64_t number = 0; // of the copy to a device; 0: none was begun
+  uint64_t number = 0; // of the copy by a device; 0: none was begun
   uint64_t begin_ns = 0, end_ns = 0; // first slice started, last one ended
   TransferJob *next = nullptr;
 };
@@ -105,6 +111,12 @@ public:
   /// or makes a device wait. Limits and codes: as Wait().
   virtual Status Hold(TransferJob *job, const headrace_cancel_t *cancel,
                       uint64_t deadline_ns) {
+    return Wait(job, cancel, deadline_ns);
+  }
+  /// Sees to it that what is submitted from now on comes behind the job: waits
+  /// here, unless jobs keep their order. Limits and codes: as Wait().
+  virtual Status Follow(TransferJob *job, const headrace_cancel_t *cancel,
+                        uint64_t deadline_ns) {
     return Wait(job, cancel, deadline_ns);
   }
   /// How an ended job has ended.

@@ -11,29 +11,40 @@
 namespace headrace::runtime {
 
 PageMover::PageMover(const Allocator &allocator)
-    : allocator(allocator), queue(allocator),
+    : allocator(allocator), queue(allocator), to_device(allocator),
       layers(StdAllocator<Layer>(allocator)),
-      names(StdAllocator<Name>(allocator)),
+      flights(StdAllocator<Flights>(allocator)),
       slots(StdAllocator<Slot>(allocator)),
       seen(StdAllocator<uint64_t>(allocator)) {}
 
 Status PageMover::Create(const Options &options) {
   tracer = options.tracer;
   slots_at = options.slots;
+  home = options.home;
   slot_bytes = options.slot_bytes;
   page_bytes = options.page_bytes;
   seen.assign(options.page_count, 0);
-  names.resize(options.layer_count);
-  for (uint32_t i = 0; i < options.layer_count; ++i)
-    std::snprintf(names[i].text, sizeof(names[i].text), "kv.%u",
+  slots.resize(options.slot_count);
+  flights.reserve(options.layer_count);
+  for (uint32_t i = 0; i < options.layer_count; ++i) {
+    flights.emplace_back(allocator);
+    std::snprintf(flights[i].name, sizeof(flights[i].name), "kv.%u",
                   options.layers[i].layer);
-  slots.reserve(options.slot_count);
-  for (uint32_t i = 0; i < options.slot_count; ++i) {
-    slots.emplace_back(allocator);
-    for (Flight *flight : {&slots[i].fetch, &slots[i].store})
+    for (Flight *flight : {&flights[i].fetch, &flights[i].store})
       flight->pieces.reserve(options.page_count); // so that no step allocates
   }
-  HEADRACE_RETURN_IF_ERROR(queue.Start(options.source, options.queue));
+  if (options.device) {
+    DeviceLink::Options wanted;
+    wanted.link = options.queue.link;
+    wanted.level = options.queue.level;
+    wanted.most_pieces = options.page_count;
+    HEADRACE_RETURN_IF_ERROR(
+        options.device->CreateCopyStream(options.executor, &wanted.stream));
+    to_device.Create(std::move(wanted));
+    link = &to_device;
+  } else {
+    HEADRACE_RETURN_IF_ERROR(queue.Start(options.source, options.queue));
+  }
   layers.assign(options.layers, options.layers + options.layer_count);
   return Status();
 }
@@ -61,25 +72,32 @@ uint64_t PageMover::OccupiedBytes() const {
 // Lists
 //===----------------------------------------------------------------------===//
 
-/// Adds a page to a flight, once; one that follows the last makes that longer.
-void PageMover::AddPage(Flight *flight, uint32_t index, uint32_t page) {
+/// Adds a page to a flight, once.
+void PageMover::AddPage(uint32_t index, Flight *flight, uint32_t page) {
   if (seen[page] == list)
     return;
   seen[page] = list;
   const uint64_t target = page * page_bytes;
+  AddRange(index, flight, layers[index].home + target, target);
+}
+
+/// Adds a page; one that follows the last makes that longer.
+void PageMover::AddRange(uint32_t index, Flight *flight, uint64_t source,
+                         uint64_t target) {
   if (!flight->pieces.empty()) {
     TransferPiece &last = flight->pieces.back();
-    if (last.target + last.bytes == target) {
+    if (last.target + last.bytes == target &&
+        (last.source == kZeros) == (source == kZeros)) {
       last.bytes += page_bytes;
       last.room = last.bytes;
       return;
     }
   }
   TransferPiece piece;
-  piece.source = layers[index].home + target;
+  piece.source = source;
   piece.target = target;
   piece.bytes = piece.room = page_bytes;
-  piece.name = names[index].text;
+  piece.name = flights[index].name;
   flight->pieces.push_back(piece);
 }
 
@@ -89,39 +107,47 @@ void PageMover::Submit(Flight *flight, uint32_t slot, bool is_store) {
   flight->job.pieces = flight->pieces.data();
   flight->job.piece_count = static_cast<uint32_t>(flight->pieces.size());
   flight->job.base = Address(slot);
+  flight->job.home = home;
+  flight->job.is_scattered = true;
   flight->job.is_store = is_store;
+  flight->job.after = slots[slot].reader;
   flight->job.urgent = false;
   flight->in_flight = true;
-  queue.Submit(&flight->job);
+  link->Submit(&flight->job);
 }
 
-/// Waits for the end of a flight, if there is one.
-Status PageMover::Await(Flight *flight, uint32_t index,
+/// Takes note of a flight that has ended.
+void PageMover::NoteEnd(uint32_t index, Flight *flight) {
+  flight->in_flight = false;
+  const TransferJob &job = flight->job;
+  if (job.state != TransferJob::State::kDone || !tracer.IsOn())
+    return;
+  uint64_t bytes = 0;
+  for (const TransferPiece &piece : flight->pieces)
+    bytes += piece.source == kZeros ? 0 : piece.bytes;
+  tracer.Transfer(job.is_store ? "pages-store" : link->Name(),
+                  flights[index].name, bytes, job.begin_ns, job.end_ns);
+}
+
+/// Waits for a flight, if there is one, as far as `wait` does.
+Status PageMover::Await(uint32_t index, Flight *flight, Waiting wait,
                         const WaitLimits &limits) {
   if (!flight->in_flight)
     return Status();
-  if (queue.StateOf(flight->job) == TransferJob::State::kQueued) {
-    queue.Promote(&flight->job);
+  if (link->StateOf(flight->job) == TransferJob::State::kQueued) {
+    link->Promote(&flight->job);
     const uint64_t begin = MonotonicNs();
-    Status status = queue.Wait(&flight->job, limits.cancel, limits.deadline_ns);
+    Status status =
+        (link->*wait)(&flight->job, limits.cancel, limits.deadline_ns);
     const uint64_t end = MonotonicNs();
     ++waits.stalls;
     waits.wait_ns += end - begin;
-    tracer.Wait(names[index].text, begin, end);
-    if (queue.StateOf(flight->job) == TransferJob::State::kQueued)
+    tracer.Wait(flights[index].name, begin, end);
+    if (link->StateOf(flight->job) == TransferJob::State::kQueued)
       return status;
   }
-  flight->in_flight = false;
-  Status result = queue.ResultOf(flight->job);
-  if (result.IsOk() && tracer.IsOn()) {
-    uint64_t bytes = 0;
-    for (const TransferPiece &piece : flight->pieces)
-      bytes += piece.bytes;
-    tracer.Transfer(flight->job.is_store ? "pages-store" : queue.Name(),
-                    names[index].text, bytes, flight->job.begin_ns,
-                    flight->job.end_ns);
-  }
-  return result;
+  NoteEnd(index, flight);
+  return link->ResultOf(flight->job);
 }
 
 //===----------------------------------------------------------------------===//
@@ -129,88 +155,96 @@ Status PageMover::Await(Flight *flight, uint32_t index,
 //===----------------------------------------------------------------------===//
 
 Status PageMover::Settle(const WaitLimits &limits) {
-  for (Slot &slot : slots)
-    for (Flight *flight : {&slot.fetch, &slot.store})
+  for (uint32_t i = 0; i < layers.size(); ++i)
+    for (Flight *flight : {&flights[i].fetch, &flights[i].store})
       if (flight->in_flight) {
         Status status =
-            queue.Wait(&flight->job, limits.cancel, limits.deadline_ns);
-        if (queue.StateOf(flight->job) == TransferJob::State::kQueued)
+            link->Wait(&flight->job, limits.cancel, limits.deadline_ns);
+        if (link->StateOf(flight->job) == TransferJob::State::kQueued)
           return status;
         // However it ended: that was another run's business.
-        flight->in_flight = false;
+        NoteEnd(i, flight);
       }
   return Status();
 }
 
 void PageMover::Fetch(uint32_t index) {
-  Slot &slot = slots[layers[index].slot];
-  slot.occupied = true;
-  slot.fetch.pieces.clear();
+  const uint32_t slot = layers[index].slot;
+  Flight *fetch = &flights[index].fetch;
+  slots[slot].occupied = true;
+  fetch->pieces.clear();
   ++list;
   for (size_t i = 0; i < sequence_count; ++i) {
     const SequencePages &sequence = sequences[i];
     const uint32_t old = PagesOf(sequence.begin);
     for (uint32_t page = 0; page < old; ++page)
-      AddPage(&slot.fetch, index, sequence.pages[page]);
-    for (uint32_t page = old; page < PagesOf(sequence.end); ++page)
-      std::memset(Address(layers[index].slot) +
-                      sequence.pages[page] * page_bytes,
-                  0, page_bytes);
+      AddPage(index, fetch, sequence.pages[page]);
+    for (uint32_t page = old; page < PagesOf(sequence.end); ++page) {
+      const uint64_t target = sequence.pages[page] * page_bytes;
+      if (IsOnDevice())
+        AddRange(index, fetch, kZeros, target);
+      else
+        std::memset(Address(slot) + target, 0, page_bytes);
+    }
   }
-  Submit(&slot.fetch, layers[index].slot, /*is_store=*/false);
+  Submit(fetch, slot, /*is_store=*/false);
 }
 
 bool PageMover::HasArrived(uint32_t index) {
-  const Flight &flight = slots[layers[index].slot].fetch;
+  const Flight &flight = flights[index].fetch;
   return !flight.in_flight ||
-         queue.StateOf(flight.job) != TransferJob::State::kQueued;
+         link->StateOf(flight.job) != TransferJob::State::kQueued;
 }
 
 Status PageMover::Wait(uint32_t index, const WaitLimits &limits) {
-  return Await(&slots[layers[index].slot].fetch, index, limits);
+  return Await(index, &flights[index].fetch, &Link::Hold, limits);
 }
 
-void PageMover::Store(uint32_t index) {
-  Slot &slot = slots[layers[index].slot];
-  slot.store.pieces.clear();
+void PageMover::Store(uint32_t index, uint64_t part) {
+  const uint32_t slot = layers[index].slot;
+  Flight *store = &flights[index].store;
+  slots[slot].reader = part;
+  store->pieces.clear();
   ++list;
   for (size_t i = 0; i < sequence_count; ++i) {
     const SequencePages &sequence = sequences[i];
     for (uint32_t page = sequence.begin / HEADRACE_KV_PAGE_POSITIONS;
          page < PagesOf(sequence.end); ++page)
-      AddPage(&slot.store, index, sequence.pages[page]);
+      AddPage(index, store, sequence.pages[page]);
   }
-  Submit(&slot.store, layers[index].slot, /*is_store=*/true);
+  Submit(store, slot, /*is_store=*/true);
 }
 
 Status PageMover::Release(uint32_t index, const WaitLimits &limits) {
-  return Await(&slots[layers[index].slot].store, index, limits);
+  return Await(index, &flights[index].store, &Link::Follow, limits);
 }
 
 void PageMover::Abandon() {
-  for (Slot &slot : slots)
-    for (Flight *flight : {&slot.fetch, &slot.store})
+  for (Flights &layer : flights)
+    for (Flight *flight : {&layer.fetch, &layer.store})
       if (flight->in_flight)
-        queue.Cancel(&flight->job);
+        link->Cancel(&flight->job);
 }
 
 Status PageMover::CopyPage(uint32_t from, uint32_t to,
                            const WaitLimits &limits) {
   HEADRACE_RETURN_IF_ERROR(Settle(limits));
-  Slot &slot = slots[0];
-  slot.occupied = true;
+  if (IsOnDevice()) { // with homes where the host reaches
+    for (const Layer &layer : layers)
+      std::memcpy(home + layer.home + to * page_bytes,
+                  home + layer.home + from * page_bytes, page_bytes);
+    return Status();
+  }
+  slots[0].occupied = true;
   for (uint32_t index = 0; index < layers.size(); ++index) {
     for (const bool is_store : {false, true}) {
-      Flight &flight = is_store ? slot.store : slot.fetch;
+      Flight &flight = is_store ? flights[index].store : flights[index].fetch;
       flight.pieces.clear();
-      ++list;
-      AddPage(&flight, index, from);
-      if (is_store) {
-        TransferPiece &piece = flight.pieces[0];
-        piece.source = layers[index].home + to * page_bytes;
-      }
+      const uint64_t page = is_store ? to : from;
+      AddRange(index, &flight, layers[index].home + page * page_bytes,
+               from * page_bytes);
       Submit(&flight, 0, is_store);
-      Status status = Await(&flight, index, limits);
+      Status status = Await(index, &flight, &Link::Wait, limits);
       if (!status.IsOk()) {
         Abandon();
         return status;

@@ -12,8 +12,8 @@ namespace headrace::runtime {
 struct Bundle {
   const TransferPiece *pieces = nullptr;
   uint32_t piece_count = 0;
-  uint64_t bytes = 0;            // of all pieces
-  const uint8_t *home = nullptr; // as in a job
+  uint64_t bytes = 0;      // of all pieces
+  uint8_t *home = nullptr; // as in a job
   const char *name = nullptr;
 };
 

@@ -135,7 +135,7 @@ void Drain(CuStreamOpaque *only) {
     return false;
   };
   while (!state.sticky && busy()) {
-    if (state.hang || state.hanging_copies) {
+    if (state.hang || state.hanging_copies || state.hanging_stores) {
       std::fprintf(stderr, "fake cuda: the host waits for work that hangs\n");
       std::abort();
     }
@@ -193,12 +193,13 @@ static uint64_t Cost(uint64_t begin_ns, size_t bytes, uint64_t bytes_per_ns) {
 /// holds garbage from when it may begin, and in the end, too, where somebody
 /// wrote to its source meanwhile.
 static void EnqueueCopy(CuStreamOpaque *stream, void *to, const void *from,
-                        size_t bytes, uint64_t cost_ns, bool may_hang) {
+                        size_t bytes, uint64_t cost_ns,
+                        size_t State::*smallest_that_hangs) {
   auto source = std::make_shared<std::vector<uint8_t>>();
   Operation copy;
   copy.run = [=](uint64_t *) {
-    const size_t hanging = TheState().hanging_copies;
-    if (may_hang && hanging && bytes >= hanging)
+    const size_t hanging = TheState().*smallest_that_hangs;
+    if (hanging && bytes >= hanging)
       return false;
     if (source->empty() || std::memcmp(source->data(), from, bytes) == 0)
       std::memcpy(to, from, bytes);
@@ -232,7 +233,7 @@ void Reset() {
   state.looks = 0;
   state.hang = false;
   state.strict = false;
-  state.hanging_copies = 0;
+  state.hanging_copies = state.hanging_stores = 0;
   state.sticky = 0;
   state.fault = 0;
   state.blocking_copies = 0;
@@ -248,6 +249,7 @@ void Reset() {
     std::free(reinterpret_cast<void *>(address));
   state.pinned_memory.clear();
   state.streams.clear();
+  state.ended_events.clear();
   state.live = 0;
   contexts.clear();
 }
@@ -283,6 +285,10 @@ void SetHang(bool hang) {
 void HangCopies(size_t bytes) {
   std::lock_guard<std::mutex> lock(TheState().mutex);
   TheState().hanging_copies = bytes;
+}
+void HangStores(size_t bytes) {
+  std::lock_guard<std::mutex> lock(TheState().mutex);
+  TheState().hanging_stores = bytes;
 }
 void SetStrict(bool strict) {
   std::lock_guard<std::mutex> lock(TheState().mutex);
@@ -505,7 +511,8 @@ FAKE cuMemcpyHtoDAsync_v2(CuAddress to, const void *from, size_t bytes,
     return kCuInvalidValue;
   if (Contains(state.pinned_memory, reinterpret_cast<uint64_t>(from), bytes)) {
     EnqueueCopy(stream, reinterpret_cast<void *>(to), from, bytes,
-                Cost(kCopyNs, bytes, kToDeviceBytesPerNs), /*may_hang=*/true);
+                Cost(kCopyNs, bytes, kToDeviceBytesPerNs),
+                &State::hanging_copies);
     return kCuSuccess;
   }
   // Other memory is read before the call returns.
@@ -531,7 +538,7 @@ FAKE cuMemcpyDtoHAsync_v2(void *to, CuAddress from, size_t bytes,
   if (!pinned && !stream->work.empty())
     ++state.blocking_copies;
   EnqueueCopy(stream, to, reinterpret_cast<const void *>(from), bytes,
-              Cost(kCopyNs, bytes, kToHostBytesPerNs), /*may_hang=*/false);
+              Cost(kCopyNs, bytes, kToHostBytesPerNs), &State::hanging_stores);
   if (!pinned)
     Drain(stream);
   return static_cast<CuResult>(state.sticky);
@@ -612,8 +619,10 @@ FAKE cuEventCreate(CuEvent *event, unsigned) {
 
 FAKE cuEventDestroy_v2(CuEvent event) {
   ENTER(true);
-  Drain(nullptr);
-  Remove(event);
+  // Work under way goes on with it, as on a device.
+  --state.live;
+  state.objects.erase(event);
+  state.ended_events.emplace_back(event);
   return kCuSuccess;
 }
 

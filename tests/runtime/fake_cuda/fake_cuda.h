@@ -91,6 +91,8 @@ FAKE_CUDA_API void SetHang(bool hang);
 
 /// Copies to the device of at least so many bytes never end; 0: all do.
 FAKE_CUDA_API void HangCopies(size_t bytes);
+/// The same of copies to pinned memory.
+FAKE_CUDA_API void HangStores(size_t bytes);
 
 /// While set, order between streams is what events make it and no more. Only
 /// the stream whose event is asked about does any work, and those that it waits

@@ -92,9 +92,10 @@ struct State {
   int looks = 0;
   bool hang = false;
   bool strict = false;
-  size_t hanging_copies = 0; // bytes of the smallest; 0: none
-  int sticky = 0;            // what every call returns
-  int fault = 0;             // what the next kernel makes of it
+  // To the device and to the host: bytes of the smallest; 0: none.
+  size_t hanging_copies = 0, hanging_stores = 0;
+  int sticky = 0; // what every call returns
+  int fault = 0;  // what the next kernel makes of it
   int live = 0;
   int blocking_copies = 0;
   uint64_t host_ns = 0; // the latest that the host has seen happen
@@ -106,6 +107,7 @@ struct State {
   std::vector<CuStreamOpaque *> streams;
   /// Behind handles. Those of a lost device stay: nobody may free them.
   std::set<const void *> objects;
+  std::vector<std::unique_ptr<CuEventOpaque>> ended_events;
   std::map<uint64_t, uint64_t> device_memory; // address -> bytes
   std::map<uint64_t, uint64_t> pinned_memory;
 };

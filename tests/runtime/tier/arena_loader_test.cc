@@ -381,7 +381,7 @@ TEST(ArenaLoader, GuessesMoveTheBytesThatTheyAreCountedFor) {
     ASSERT_TRUE(IsOk(loaded.Run({1, 5}).Release()));
     loaded.ExpectWholeRun();
   }
-  loaded.loader.AwaitGuesses(WaitLimits());
+  loaded.loader.AwaitRest(WaitLimits());
   const auto counters = loaded.loader.CacheCounters(1);
   EXPECT_GT(counters.prefetches, counters.prefetches_used);
   EXPECT_GT(counters.prefetches_used, 0u);
