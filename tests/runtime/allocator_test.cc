@@ -7,32 +7,32 @@ namespace headrace::tests {
 namespace {
 
 TEST(Allocator, EveryFailureIsAStatus) {
-  TemporaryFile file(ToyFile());
   ExpectEveryFailureIsAStatus(
-      file.Path(), nullptr, [](FaultyHost &host) -> headrace_status_code_t {
-        Outcome outcome(headrace_package_verify(host.package.get(), nullptr));
-        if (outcome.code)
-          return outcome.code;
+      ToyFile(), sized<headrace_session_options_t>(), [](FaultyHost &host) {
+        headrace_status_t status =
+            headrace_package_verify(host.package.get(), nullptr);
+        if (status)
+          return status;
         const std::vector<int32_t> prompt(40, 3);
         auto generate = sized<headrace_generate_options_t>();
         generate.max_new_tokens = 4;
         generate.temperature = 1;
         generate.top_p = 0.9f;
-        outcome = headrace_sequence_generate(host.sequence.get(), prompt.data(),
-                                             prompt.size(), &generate, nullptr,
-                                             0, nullptr);
-        if (outcome.code) {
+        status = headrace_sequence_generate(host.sequence.get(), prompt.data(),
+                                            prompt.size(), &generate, nullptr,
+                                            0, nullptr);
+        if (status) {
           EXPECT_EQ(headrace_sequence_length(host.sequence.get()), 0u);
-          return outcome.code;
+          return status;
         }
-        headrace_sequence_t *raw_fork = nullptr;
-        outcome = headrace_sequence_fork(host.sequence.get(), &raw_fork);
-        Sequence fork(raw_fork);
-        if (outcome.code)
-          return outcome.code;
+        Sequence fork;
+        status = make(fork, [&](headrace_sequence_t **out) {
+          return headrace_sequence_fork(host.sequence.get(), out);
+        });
+        if (status)
+          return status;
         Aligned<float> x(TOY_WIDTH), y(TOY_WIDTH);
-        outcome = InvokeToy(host.session.get(), kScale, 1, x, y);
-        return outcome.code;
+        return InvokeToy(host.session.get(), kScale, 1, x, y);
       });
 }
 
@@ -51,9 +51,7 @@ TEST(Allocator, ReleaseOrderDoesNotMatter) {
   TemporaryFile file(ToyFile());
   FaultyAllocator allocator;
   {
-    auto options = sized<headrace_instance_options_t>();
-    options.allocator = allocator.Interface();
-    Instance instance = MakeInstance(&options);
+    Instance instance = MakeInstance(allocator);
     Device device = MakeCpu(instance.get());
     Package package = OpenFile(instance.get(), file.Path());
     Session session = MakeSession(device.get(), package.get());

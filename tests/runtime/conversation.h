@@ -4,32 +4,9 @@
 #ifndef HEADRACE_TESTS_RUNTIME_CONVERSATION_H
 #define HEADRACE_TESTS_RUNTIME_CONVERSATION_H
 
-#include "tests/runtime/harness.h"
+#include "tests/runtime/host.h"
 
 namespace headrace::tests {
-
-/// Feeds `added` to each sequence, after the tokens in `histories`, in one
-/// step, and compares the logits of the last rows.
-inline void Extend(headrace_session_t *session,
-                   const std::vector<const Sequence *> &sequences,
-                   const std::vector<std::vector<int32_t> *> &histories,
-                   const std::vector<std::vector<int32_t>> &added) {
-  std::vector<headrace_step_item_t> items;
-  for (size_t i = 0; i < sequences.size(); ++i) {
-    items.push_back(Item(*sequences[i], added[i]));
-    histories[i]->insert(histories[i]->end(), added[i].begin(), added[i].end());
-  }
-  auto step = StepOf(items);
-  auto result = sized<headrace_step_result_t>();
-  ASSERT_TRUE(IsOk(headrace_session_step(session, &step, &result)));
-  ASSERT_EQ(result.row_count, sequences.size());
-  for (size_t i = 0; i < sequences.size(); ++i) {
-    const std::vector<float> expected = ToyLogits(*histories[i]);
-    for (size_t v = 0; v < expected.size(); ++v)
-      ASSERT_EQ(result.logits[i * TOY_VOCABULARY + v], expected[v])
-          << "sequence " << i << ", word " << v;
-  }
-}
 
 /// A prompt over several passes and pages, a fork in the middle of a page, a
 /// cut across the end of one, steps of unequal shares, pages given back and
@@ -41,9 +18,7 @@ inline void Converse(headrace_session_t *session) {
     std::vector<int32_t> as, bs;
     Extend(session, {&a, &b}, {&as, &bs},
            {std::vector<int32_t>(45, 3), std::vector<int32_t>(7, 9)});
-    headrace_sequence_t *raw = nullptr;
-    ASSERT_TRUE(IsOk(headrace_sequence_fork(a.get(), &raw)));
-    Sequence c(raw);
+    Sequence c = Fork(a);
     std::vector<int32_t> cs = as;
     Extend(session, {&c, &a}, {&cs, &as}, {{1, 2, 3}, {4}});
     Extend(session, {&a, &b, &c}, {&as, &bs, &cs},

@@ -4,9 +4,7 @@
 #include "runtime/abi/gpu_kernel_abi.h"
 #include "runtime/drivers/cuda/resident_package.h"
 #include "runtime/src/digest.h"
-#include "tests/runtime/fake_cuda/fake_cuda.h"
-#include "tests/runtime/harness.h"
-#include "tests/runtime/toy_gpu_package.h"
+#include "tests/runtime/cuda_host.h"
 
 #include <chrono>
 #include <cmath>
@@ -16,74 +14,16 @@
 namespace headrace::tests {
 namespace {
 
-namespace fake = fake_cuda;
-
-/// Results of the driver's interface.
-constexpr int kInvalidValue = 1;
-constexpr int kOutOfMemory = 2;
-constexpr int kNoBinaryForGpu = 209;
-constexpr int kIllegalAddress = 700;
-
-/// Of a test that waits for no device, and of one that waits for it to hang.
-constexpr uint64_t kLongGrace = 20000000000;
-constexpr uint64_t kShortGrace = 50000000;
-
-headrace_status_t OpenCuda(headrace_instance_t *instance, Device *out,
-                           uint32_t ordinal = 0,
-                           uint64_t grace_ns = kLongGrace) {
-  auto options = sized<headrace_cuda_device_options_t>();
-  options.ordinal = ordinal;
-  options.cublaslt_library = "libcuda.so.1"; // the fake has both
-  options.stop_grace_ns = grace_ns;
-  headrace_device_t *raw = nullptr;
-  headrace_status_t status =
-      headrace_device_create_cuda(instance, &options, &raw);
-  out->reset(raw);
-  return status;
-}
-
-/// A device with the toy on it.
-struct GpuToy {
+/// The toy on a device, with a session.
+struct GpuToy : Host {
   explicit GpuToy(const std::vector<uint8_t> &bytes = ToyGpuFile(),
-                  const headrace_session_options_t *options = nullptr,
+                  const headrace_session_options_t &options =
+                      sized<headrace_session_options_t>(),
                   uint64_t grace_ns = kLongGrace)
-      : file(bytes), instance(MakeInstance()) {
-    EXPECT_TRUE(IsOk(OpenCuda(instance.get(), &device, 0, grace_ns)));
-    package = OpenFile(instance.get(), file.Path());
-    session = MakeSession(device.get(), package.get(), options);
+      : Host(bytes, Cuda(grace_ns)) {
+    EXPECT_TRUE(IsOk(Create(options)));
   }
-
-  TemporaryFile file;
-  Instance instance;
-  Device device;
-  Package package;
-  Session session;
 };
-
-std::vector<int32_t> Tokens(size_t count, int32_t seed) {
-  std::vector<int32_t> tokens(count);
-  for (size_t i = 0; i < count; ++i)
-    tokens[i] = static_cast<int32_t>((i * 7 + static_cast<size_t>(seed) * 13) %
-                                     TOY_VOCABULARY);
-  return tokens;
-}
-
-/// One step; the last row of logits.
-headrace_status_t Step(headrace_session_t *session, const Sequence &sequence,
-                       const std::vector<int32_t> &tokens,
-                       std::vector<float> *logits = nullptr,
-                       const headrace_cancel_t *cancel = nullptr,
-                       uint64_t timeout_ns = 0) {
-  std::vector<headrace_step_item_t> items = {Item(sequence, tokens)};
-  headrace_step_options_t options = StepOf(items);
-  options.cancel = cancel;
-  options.timeout_ns = timeout_ns;
-  auto result = sized<headrace_step_result_t>();
-  headrace_status_t status = headrace_session_step(session, &options, &result);
-  if (!status && logits)
-    logits->assign(result.logits, result.logits + TOY_VOCABULARY);
-  return status;
-}
 
 //===----------------------------------------------------------------------===//
 // Devices
@@ -144,7 +84,7 @@ TEST(CudaDevice, SaysWhatItIs) {
 TEST(CudaDevice, LeavesContextsAsTheyWere) {
   GpuToy toy;
   Sequence sequence = MakeSequence(toy.session.get());
-  ASSERT_TRUE(IsOk(Step(toy.session.get(), sequence, {1, 2, 3})));
+  ASSERT_TRUE(IsOk(toy.Step(sequence, {1, 2, 3})));
   EXPECT_EQ(fake::ContextDepth(), 0);
   EXPECT_EQ(fake::Calls("cuCtxPushCurrent_v2"),
             fake::Calls("cuCtxPopCurrent_v2"));
@@ -159,10 +99,7 @@ TEST(CudaStep, IsCapturedOnceForEachClass) {
   Sequence sequence = MakeSequence(toy.session.get());
   std::vector<int32_t> history;
   auto feed = [&](const std::vector<int32_t> &tokens) {
-    history.insert(history.end(), tokens.begin(), tokens.end());
-    std::vector<float> logits;
-    ASSERT_TRUE(IsOk(Step(toy.session.get(), sequence, tokens, &logits)));
-    EXPECT_EQ(logits, ToyLogits(history));
+    toy.Extend(sequence, &history, tokens);
   };
   feed(Tokens(5, 1));
   feed(Tokens(7, 2));
@@ -187,27 +124,22 @@ TEST(CudaStep, IsCapturedOnceForEachClass) {
 TEST(CudaStep, BatchesUnequalSequences) {
   auto options = sized<headrace_session_options_t>();
   options.max_sequences = 7;
-  GpuToy toy(ToyGpuFile(), &options);
+  GpuToy toy(ToyGpuFile(), options);
   std::vector<Sequence> sequences;
-  std::vector<std::vector<int32_t>> history(7), fresh(7);
   for (int i = 0; i < 7; ++i)
     sequences.push_back(MakeSequence(toy.session.get()));
+  std::vector<std::vector<int32_t>> history(7);
   for (int round = 0; round < 3; ++round) {
-    std::vector<headrace_step_item_t> items;
+    std::vector<const Sequence *> all;
+    std::vector<std::vector<int32_t> *> histories;
+    std::vector<std::vector<int32_t>> fresh;
     for (size_t i = 0; i < 7; ++i) {
-      fresh[i] = Tokens(1 + (i * 5 + static_cast<size_t>(round) * 3) % 20,
-                        round * 7 + static_cast<int32_t>(i));
-      history[i].insert(history[i].end(), fresh[i].begin(), fresh[i].end());
-      items.push_back(Item(sequences[i], fresh[i]));
+      all.push_back(&sequences[i]);
+      histories.push_back(&history[i]);
+      fresh.push_back(Tokens(1 + (i * 5 + static_cast<size_t>(round) * 3) % 20,
+                             round * 7 + static_cast<int32_t>(i)));
     }
-    headrace_step_options_t step = StepOf(items);
-    auto result = sized<headrace_step_result_t>();
-    ASSERT_TRUE(IsOk(headrace_session_step(toy.session.get(), &step, &result)));
-    ASSERT_EQ(result.row_count, 7u);
-    for (size_t i = 0; i < 7; ++i)
-      EXPECT_EQ(std::vector<float>(result.logits + i * TOY_VOCABULARY,
-                                   result.logits + (i + 1) * TOY_VOCABULARY),
-                ToyLogits(history[i]));
+    toy.Extend(all, histories, fresh);
   }
 }
 
@@ -218,16 +150,9 @@ TEST(CudaStep, WorksHoweverLateTheDeviceIs) {
   GpuToy toy;
   for (int round = 0; round < 4; ++round) {
     Sequence sequence = MakeSequence(toy.session.get());
-    std::vector<int32_t> history = Tokens(60, round);
-    std::vector<float> logits;
-    ASSERT_TRUE(IsOk(Step(toy.session.get(), sequence, history, &logits)));
-    EXPECT_EQ(logits, ToyLogits(history));
-    headrace_sequence_t *raw = nullptr;
-    ASSERT_TRUE(IsOk(headrace_sequence_fork(sequence.get(), &raw)));
-    Sequence fork(raw);
-    history.push_back(9);
-    ASSERT_TRUE(IsOk(Step(toy.session.get(), fork, {9}, &logits)));
-    EXPECT_EQ(logits, ToyLogits(history));
+    std::vector<int32_t> history;
+    toy.Extend(sequence, &history, Tokens(60, round));
+    toy.Extend(Fork(sequence), &history, {9});
   }
   EXPECT_EQ(fake::BlockingCopies(), 0);
 }
@@ -235,13 +160,11 @@ TEST(CudaStep, WorksHoweverLateTheDeviceIs) {
 TEST(CudaStep, IsTimedByTheDevice) {
   auto options = sized<headrace_session_options_t>();
   options.timing = 1;
-  GpuToy toy(ToyGpuFile(), &options);
+  GpuToy toy(ToyGpuFile(), options);
   Sequence sequence = MakeSequence(toy.session.get());
   for (int i = 0; i < 3; ++i) {
-    ASSERT_TRUE(IsOk(Step(toy.session.get(), sequence, {1})));
-    auto info = sized<headrace_session_info_t>();
-    ASSERT_TRUE(IsOk(headrace_session_info(toy.session.get(), &info)));
-    EXPECT_EQ(info.kernel_ns, 3000u); // a microsecond a kernel
+    ASSERT_TRUE(IsOk(toy.Step(sequence, {1})));
+    EXPECT_EQ(toy.Info().kernel_ns, 3000u); // a microsecond a kernel
   }
 }
 
@@ -249,7 +172,7 @@ TEST(CudaStep, IsTimedByTheDevice) {
 TEST(CudaStep, PoisonShowsWhatNoKernelWrites) {
   auto options = sized<headrace_session_options_t>();
   options.poison_outputs = 1;
-  GpuToy toy(ToyGpuFile(), &options);
+  GpuToy toy(ToyGpuFile(), options);
   Aligned<float> x(TOY_WIDTH), y(TOY_WIDTH);
   x[0] = 2;
   ASSERT_TRUE(IsOk(InvokeToy(toy.session.get(), kScale, 1, x, y)));
@@ -257,10 +180,7 @@ TEST(CudaStep, PoisonShowsWhatNoKernelWrites) {
   ASSERT_TRUE(IsOk(InvokeToy(toy.session.get(), kEmpty, 1, x, y)));
   for (size_t i = 0; i < TOY_WIDTH; ++i)
     EXPECT_TRUE(std::isnan(y[i]));
-  Sequence sequence = MakeSequence(toy.session.get());
-  std::vector<float> logits;
-  ASSERT_TRUE(IsOk(Step(toy.session.get(), sequence, {1, 2}, &logits)));
-  EXPECT_EQ(logits, ToyLogits({1, 2}));
+  toy.ExpectLogits({1, 2});
 }
 
 //===----------------------------------------------------------------------===//
@@ -275,10 +195,7 @@ TEST(CudaShare, SessionsShareCodeAndWeightsOfAPackage) {
   // Only its binding table.
   EXPECT_EQ(fake::Calls("cuMemcpyHtoDAsync_v2"), uploads + 1);
   toy.session.reset();
-  Sequence sequence = MakeSequence(other.get());
-  std::vector<float> logits;
-  ASSERT_TRUE(IsOk(Step(other.get(), sequence, {4}, &logits)));
-  EXPECT_EQ(logits, ToyLogits({4}));
+  ExpectLogits(other.get(), {4});
 }
 
 TEST(CudaShare, ManyThreadsUseOneDevice) {
@@ -288,11 +205,7 @@ TEST(CudaShare, ManyThreadsUseOneDevice) {
     hosts.emplace_back([&, host] {
       for (int round = 0; round < 5; ++round) {
         Session session = MakeSession(toy.device.get(), toy.package.get());
-        Sequence sequence = MakeSequence(session.get());
-        std::vector<int32_t> history = Tokens(30, host * 10 + round);
-        std::vector<float> logits;
-        ASSERT_TRUE(IsOk(Step(session.get(), sequence, history, &logits)));
-        ASSERT_EQ(logits, ToyLogits(history));
+        ExpectLogits(session.get(), Tokens(30, host * 10 + round));
       }
     });
   for (std::thread &host : hosts)
@@ -305,24 +218,19 @@ TEST(CudaShare, ManyThreadsUseOneDevice) {
 
 TEST(CudaStop, CancelAndDeadlineWhileTheDeviceWorks) {
   GpuToy toy;
-  Sequence sequence = MakeSequence(toy.session.get());
   fake::SetLag(20);
-  headrace_cancel_t cancel = {};
-  std::thread canceller([&] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    headrace_cancel_request(&cancel);
-  });
   Aligned<float> x(TOY_WIDTH), y(TOY_WIDTH);
-  EXPECT_TRUE(FailsWith(InvokeToy(toy.session.get(), kSlow, 1, x, y, &cancel),
-                        HEADRACE_STATUS_CANCELLED, "'slow'"));
-  canceller.join();
+  {
+    LateCancel cancel;
+    EXPECT_TRUE(
+        FailsWith(InvokeToy(toy.session.get(), kSlow, 1, x, y, cancel.Get()),
+                  HEADRACE_STATUS_CANCELLED, "'slow'"));
+  }
   EXPECT_TRUE(
       FailsWith(InvokeToy(toy.session.get(), kSlow, 1, x, y, nullptr, 2000000),
                 HEADRACE_STATUS_DEADLINE_EXCEEDED, "'slow'"));
   fake::SetLag(1);
-  std::vector<float> logits;
-  ASSERT_TRUE(IsOk(Step(toy.session.get(), sequence, {4, 5}, &logits)));
-  EXPECT_EQ(logits, ToyLogits({4, 5}));
+  toy.ExpectLogits({4, 5});
 }
 
 /// Nothing is enqueued for a call that is over before it starts.
@@ -330,25 +238,21 @@ TEST(CudaStop, IsSeenBeforeTheFirstLaunch) {
   GpuToy toy;
   headrace_cancel_t cancel = {};
   headrace_cancel_request(&cancel);
-  Aligned<float> x(TOY_WIDTH), y(TOY_WIDTH);
-  EXPECT_TRUE(FailsWith(InvokeToy(toy.session.get(), kScale, 1, x, y, &cancel),
-                        HEADRACE_STATUS_CANCELLED));
+  EXPECT_TRUE(FailsWith(toy.Scale(&cancel), HEADRACE_STATUS_CANCELLED));
   EXPECT_TRUE(
-      FailsWith(InvokeToy(toy.session.get(), kScale, 1, x, y, nullptr, 1),
-                HEADRACE_STATUS_DEADLINE_EXCEEDED));
+      FailsWith(toy.Scale(nullptr, 1), HEADRACE_STATUS_DEADLINE_EXCEEDED));
   EXPECT_TRUE(fake::Launches().empty());
 }
 
 TEST(CudaStop, WorkThatNeverEndsLosesTheDevice) {
-  GpuToy toy(ToyGpuFile(), nullptr, kShortGrace);
+  GpuToy toy(ToyGpuFile(), sized<headrace_session_options_t>(), kShortGrace);
   Sequence sequence = MakeSequence(toy.session.get());
   fake::SetHang(true);
-  EXPECT_TRUE(FailsWith(
-      Step(toy.session.get(), sequence, {1}, nullptr, nullptr, 5000000),
-      HEADRACE_STATUS_DEVICE_LOST, "does not end"));
+  EXPECT_TRUE(FailsWith(toy.Step(sequence, {1}, 5000000),
+                        HEADRACE_STATUS_DEVICE_LOST, "does not end"));
   EXPECT_EQ(headrace_sequence_length(sequence.get()), 0u);
-  EXPECT_TRUE(FailsWith(Step(toy.session.get(), sequence, {1}),
-                        HEADRACE_STATUS_DEVICE_LOST, "was lost"));
+  EXPECT_TRUE(FailsWith(toy.Step(sequence, {1}), HEADRACE_STATUS_DEVICE_LOST,
+                        "was lost"));
   headrace_session_t *second = nullptr;
   EXPECT_TRUE(
       FailsWith(headrace_session_create(toy.device.get(), toy.package.get(),
@@ -361,11 +265,9 @@ TEST(CudaStop, AnIllegalAccessLosesTheDevice) {
   GpuToy toy;
   Sequence sequence = MakeSequence(toy.session.get());
   fake::FaultAtNextKernel(kIllegalAddress);
-  EXPECT_TRUE(FailsWith(Step(toy.session.get(), sequence, {1}),
-                        HEADRACE_STATUS_DEVICE_LOST,
+  EXPECT_TRUE(FailsWith(toy.Step(sequence, {1}), HEADRACE_STATUS_DEVICE_LOST,
                         "CUDA_ERROR_ILLEGAL_ADDRESS"));
-  EXPECT_TRUE(FailsWith(Step(toy.session.get(), sequence, {1}),
-                        HEADRACE_STATUS_DEVICE_LOST));
+  EXPECT_TRUE(FailsWith(toy.Step(sequence, {1}), HEADRACE_STATUS_DEVICE_LOST));
   headrace_session_release(toy.session.get()); // the reference kept by it
 }
 
@@ -409,19 +311,7 @@ TEST(CudaMatmul, GivesTheProduct) {
     Aligned<float> y(rows * 8);
     for (size_t i = 0; i < rows * 16; ++i)
       x[i] = static_cast<_Float16>(static_cast<int>(i * i % 17));
-    const void *inputs[] = {x.Data()};
-    const uint64_t bytes[] = {rows * 32};
-    void *outputs[] = {y.Data()};
-    auto options = sized<headrace_invoke_options_t>();
-    options.entry = kScale;
-    options.tokens = rows;
-    options.inputs = inputs;
-    options.input_bytes = bytes;
-    options.input_count = 1;
-    options.outputs_data = outputs;
-    options.output_bytes = bytes;
-    options.output_count = 1;
-    ASSERT_TRUE(IsOk(headrace_session_invoke(toy.session.get(), &options)));
+    ASSERT_TRUE(IsOk(InvokeToy(toy.session.get(), kScale, rows, x, y)));
     for (size_t r = 0; r < rows; ++r)
       for (size_t n = 0; n < 8; ++n) {
         // The blob's 2v + 1 in 32 bits are float16 numbers and zeros.
@@ -447,28 +337,24 @@ TEST(CudaMatmul, GivesTheProduct) {
 /// Launches that are not captured are paced, so that a stop is seen.
 TEST(CudaMatmul, LongStepsStopBetweenLaunches) {
   GpuToy toy(MatmulFile(2000));
-  Aligned<float> x(TOY_WIDTH), y(TOY_WIDTH);
   fake::SetLag(100);
-  EXPECT_TRUE(
-      FailsWith(InvokeToy(toy.session.get(), kScale, 1, x, y, nullptr, 1000000),
-                HEADRACE_STATUS_DEADLINE_EXCEEDED));
+  EXPECT_TRUE(FailsWith(toy.Scale(nullptr, 1000000),
+                        HEADRACE_STATUS_DEADLINE_EXCEEDED));
   EXPECT_LT(fake::Calls("cublasLtMatmul"), 2000);
 }
 
 TEST(CudaMatmul, NeedsTheLibrary) {
-  TemporaryFile file(MatmulFile(1));
-  Instance instance = MakeInstance();
-  auto options = sized<headrace_cuda_device_options_t>();
-  options.cublaslt_library = "libcublasLt-that-is-not.so";
-  headrace_device_t *raw = nullptr;
-  ASSERT_TRUE(
-      IsOk(headrace_device_create_cuda(instance.get(), &options, &raw)));
-  Device device(raw);
-  Package package = OpenFile(instance.get(), file.Path());
-  headrace_session_t *session = nullptr;
-  EXPECT_TRUE(FailsWith(
-      headrace_session_create(device.get(), package.get(), nullptr, &session),
-      HEADRACE_STATUS_UNAVAILABLE, "libcublasLt-that-is-not.so"));
+  Host host(MatmulFile(1), [](headrace_instance_t *instance) {
+    auto options = sized<headrace_cuda_device_options_t>();
+    options.cublaslt_library = "libcublasLt-that-is-not.so";
+    Device device;
+    EXPECT_TRUE(IsOk(make(device, [&](headrace_device_t **out) {
+      return headrace_device_create_cuda(instance, &options, out);
+    })));
+    return device;
+  });
+  EXPECT_TRUE(FailsWith(host.Create(), HEADRACE_STATUS_UNAVAILABLE,
+                        "libcublasLt-that-is-not.so"));
 }
 
 //===----------------------------------------------------------------------===//
@@ -481,16 +367,14 @@ headrace_status_t Refusal(const std::vector<uint8_t> &bytes) {
   Instance instance = MakeInstance();
   Device device;
   EXPECT_TRUE(IsOk(OpenCuda(instance.get(), &device)));
-  headrace_package_t *raw = nullptr;
-  if (headrace_status_t status =
-          headrace_package_open(instance.get(), file.Path(), nullptr, &raw))
-    return status;
-  Package package(raw);
-  headrace_session_t *session = nullptr;
-  headrace_status_t status =
-      headrace_session_create(device.get(), package.get(), nullptr, &session);
-  headrace_session_release(session);
-  return status;
+  Package package;
+  headrace_status_t status = make(package, [&](headrace_package_t **out) {
+    return headrace_package_open(instance.get(), file.Path(), nullptr, out);
+  });
+  Session session;
+  return status ? status : make(session, [&](headrace_session_t **out) {
+    return headrace_session_create(device.get(), package.get(), nullptr, out);
+  });
 }
 
 TEST(CudaPackage, IsRefusedWithTheReason) {
@@ -544,14 +428,9 @@ TEST(CudaPackage, DamageIsFound) {
 }
 
 TEST(CudaPackage, OfAGpuIsNoneOfTheProcessor) {
-  TemporaryFile file(ToyGpuFile());
-  Instance instance = MakeInstance();
-  Device device = MakeCpu(instance.get());
-  Package package = OpenFile(instance.get(), file.Path());
-  headrace_session_t *session = nullptr;
-  EXPECT_TRUE(FailsWith(
-      headrace_session_create(device.get(), package.get(), nullptr, &session),
-      HEADRACE_STATUS_FAILED_PRECONDITION, "target 'cuda'"));
+  Host host(ToyGpuFile(), Cpu());
+  EXPECT_TRUE(FailsWith(host.Create(), HEADRACE_STATUS_FAILED_PRECONDITION,
+                        "target 'cuda'"));
 }
 
 TEST(CudaPackage, SharedMemoryIsAskedFor) {
@@ -559,8 +438,7 @@ TEST(CudaPackage, SharedMemoryIsAskedFor) {
   for (auto &kernel : manifest->kernels)
     kernel->resources[0]->shared_bytes = 200 << 10;
   GpuToy toy(ToyFile(*manifest, ToyGpuCode()));
-  Aligned<float> x(TOY_WIDTH), y(TOY_WIDTH);
-  ASSERT_TRUE(IsOk(InvokeToy(toy.session.get(), kScale, 1, x, y)));
+  ASSERT_TRUE(IsOk(toy.Scale()));
   ASSERT_EQ(fake::Launches().size(), 1u);
   EXPECT_EQ(fake::Launches()[0].shared_bytes, 200u << 10);
   EXPECT_EQ(fake::Launches()[0].threads, 64u);
@@ -655,13 +533,9 @@ TEST(CudaPackage, PortableCodeStandsInForRefusedMachineCode) {
   logger.log = Collect;
   auto options = sized<headrace_instance_options_t>();
   options.logger = logger;
-  TemporaryFile file(WithMachineCode(ToyGpuCode()));
-  Instance instance = MakeInstance(&options);
-  Device device;
-  ASSERT_TRUE(IsOk(OpenCuda(instance.get(), &device)));
-  Package package = OpenFile(instance.get(), file.Path());
+  Host host(WithMachineCode(ToyGpuCode()), Cuda(), MakeInstance(&options));
   fake::FailAt("cuModuleLoadDataEx", 1, kNoBinaryForGpu);
-  Session session = MakeSession(device.get(), package.get());
+  ASSERT_TRUE(IsOk(host.Create()));
   ASSERT_EQ(lines.size(), 1u);
   EXPECT_EQ(lines[0].first, HEADRACE_LOG_WARNING);
   EXPECT_NE(lines[0].second.find("refuses the package's machine code for "
@@ -669,10 +543,7 @@ TEST(CudaPackage, PortableCodeStandsInForRefusedMachineCode) {
             std::string::npos)
       << lines[0].second;
   EXPECT_NE(lines[0].second.find("209"), std::string::npos) << lines[0].second;
-  Sequence sequence = MakeSequence(session.get());
-  std::vector<float> logits;
-  ASSERT_TRUE(IsOk(Step(session.get(), sequence, {3, 4}, &logits)));
-  EXPECT_EQ(logits, ToyLogits({3, 4}));
+  host.ExpectLogits({3, 4});
   ASSERT_FALSE(fake::Launches().empty());
   EXPECT_EQ(fake::Launches()[0].threads, 64u);
 }
@@ -715,32 +586,28 @@ headrace_status_t WholeLife(const std::vector<uint8_t> &bytes,
   options.weights = weights;
   options.timing = 1;
   options.poison_outputs = 1;
-  headrace_session_t *raw = nullptr;
-  if (headrace_status_t status =
-          headrace_session_create(device.get(), package.get(), &options, &raw))
+  Session session;
+  if (headrace_status_t status = make(session, [&](headrace_session_t **out) {
+        return headrace_session_create(device.get(), package.get(), &options,
+                                       out);
+      }))
     return status;
-  Session session(raw);
   auto work = [&]() -> headrace_status_t {
     Sequence sequence = MakeSequence(session.get());
-    std::vector<int32_t> history = Tokens(40, 3);
-    std::vector<float> logits;
+    std::vector<int32_t> history;
     if (headrace_status_t status =
-            Step(session.get(), sequence, history, &logits))
+            TryExtend(session.get(), {&sequence}, {&history}, {Tokens(40, 3)}))
       return status;
-    EXPECT_EQ(logits, ToyLogits(history));
-    headrace_sequence_t *copy = nullptr;
-    EXPECT_TRUE(IsOk(headrace_sequence_fork(sequence.get(), &copy)));
-    Sequence fork(copy);
-    if (headrace_status_t status = Step(session.get(), fork, {7}, &logits))
+    Sequence fork = Fork(sequence);
+    if (headrace_status_t status =
+            TryExtend(session.get(), {&fork}, {&history}, {{7}}))
       return status;
-    history.push_back(7);
-    EXPECT_EQ(logits, ToyLogits(history));
     Aligned<float> x(TOY_WIDTH), y(TOY_WIDTH);
     return InvokeToy(session.get(), kScale, 1, x, y);
   };
   headrace_status_t status = work();
   if (headrace_status_code(status) == HEADRACE_STATUS_DEVICE_LOST)
-    headrace_session_release(raw); // the reference kept by it
+    headrace_session_release(session.get()); // the reference kept by it
   else if (status)
     EXPECT_TRUE(IsOk(work())); // nothing is left over of the failure
   return status;

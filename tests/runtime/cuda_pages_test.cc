@@ -3,76 +3,20 @@
 // driver: the logits of pages that stay, whatever the device does late, no byte
 // moved that is not used, and a session that can be used after every fault.
 #include "tests/runtime/conversation.h"
-#include "tests/runtime/fake_cuda/fake_cuda.h"
-#include "tests/runtime/toy_gpu_package.h"
-
-#include <chrono>
-#include <thread>
+#include "tests/runtime/cuda_host.h"
 
 namespace headrace::tests {
 namespace {
 
-namespace fake = fake_cuda;
-
-constexpr int kOutOfMemory = 2;
-constexpr int kNever = 1 << 30;
-constexpr uint64_t kGrace = 50000000;
 /// Larger than the logits of a row, so that these are not what hangs.
 constexpr size_t kTwoPages = 2 * TOY_PAGE_BYTES;
 
-struct Paged {
-  Paged() : file(PagedToyGpuFile()), instance(MakeInstance()) {
-    auto device_options = sized<headrace_cuda_device_options_t>();
-    device_options.stop_grace_ns = kGrace;
-    headrace_device_t *raw = nullptr;
-    EXPECT_TRUE(IsOk(
-        headrace_device_create_cuda(instance.get(), &device_options, &raw)));
-    device.reset(raw);
-    package = OpenFile(instance.get(), file.Path());
-    EXPECT_TRUE(IsOk(Create()));
-  }
-
-  headrace_status_t Create() {
-    session.reset();
-    auto options = sized<headrace_session_options_t>();
-    options.weights = HEADRACE_WEIGHTS_ARENA;
-    headrace_session_t *raw = nullptr;
-    headrace_status_t made =
-        headrace_session_create(device.get(), package.get(), &options, &raw);
-    session.reset(raw);
-    return made;
-  }
-  headrace_status_t Step(const Sequence &sequence,
-                         const std::vector<int32_t> &tokens,
-                         uint64_t timeout_ns = 0,
-                         const headrace_cancel_t *cancel = nullptr) {
-    auto items = std::vector{Item(sequence, tokens)};
-    auto step = StepOf(items);
-    step.timeout_ns = timeout_ns;
-    step.cancel = cancel;
-    return headrace_session_step(session.get(), &step, nullptr);
-  }
-  void Extend(const Sequence &sequence, std::vector<int32_t> *history,
-              const std::vector<int32_t> &added) {
-    tests::Extend(session.get(), {&sequence}, {history}, {added});
+struct Paged : Host {
+  Paged() : Host(PagedToyGpuFile(), Cuda(kShortGrace)) {
+    EXPECT_TRUE(IsOk(Create(ArenaOptions())));
   }
   /// The link of pages, which comes after those of weights.
-  headrace_link_usage_t Link() {
-    auto link = sized<headrace_link_usage_t>();
-    EXPECT_TRUE(IsOk(headrace_session_link(session.get(), 2, &link)));
-    return link;
-  }
-  headrace_level_usage_t Level(uint32_t index) {
-    auto level = sized<headrace_level_usage_t>();
-    EXPECT_TRUE(IsOk(headrace_session_level(session.get(), index, &level)));
-    return level;
-  }
-
-  TemporaryFile file;
-  Instance instance;
-  Device device;
-  Package package;
-  Session session;
+  headrace_link_usage_t Pages() { return Link(2); }
 };
 
 TEST(CudaPages, GiveTheLogitsOfPagesThatStay) {
@@ -95,13 +39,13 @@ TEST(CudaPages, AreMovedWhereTheyAreUsed) {
   auto expect = [&](uint64_t fetched, uint64_t stored) {
     // The next step waits for what is stored; until then it is not counted.
     ASSERT_TRUE(IsOk(paged.Step(a, {1})));
-    const headrace_link_usage_t link = paged.Link();
+    const headrace_link_usage_t link = paged.Pages();
     EXPECT_STREQ(link.name, "pages");
     EXPECT_EQ(link.bytes, fetched * TOY_PAGE_BYTES);
     EXPECT_GE(link.stored_bytes, stored * TOY_PAGE_BYTES);
     EXPECT_LE(link.stored_bytes, (stored + 1) * TOY_PAGE_BYTES);
   };
-  EXPECT_EQ(paged.Link().bytes, 0u);
+  EXPECT_EQ(paged.Pages().bytes, 0u);
   const int zeroed = fake::Calls("cuMemsetD8Async");
   ASSERT_TRUE(IsOk(paged.Step(a, std::vector<int32_t>(8, 1))));
   expect(1, 1); // a page that begins with the step is not fetched,
@@ -114,15 +58,13 @@ TEST(CudaPages, AreMovedWhereTheyAreUsed) {
   const uint64_t weights = paged.Level(1).occupied_bytes - 2 * TOY_PAGE_BYTES;
   EXPECT_GT(weights, 0u);
   // A fork copies the page that both add to, and both read the first one.
-  headrace_sequence_t *raw = nullptr;
-  ASSERT_TRUE(IsOk(headrace_sequence_fork(a.get(), &raw)));
-  Sequence b(raw);
-  const uint64_t fetched = paged.Link().bytes;
+  Sequence b = Fork(a);
+  const uint64_t fetched = paged.Pages().bytes;
   const std::vector<int32_t> one = {2};
   auto items = std::vector{Item(a, one), Item(b, one)};
   auto step = StepOf(items);
   ASSERT_TRUE(IsOk(headrace_session_step(paged.session.get(), &step, nullptr)));
-  EXPECT_EQ(paged.Link().bytes - fetched, 3u * TOY_PAGE_BYTES);
+  EXPECT_EQ(paged.Pages().bytes - fetched, 3u * TOY_PAGE_BYTES);
   EXPECT_EQ(paged.Level(1).occupied_bytes, weights + 3u * TOY_PAGE_BYTES);
   for (uint32_t level : {0, 1})
     EXPECT_LE(paged.Level(level).peak_bytes,
@@ -135,7 +77,7 @@ TEST(CudaPages, AnyCopyThatFailsLeavesThemUsable) {
   for (const char *function :
        {"cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2", "cuMemsetD8Async"})
     for (int nth = 1; nth <= 8; ++nth) {
-      ASSERT_TRUE(IsOk(paged.Create()));
+      ASSERT_TRUE(IsOk(paged.Create(ArenaOptions())));
       Sequence sequence = MakeSequence(paged.session.get());
       std::vector<int32_t> history;
       paged.Extend(sequence, &history, std::vector<int32_t>(31, 4));
@@ -188,15 +130,11 @@ TEST(CudaPages, AHangIsAStatusAndTheSessionGoesOn) {
     EXPECT_TRUE(FailsWith(paged.Step(sequence, {1}, kHangLimitNs),
                           HEADRACE_STATUS_DEADLINE_EXCEEDED,
                           "'kv.0' was on its way to level 'hbm'"));
-    headrace_cancel_t cancel;
-    headrace_cancel_reset(&cancel);
-    std::thread canceller([&] {
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
-      headrace_cancel_request(&cancel);
-    });
-    EXPECT_TRUE(FailsWith(paged.Step(sequence, {1}, 0, &cancel),
-                          HEADRACE_STATUS_CANCELLED));
-    canceller.join();
+    {
+      LateCancel cancel;
+      EXPECT_TRUE(FailsWith(paged.Step(sequence, {1}, 0, cancel.Get()),
+                            HEADRACE_STATUS_CANCELLED));
+    }
     fake::HangCopies(0);
     paged.Extend(sequence, &history, {2, 3});
   }
@@ -211,7 +149,8 @@ TEST(CudaPages, ASessionEndsInAHang) {
   fake::HangStores(kTwoPages);
   ASSERT_TRUE(IsOk(paged.Step(sequence, std::vector<int32_t>(8, 3))));
   sequence.reset();
-  EXPECT_TRUE(FailsWith(paged.Create(), HEADRACE_STATUS_DEVICE_LOST));
+  EXPECT_TRUE(
+      FailsWith(paged.Create(ArenaOptions()), HEADRACE_STATUS_DEVICE_LOST));
   fake::HangStores(0);
 }
 

@@ -2,10 +2,9 @@
 // Tests of sessions with homes in the host's memory: the results of the mapped
 // one, a package that is read once, and a session that can be used after every
 // fault.
+#include "tests/runtime/arena_session.h"
 #include "tests/runtime/faulty_host.h"
 #include "tests/runtime/tier/faulty_source.h"
-
-#include "runtime/src/session.h"
 
 #include <cerrno>
 #include <unistd.h>
@@ -13,83 +12,20 @@
 namespace headrace::tests {
 namespace {
 
-headrace_session_options_t ArenaOptions() {
-  auto options = sized<headrace_session_options_t>();
-  options.weights = HEADRACE_WEIGHTS_ARENA;
-  return options;
-}
+std::vector<uint8_t> HousedFile() { return ToyFile(*HousedToyManifest()); }
 
-/// The housed toy, with faults where a test says.
-struct Housed {
-  explicit Housed(runtime::ByteSource *source = nullptr,
-                  runtime::ByteSource *homes = nullptr)
-      : bytes(ToyFile(*HousedToyManifest())), file(bytes),
-        instance(MakeInstance()), device(MakeCpu(instance.get(), 2)),
-        package(OpenFile(instance.get(), file.Path())) {
-    auto options = ArenaOptions();
-    headrace_session_t *raw = nullptr;
-    created = std::make_unique<Outcome>(
-        runtime::CreateSession(device.get(), package.get(), &options, source,
-                               &raw, homes)
-            .Release());
-    session.reset(raw);
+/// The housed toy with a session that moves its bytes.
+struct Housed : Host {
+  explicit Housed(Sources sources = {}) : Host(HousedFile()) {
+    EXPECT_TRUE(IsOk(CreateArena(*this, sources)));
   }
-
-  headrace_status_t Scale(const headrace_cancel_t *cancel = nullptr,
-                          uint64_t timeout_ns = 0) {
-    return InvokeToy(session.get(), kScale, 1, x, y, cancel, timeout_ns);
-  }
-  void ExpectLogits(const std::vector<int32_t> &tokens) {
-    Sequence sequence = MakeSequence(session.get());
-    auto items = std::vector{Item(sequence, tokens)};
-    auto step = StepOf(items);
-    auto result = sized<headrace_step_result_t>();
-    ASSERT_TRUE(IsOk(headrace_session_step(session.get(), &step, &result)));
-    const std::vector<float> expected = ToyLogits(tokens);
-    for (size_t i = 0; i < expected.size(); ++i)
-      ASSERT_EQ(result.logits[i], expected[i]) << i;
-  }
-  headrace_link_usage_t Link(uint32_t index) {
-    auto link = sized<headrace_link_usage_t>();
-    EXPECT_TRUE(IsOk(headrace_session_link(session.get(), index, &link)));
-    return link;
-  }
-  headrace_level_usage_t Level(uint32_t index) {
-    auto level = sized<headrace_level_usage_t>();
-    EXPECT_TRUE(IsOk(headrace_session_level(session.get(), index, &level)));
-    return level;
-  }
-
-  std::vector<uint8_t> bytes;
-  TemporaryFile file;
-  Instance instance;
-  Device device;
-  Package package;
-  std::unique_ptr<Outcome> created;
-  Session session;
-  Aligned<float> x{TOY_WIDTH}, y{TOY_WIDTH};
 };
-
-/// Where blob 0, the weight with a home, lies in the file.
-uint64_t HousedOffset() {
-  TemporaryFile file(ToyFile(*HousedToyManifest()));
-  Instance instance = MakeInstance();
-  Package package = OpenFile(instance.get(), file.Path());
-  auto blob = sized<headrace_blob_info_t>();
-  EXPECT_TRUE(IsOk(headrace_package_blob(package.get(), 0, &blob)));
-  return blob.offset;
-}
 
 TEST(HousedSession, GivesTheResultsOfTheMappedOne) {
   Housed housed;
-  ASSERT_TRUE(housed.session) << housed.created->message;
   for (size_t length : {1, 7, 30, 100})
     housed.ExpectLogits(std::vector<int32_t>(length, 5));
-  for (size_t i = 0; i < TOY_WIDTH; ++i)
-    housed.x[i] = float(i);
-  EXPECT_TRUE(IsOk(housed.Scale()));
-  for (size_t i = 0; i < TOY_WIDTH; ++i)
-    EXPECT_EQ(housed.y[i], 3 * float(i));
+  ExpectScales(housed.session.get(), 1);
   EXPECT_STREQ(housed.Link(0).name, "memory");
   EXPECT_STREQ(housed.Link(1).name, "disk");
   EXPECT_STREQ(housed.Link(2).name, "pages");
@@ -99,9 +35,8 @@ TEST(HousedSession, GivesTheResultsOfTheMappedOne) {
 
 TEST(HousedSession, ReadsThePackageOnce) {
   Housed housed;
-  ASSERT_TRUE(housed.session) << housed.created->message;
   const uint64_t filled = housed.Link(1).bytes;
-  ASSERT_EQ(truncate(housed.file.Path(), off_t(HousedOffset())), 0);
+  ASSERT_EQ(truncate(housed.file.Path(), off_t(housed.Blob(0).offset)), 0);
   housed.ExpectLogits(std::vector<int32_t>(20, 5));
   EXPECT_TRUE(IsOk(housed.Scale()));
   EXPECT_EQ(housed.Link(1).bytes, filled);
@@ -109,7 +44,6 @@ TEST(HousedSession, ReadsThePackageOnce) {
 
 TEST(HousedSession, KnowsThePeakOfItsHome) {
   Housed housed;
-  ASSERT_TRUE(housed.session) << housed.created->message;
   const headrace_level_usage_t before = housed.Level(1);
   EXPECT_STREQ(before.name, "home");
   const uint64_t weights = before.occupied_bytes;
@@ -123,35 +57,27 @@ TEST(HousedSession, KnowsThePeakOfItsHome) {
 }
 
 TEST(HousedSession, AHomeThatCannotBeFilledIsRefused) {
-  const auto at = int64_t(HousedOffset());
-  const std::vector<uint8_t> whole = ToyFile(*HousedToyManifest());
+  const std::vector<uint8_t> whole = HousedFile();
+  Host host(whole);
+  const uint64_t at = host.Blob(0).offset;
   {
     FaultySource source(whole);
-    source.EndAt(uint64_t(at));
-    Housed housed(&source);
-    EXPECT_EQ(housed.created->code, HEADRACE_STATUS_DATA_LOSS);
-    EXPECT_NE(
-        housed.created->message.find("'weight.0' was read to level 'home'"),
-        std::string::npos)
-        << housed.created->message;
+    source.EndAt(at);
+    EXPECT_TRUE(FailsWith(CreateArena(host, {&source}),
+                          HEADRACE_STATUS_DATA_LOSS,
+                          "'weight.0' was read to level 'home'"));
   }
   {
     FaultySource source(whole);
-    source.FailAt(at, EIO);
-    Housed housed(&source);
-    EXPECT_EQ(housed.created->code, HEADRACE_STATUS_IO);
-    EXPECT_NE(housed.created->message.find("'weight.0' to level 'home'"),
-              std::string::npos)
-        << housed.created->message;
+    source.FailAt(int64_t(at), EIO);
+    EXPECT_TRUE(FailsWith(CreateArena(host, {&source}), HEADRACE_STATUS_IO,
+                          "'weight.0' to level 'home'"));
   }
   std::vector<uint8_t> changed = whole;
-  changed[size_t(at)] ^= 1;
+  changed[at] ^= 1;
   FaultySource source(changed);
-  Housed housed(&source);
-  EXPECT_EQ(housed.created->code, HEADRACE_STATUS_DATA_LOSS);
-  EXPECT_NE(housed.created->message.find("read to level 'home' for 'weight.0'"),
-            std::string::npos)
-      << housed.created->message;
+  EXPECT_TRUE(FailsWith(CreateArena(host, {&source}), HEADRACE_STATUS_DATA_LOSS,
+                        "read to level 'home' for 'weight.0'"));
 }
 
 TEST(HousedSession, ACopyThatHangsEndsAtTheDeadlineOrIsCancelled) {
@@ -159,8 +85,7 @@ TEST(HousedSession, ACopyThatHangsEndsAtTheDeadlineOrIsCancelled) {
   // In place of the homes; the numbers that it gives do not matter.
   FaultySource homes(
       std::vector<uint8_t>(HousedToyManifest()->levels[1]->arena_bytes));
-  Housed housed(nullptr, &homes);
-  ASSERT_TRUE(housed.session) << housed.created->message;
+  Housed housed({nullptr, &homes});
   homes.HangAt(int64_t(home));
   EXPECT_TRUE(FailsWith(housed.Scale(nullptr, kHangLimitNs),
                         HEADRACE_STATUS_DEADLINE_EXCEEDED,
@@ -179,28 +104,18 @@ TEST(HousedSession, AHomeLargerThanTheMachineIsRefused) {
   level.bytes = level.arena_bytes = manifest->plan->home_budget = uint64_t(1)
                                                                   << 60;
   SealPlan(manifest.get());
-  TemporaryFile file(ToyFile(*manifest));
-  Instance instance = MakeInstance();
-  Device device = MakeCpu(instance.get());
-  Package package = OpenFile(instance.get(), file.Path());
-  auto options = ArenaOptions();
-  headrace_session_t *session = nullptr;
-  EXPECT_TRUE(FailsWith(
-      headrace_session_create(device.get(), package.get(), &options, &session),
-      HEADRACE_STATUS_RESOURCE_EXHAUSTED, "are missing"));
-  EXPECT_EQ(session, nullptr);
+  Host host(ToyFile(*manifest));
+  EXPECT_TRUE(FailsWith(host.Create(ArenaOptions()),
+                        HEADRACE_STATUS_RESOURCE_EXHAUSTED, "are missing"));
+  EXPECT_FALSE(host.session);
 }
 
 TEST(HousedSession, EveryFailedAllocationIsAStatus) {
-  TemporaryFile file(ToyFile(*HousedToyManifest()));
-  auto options = ArenaOptions();
-  ExpectEveryFailureIsAStatus(file.Path(), &options, [](FaultyHost &host) {
-    const std::vector<int32_t> tokens(40, 3);
-    auto items = std::vector{Item(host.sequence, tokens)};
-    auto step = StepOf(items);
-    return Outcome(headrace_session_step(host.session.get(), &step, nullptr))
-        .code;
-  });
+  ExpectEveryFailureIsAStatus(HousedFile(), ArenaOptions(),
+                              [](FaultyHost &host) {
+                                return Step(host.session.get(), host.sequence,
+                                            std::vector<int32_t>(40, 3));
+                              });
 }
 
 } // namespace

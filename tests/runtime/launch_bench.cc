@@ -2,7 +2,7 @@
 // Measures what a launch costs: empty tasks on the calling thread, and, with
 // tasks of some microseconds, how far two tasks on two threads take longer than
 // one.
-#include "tests/runtime/harness.h"
+#include "tests/runtime/host.h"
 
 #include <algorithm>
 #include <chrono>

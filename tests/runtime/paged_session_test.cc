@@ -2,10 +2,9 @@
 // Tests of sessions whose key-value pages live at a slower level: the logits of
 // pages that stay, no byte moved that is not used, and a session that can be
 // used after every fault.
+#include "tests/runtime/arena_session.h"
 #include "tests/runtime/conversation.h"
 #include "tests/runtime/faulty_host.h"
-
-#include "runtime/src/session.h"
 
 #include <cerrno>
 #include <condition_variable>
@@ -67,49 +66,15 @@ private:
   bool hang = false, hanging = false;
 };
 
-headrace_session_options_t ArenaOptions() {
-  auto options = sized<headrace_session_options_t>();
-  options.weights = HEADRACE_WEIGHTS_ARENA;
-  return options;
-}
+std::vector<uint8_t> PagedFile() { return ToyFile(*PagedToyManifest()); }
 
-struct Paged {
-  explicit Paged(runtime::ByteSource *home = nullptr,
-                 const headrace_session_options_t &options = ArenaOptions())
-      : file(ToyFile(*PagedToyManifest())), instance(MakeInstance()),
-        device(MakeCpu(instance.get(), 2)),
-        package(OpenFile(instance.get(), file.Path())) {
-    headrace_session_t *raw = nullptr;
-    EXPECT_TRUE(IsOk(runtime::CreateSession(device.get(), package.get(),
-                                            &options, nullptr, &raw, home)
-                         .Release()));
-    session.reset(raw);
+/// The paged toy with a session whose pages live in `home`, if there is one.
+struct Paged : Host {
+  explicit Paged(runtime::ByteSource *home = nullptr) : Host(PagedFile()) {
+    EXPECT_TRUE(IsOk(CreateArena(*this, {nullptr, home})));
   }
-
-  headrace_status_t Step(const Sequence &sequence,
-                         const std::vector<int32_t> &tokens,
-                         uint64_t timeout_ns = 0) {
-    auto items = std::vector{Item(sequence, tokens)};
-    auto step = StepOf(items);
-    step.timeout_ns = timeout_ns;
-    return headrace_session_step(session.get(), &step, nullptr);
-  }
-  void Extend(const std::vector<const Sequence *> &sequences,
-              const std::vector<std::vector<int32_t> *> &histories,
-              const std::vector<std::vector<int32_t>> &added) {
-    tests::Extend(session.get(), sequences, histories, added);
-  }
-  headrace_link_usage_t Link() {
-    auto link = sized<headrace_link_usage_t>();
-    EXPECT_TRUE(IsOk(headrace_session_link(session.get(), 1, &link)));
-    return link;
-  }
-
-  TemporaryFile file;
-  Instance instance;
-  Device device;
-  Package package;
-  Session session;
+  /// The link of pages, which comes after that of weights.
+  headrace_link_usage_t Pages() { return Link(1); }
 };
 
 TEST(PagedSession, GivesTheLogitsOfPagesThatStay) {
@@ -125,7 +90,7 @@ TEST(PagedSession, MovesThePagesThatAreUsed) {
   Paged paged(&home);
   Sequence a = MakeSequence(paged.session.get());
   auto expect = [&](uint64_t fetched, uint64_t stored) {
-    const headrace_link_usage_t link = paged.Link();
+    const headrace_link_usage_t link = paged.Pages();
     EXPECT_STREQ(link.name, "pages");
     EXPECT_EQ(link.bytes, fetched * TOY_PAGE_BYTES);
     EXPECT_EQ(link.stored_bytes, stored * TOY_PAGE_BYTES);
@@ -140,34 +105,22 @@ TEST(PagedSession, MovesThePagesThatAreUsed) {
   ASSERT_TRUE(IsOk(paged.Step(a, {1})));
   expect(6, 6);
   // A fork copies the page that both add to, and both read the first one.
-  headrace_sequence_t *raw = nullptr;
-  ASSERT_TRUE(IsOk(headrace_sequence_fork(a.get(), &raw)));
-  Sequence b(raw);
+  Sequence b = Fork(a);
   const std::vector<int32_t> one = {2};
   auto items = std::vector{Item(a, one), Item(b, one)};
   auto step = StepOf(items);
   ASSERT_TRUE(IsOk(headrace_session_step(paged.session.get(), &step, nullptr)));
   expect(6 + 1 + 3, 6 + 1 + 2);
-  auto level = sized<headrace_level_usage_t>();
-  ASSERT_TRUE(IsOk(headrace_session_level(paged.session.get(), 1, &level)));
+  const headrace_level_usage_t level = paged.Level(1);
   EXPECT_STREQ(level.name, "disk");
   EXPECT_EQ(level.occupied_bytes, 3u * TOY_PAGE_BYTES);
   EXPECT_GE(level.certified_bytes, level.occupied_bytes);
 }
 
 TEST(PagedSession, MappedWeightsHaveTheirPagesInMemory) {
-  TemporaryFile file(ToyFile(*PagedToyManifest()));
-  Instance instance = MakeInstance();
-  Device device = MakeCpu(instance.get());
-  Package package = OpenFile(instance.get(), file.Path());
-  Session session = MakeSession(device.get(), package.get());
-  Sequence sequence = MakeSequence(session.get());
-  const std::vector<int32_t> tokens(50, 2);
-  auto items = std::vector{Item(sequence, tokens)};
-  auto step = StepOf(items);
-  auto result = sized<headrace_step_result_t>();
-  ASSERT_TRUE(IsOk(headrace_session_step(session.get(), &step, &result)));
-  EXPECT_EQ(result.logits[5], ToyLogits(tokens)[5]);
+  Host host(PagedFile());
+  ASSERT_TRUE(IsOk(host.Create()));
+  host.ExpectLogits(std::vector<int32_t>(50, 2));
 }
 
 TEST(PagedSession, AFullDiskLeavesItUsable) {
@@ -175,14 +128,14 @@ TEST(PagedSession, AFullDiskLeavesItUsable) {
   Paged paged(&home);
   Sequence sequence = MakeSequence(paged.session.get());
   std::vector<int32_t> history;
-  paged.Extend({&sequence}, {&history}, {std::vector<int32_t>(40, 4)});
+  paged.Extend(sequence, &history, std::vector<int32_t>(40, 4));
   home.FailWrites(ENOSPC);
   EXPECT_TRUE(FailsWith(paged.Step(sequence, {1, 2}), HEADRACE_STATUS_IO,
                         "writing 'kv.0' from level 'dram' failed at byte"));
   EXPECT_EQ(headrace_sequence_length(sequence.get()), 40u);
   home.FailWrites(0);
-  paged.Extend({&sequence}, {&history}, {{5}});
-  EXPECT_GE(paged.Link().failed, 1u);
+  paged.Extend(sequence, &history, {5});
+  EXPECT_GE(paged.Pages().failed, 1u);
 }
 
 TEST(PagedSession, AReadErrorLeavesItUsable) {
@@ -190,14 +143,12 @@ TEST(PagedSession, AReadErrorLeavesItUsable) {
   Paged paged(&home);
   Sequence sequence = MakeSequence(paged.session.get());
   std::vector<int32_t> history;
-  paged.Extend({&sequence}, {&history}, {std::vector<int32_t>(7, 4)});
+  paged.Extend(sequence, &history, std::vector<int32_t>(7, 4));
   home.FailReads(EIO);
   EXPECT_TRUE(FailsWith(paged.Step(sequence, {1, 2}), HEADRACE_STATUS_IO,
                         "reading 'kv.0' to level 'dram' failed at byte"));
   // Nor can a page be copied.
-  headrace_sequence_t *raw = nullptr;
-  ASSERT_TRUE(IsOk(headrace_sequence_fork(sequence.get(), &raw)));
-  Sequence fork(raw);
+  Sequence fork = Fork(sequence);
   EXPECT_TRUE(FailsWith(paged.Step(fork, {1}), HEADRACE_STATUS_IO, "'kv.0'"));
   home.FailReads(0);
   std::vector<int32_t> forked = history;
@@ -209,7 +160,7 @@ TEST(PagedSession, AHangIsAStatusAndTheSessionGoesOn) {
   Paged paged(&home);
   Sequence sequence = MakeSequence(paged.session.get());
   std::vector<int32_t> history;
-  paged.Extend({&sequence}, {&history}, {std::vector<int32_t>(7, 4)});
+  paged.Extend(sequence, &history, std::vector<int32_t>(7, 4));
   home.Hang(true);
   EXPECT_TRUE(FailsWith(paged.Step(sequence, {1}, kHangLimitNs),
                         HEADRACE_STATUS_DEADLINE_EXCEEDED,
@@ -218,48 +169,29 @@ TEST(PagedSession, AHangIsAStatusAndTheSessionGoesOn) {
   EXPECT_TRUE(FailsWith(paged.Step(sequence, {1}, kHangLimitNs),
                         HEADRACE_STATUS_DEADLINE_EXCEEDED));
   home.Hang(false);
-  paged.Extend({&sequence}, {&history}, {{2}});
+  paged.Extend(sequence, &history, {2});
   headrace_cancel_t cancel = {};
   home.Hang(true);
   std::thread canceller([&] {
     home.AwaitHang();
     headrace_cancel_request(&cancel);
   });
-  const std::vector<int32_t> tokens = {3};
-  auto items = std::vector{Item(sequence, tokens)};
-  auto step = StepOf(items);
-  step.cancel = &cancel;
-  EXPECT_TRUE(
-      FailsWith(headrace_session_step(paged.session.get(), &step, nullptr),
-                HEADRACE_STATUS_CANCELLED));
+  EXPECT_TRUE(FailsWith(paged.Step(sequence, {3}, 0, &cancel),
+                        HEADRACE_STATUS_CANCELLED));
   canceller.join();
   home.Hang(false);
-  paged.Extend({&sequence}, {&history}, {{2}});
+  paged.Extend(sequence, &history, {2});
 }
 
 TEST(PagedSession, ASessionReleasedInAHangIsFreedAtItsEnd) {
   FaultyAllocator allocator;
   FaultyHome home;
-  TemporaryFile file(ToyFile(*PagedToyManifest()));
   {
-    auto instance_options = sized<headrace_instance_options_t>();
-    instance_options.allocator = allocator.Interface();
-    Instance instance = MakeInstance(&instance_options);
-    Device device = MakeCpu(instance.get());
-    Package package = OpenFile(instance.get(), file.Path());
-    auto options = ArenaOptions();
-    headrace_session_t *raw = nullptr;
-    ASSERT_TRUE(IsOk(runtime::CreateSession(device.get(), package.get(),
-                                            &options, nullptr, &raw, &home)
-                         .Release()));
-    Session session(raw);
-    Sequence sequence = MakeSequence(session.get());
+    Host host(PagedFile(), Cpu(), MakeInstance(allocator));
+    ASSERT_TRUE(IsOk(CreateArena(host, {nullptr, &home})));
+    Sequence sequence = MakeSequence(host.session.get());
     home.Hang(true);
-    const std::vector<int32_t> tokens = {3};
-    auto items = std::vector{Item(sequence, tokens)};
-    auto step = StepOf(items);
-    step.timeout_ns = kHangLimitNs;
-    EXPECT_TRUE(FailsWith(headrace_session_step(session.get(), &step, nullptr),
+    EXPECT_TRUE(FailsWith(host.Step(sequence, {3}, kHangLimitNs),
                           HEADRACE_STATUS_DEADLINE_EXCEEDED));
     home.AwaitHang();
   }
@@ -270,61 +202,39 @@ TEST(PagedSession, ASessionReleasedInAHangIsFreedAtItsEnd) {
 }
 
 TEST(PagedSession, ADirectoryThatIsNotThereIsRefused) {
-  TemporaryFile file(ToyFile(*PagedToyManifest()));
-  Instance instance = MakeInstance();
-  Device device = MakeCpu(instance.get());
-  Package package = OpenFile(instance.get(), file.Path());
+  Host host(PagedFile());
   auto options = ArenaOptions();
   options.page_directory = "/nowhere/at/all";
-  headrace_session_t *session = nullptr;
-  EXPECT_TRUE(FailsWith(
-      headrace_session_create(device.get(), package.get(), &options, &session),
-      HEADRACE_STATUS_IO, "'/nowhere/at/all'"));
-  EXPECT_EQ(session, nullptr);
+  EXPECT_TRUE(
+      FailsWith(host.Create(options), HEADRACE_STATUS_IO, "'/nowhere/at/all'"));
+  EXPECT_FALSE(host.session);
 }
 
 /// With a sequence of two pages and a fork of it.
 TEST(PagedSession, EveryFailedAllocationIsAStatus) {
-  TemporaryFile file(ToyFile(*PagedToyManifest()));
-  auto options = ArenaOptions();
   ExpectEveryFailureIsAStatus(
-      file.Path(), &options, [](FaultyHost &host) -> headrace_status_code_t {
+      PagedFile(), ArenaOptions(), [](FaultyHost &host) {
         const std::vector<int32_t> tokens(40, 3);
-        auto items = std::vector{Item(host.sequence, tokens)};
-        auto step = StepOf(items);
-        Outcome outcome(
-            headrace_session_step(host.session.get(), &step, nullptr));
-        if (outcome.code)
-          return outcome.code;
-        headrace_sequence_t *raw_fork = nullptr;
-        outcome = headrace_sequence_fork(host.sequence.get(), &raw_fork);
-        Sequence fork(raw_fork);
-        if (outcome.code)
-          return outcome.code;
-        items = {Item(fork, tokens)};
-        step = StepOf(items);
-        outcome = headrace_session_step(host.session.get(), &step, nullptr);
-        return outcome.code;
+        Sequence fork;
+        headrace_status_t status =
+            Step(host.session.get(), host.sequence, tokens);
+        if (!status)
+          status = make(fork, [&](headrace_sequence_t **out) {
+            return headrace_sequence_fork(host.sequence.get(), out);
+          });
+        return status ? status : Step(host.session.get(), fork, tokens);
       });
 }
 
 TEST(PagedSession, StepsDoNotAllocate) {
   FaultyAllocator allocator;
-  TemporaryFile file(ToyFile(*PagedToyManifest()));
-  auto instance_options = sized<headrace_instance_options_t>();
-  instance_options.allocator = allocator.Interface();
-  Instance instance = MakeInstance(&instance_options);
-  Device device = MakeCpu(instance.get());
-  Package package = OpenFile(instance.get(), file.Path());
-  auto options = ArenaOptions();
-  Session session = MakeSession(device.get(), package.get(), &options);
-  Sequence sequence = MakeSequence(session.get());
-  const int64_t before = allocator.calls;
+  Host host(PagedFile(), Cpu(), MakeInstance(allocator));
+  ASSERT_TRUE(IsOk(host.Create(ArenaOptions())));
+  Sequence sequence = MakeSequence(host.session.get());
   const std::vector<int32_t> tokens(20, 7);
-  auto items = std::vector{Item(sequence, tokens)};
-  auto step = StepOf(items);
+  const int64_t before = allocator.calls;
   for (int i = 0; i < 5; ++i)
-    ASSERT_TRUE(IsOk(headrace_session_step(session.get(), &step, nullptr)));
+    ASSERT_TRUE(IsOk(host.Step(sequence, tokens)));
   EXPECT_EQ(allocator.calls, before);
 }
 

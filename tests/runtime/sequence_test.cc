@@ -1,58 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Tests of sequences: fork, truncate, full contexts and pools, generation.
-#include "tests/runtime/harness.h"
+#include "tests/runtime/host.h"
 
 namespace headrace::tests {
 namespace {
 
-std::vector<int32_t> Tokens(size_t count, int32_t seed) {
-  std::vector<int32_t> tokens(count);
-  for (size_t i = 0; i < count; ++i)
-    tokens[i] = static_cast<int32_t>((i * 11 + static_cast<size_t>(seed) * 3) %
-                                     TOY_VOCABULARY);
-  return tokens;
-}
-
 /// A session with a pool of `pages` pages for `sequences` sequences.
-struct Pool : Toy {
-  explicit Pool(uint32_t pages, uint32_t sequences = 8)
-      : Toy(2, Options(pages, sequences)) {}
-
-  static const headrace_session_options_t *Options(uint32_t pages,
-                                                   uint32_t sequences) {
-    static thread_local headrace_session_options_t options;
-    options = sized<headrace_session_options_t>();
+struct Pool : Host {
+  explicit Pool(uint32_t pages, uint32_t sequences = 8) : Host(ToyFile()) {
+    auto options = sized<headrace_session_options_t>();
     options.kv_pages = pages;
     options.max_sequences = sequences;
-    return &options;
+    EXPECT_TRUE(IsOk(Create(options)));
   }
-
-  headrace_status_t Add(const Sequence &sequence,
-                        const std::vector<int32_t> &tokens) {
-    std::vector<headrace_step_item_t> items = {Item(sequence, tokens)};
-    headrace_step_options_t options = StepOf(items);
-    auto result = sized<headrace_step_result_t>();
-    headrace_status_t status =
-        headrace_session_step(session.get(), &options, &result);
-    if (!status)
-      logits.assign(result.logits, result.logits + TOY_VOCABULARY);
-    return status;
-  }
-
-  uint32_t FreePages() {
-    auto info = sized<headrace_session_info_t>();
-    EXPECT_TRUE(IsOk(headrace_session_info(session.get(), &info)));
-    return info.kv_pages_free;
-  }
-
-  std::vector<float> logits;
+  uint32_t FreePages() { return Info().kv_pages_free; }
 };
-
-Sequence Fork(const Sequence &sequence) {
-  headrace_sequence_t *copy = nullptr;
-  EXPECT_TRUE(IsOk(headrace_sequence_fork(sequence.get(), &copy)));
-  return Sequence(copy);
-}
 
 std::vector<int32_t> Joined(std::vector<int32_t> a,
                             const std::vector<int32_t> &b) {
@@ -65,20 +27,19 @@ TEST(Sequence, ForksShareFullPagesAndCopyThePartialOne) {
   const std::vector<int32_t> prefix = Tokens(40, 1), left = Tokens(30, 2),
                              right = Tokens(5, 3);
   Sequence first = MakeSequence(pool.session.get());
-  ASSERT_TRUE(IsOk(pool.Add(first, prefix)));
+  std::vector<int32_t> a;
+  pool.Extend(first, &a, prefix);
   EXPECT_EQ(pool.FreePages(), 8u);
   Sequence second = Fork(first);
   Sequence third = Fork(second);
   EXPECT_EQ(headrace_sequence_length(third.get()), 40u);
   EXPECT_EQ(pool.FreePages(), 8u);
-  ASSERT_TRUE(IsOk(pool.Add(second, left)));
-  EXPECT_EQ(pool.logits, ToyLogits(Joined(prefix, left)));
+  std::vector<int32_t> b = a, c = a;
+  pool.Extend(second, &b, left);
   EXPECT_EQ(pool.FreePages(), 6u); // the copy and one more
-  ASSERT_TRUE(IsOk(pool.Add(first, right)));
-  EXPECT_EQ(pool.logits, ToyLogits(Joined(prefix, right)));
+  pool.Extend(first, &a, right);
   EXPECT_EQ(pool.FreePages(), 5u);
-  ASSERT_TRUE(IsOk(pool.Add(third, right))); // alone with its page by now
-  EXPECT_EQ(pool.logits, ToyLogits(Joined(prefix, right)));
+  pool.Extend(third, &c, right); // alone with its page by now
   EXPECT_EQ(pool.FreePages(), 5u);
   first.reset();
   second.reset();
@@ -91,16 +52,16 @@ TEST(Sequence, TruncatedSequencesGoOnAsIfNothingHadBeen) {
   const std::vector<int32_t> tokens = Tokens(100, 4), other = Tokens(20, 5);
   for (uint32_t length : {0u, 1u, 31u, 32u, 33u, 64u, 99u, 100u}) {
     Sequence sequence = MakeSequence(pool.session.get());
-    ASSERT_TRUE(IsOk(pool.Add(sequence, tokens)));
+    std::vector<int32_t> history;
+    pool.Extend(sequence, &history, tokens);
+    std::vector<int32_t> forked = history;
     Sequence fork = Fork(sequence);
     ASSERT_TRUE(IsOk(headrace_sequence_truncate(sequence.get(), length)));
     EXPECT_EQ(headrace_sequence_length(sequence.get()), length);
-    ASSERT_TRUE(IsOk(pool.Add(sequence, other)));
-    std::vector<int32_t> expected(tokens.begin(), tokens.begin() + length);
-    EXPECT_EQ(pool.logits, ToyLogits(Joined(expected, other)));
+    history.resize(length);
+    pool.Extend(sequence, &history, other);
     // The fork has kept what was cut.
-    ASSERT_TRUE(IsOk(pool.Add(fork, {9})));
-    EXPECT_EQ(pool.logits, ToyLogits(Joined(tokens, {9})));
+    pool.Extend(fork, &forked, {9});
   }
   EXPECT_EQ(pool.FreePages(), 10u);
   Sequence sequence = MakeSequence(pool.session.get());
@@ -111,11 +72,11 @@ TEST(Sequence, TruncatedSequencesGoOnAsIfNothingHadBeen) {
 TEST(Sequence, FullContextIsAStatus) {
   Pool pool(10);
   Sequence sequence = MakeSequence(pool.session.get());
-  EXPECT_TRUE(FailsWith(pool.Add(sequence, Tokens(129, 1)),
+  EXPECT_TRUE(FailsWith(pool.Step(sequence, Tokens(129, 1)),
                         HEADRACE_STATUS_RESOURCE_EXHAUSTED, "context full"));
   EXPECT_EQ(headrace_sequence_length(sequence.get()), 0u);
-  ASSERT_TRUE(IsOk(pool.Add(sequence, Tokens(128, 1))));
-  EXPECT_TRUE(FailsWith(pool.Add(sequence, {1}),
+  ASSERT_TRUE(IsOk(pool.Step(sequence, Tokens(128, 1))));
+  EXPECT_TRUE(FailsWith(pool.Step(sequence, {1}),
                         HEADRACE_STATUS_RESOURCE_EXHAUSTED, "context full"));
   EXPECT_EQ(headrace_sequence_length(sequence.get()), 128u);
 }
@@ -124,20 +85,20 @@ TEST(Sequence, FullPoolIsAStatus) {
   Pool pool(3);
   Sequence first = MakeSequence(pool.session.get());
   Sequence second = MakeSequence(pool.session.get());
-  ASSERT_TRUE(IsOk(pool.Add(first, Tokens(40, 1))));
-  EXPECT_TRUE(FailsWith(pool.Add(second, Tokens(33, 1)),
+  ASSERT_TRUE(IsOk(pool.Step(first, Tokens(40, 1))));
+  EXPECT_TRUE(FailsWith(pool.Step(second, Tokens(33, 1)),
                         HEADRACE_STATUS_RESOURCE_EXHAUSTED,
                         "2 pages needed, 1 of 3 free"));
   EXPECT_EQ(headrace_sequence_length(second.get()), 0u);
-  ASSERT_TRUE(IsOk(pool.Add(second, Tokens(32, 1))));
-  EXPECT_EQ(pool.logits, ToyLogits(Tokens(32, 1)));
+  std::vector<int32_t> history;
+  pool.Extend(second, &history, Tokens(32, 1));
   // A fork has no page for its copy.
   Sequence fork = Fork(first);
-  EXPECT_TRUE(FailsWith(pool.Add(fork, {1}), HEADRACE_STATUS_RESOURCE_EXHAUSTED,
-                        "pool full"));
+  EXPECT_TRUE(FailsWith(pool.Step(fork, {1}),
+                        HEADRACE_STATUS_RESOURCE_EXHAUSTED, "pool full"));
   second.reset();
-  ASSERT_TRUE(IsOk(pool.Add(fork, {1})));
-  EXPECT_EQ(pool.logits, ToyLogits(Joined(Tokens(40, 1), {1})));
+  history = Tokens(40, 1);
+  pool.Extend(fork, &history, {1});
 }
 
 TEST(Sequence, TooManyIsAStatus) {
@@ -266,7 +227,7 @@ TEST(Generate, DrawsDependOnSeedAndPositionOnly) {
 TEST(Generate, FailuresLeaveTheSequenceAsItWas) {
   Pool pool(10);
   Sequence sequence = MakeSequence(pool.session.get());
-  ASSERT_TRUE(IsOk(pool.Add(sequence, Tokens(10, 1))));
+  ASSERT_TRUE(IsOk(pool.Step(sequence, Tokens(10, 1))));
   headrace_cancel_t cancel = {};
   auto options = sized<headrace_generate_options_t>();
   options.cancel = &cancel;

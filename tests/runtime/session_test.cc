@@ -1,21 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Tests of sessions: memory, steps cut into passes, invocation, stopping.
-#include "tests/runtime/harness.h"
+#include "tests/runtime/host.h"
 
-#include <chrono>
 #include <cstring>
 #include <thread>
 
 namespace headrace::tests {
 namespace {
-
-std::vector<int32_t> Tokens(size_t count, int32_t seed) {
-  std::vector<int32_t> tokens(count);
-  for (size_t i = 0; i < count; ++i)
-    tokens[i] = static_cast<int32_t>((i * 7 + static_cast<size_t>(seed) * 13) %
-                                     TOY_VOCABULARY);
-  return tokens;
-}
 
 std::vector<float> Row(const float *logits, size_t row) {
   const float *begin = logits + row * TOY_VOCABULARY;
@@ -69,7 +60,7 @@ TEST(SessionStep, BatchesUnequalSequences) {
   for (uint32_t threads : {1u, 2u, 5u}) {
     auto options = sized<headrace_session_options_t>();
     options.max_sequences = 7;
-    Toy toy(threads, &options);
+    Toy toy(threads, options);
     std::vector<Sequence> sequences;
     std::vector<std::vector<int32_t>> history(7), fresh(7);
     for (int i = 0; i < 7; ++i)
@@ -112,7 +103,7 @@ TEST(SessionStep, BatchesUnequalSequences) {
 TEST(SessionStep, RefusesWrongArguments) {
   auto session_options = sized<headrace_session_options_t>();
   session_options.max_sequences = 4;
-  Toy toy(2, &session_options);
+  Toy toy(2, session_options);
   Toy other;
   Sequence sequence = MakeSequence(toy.session.get());
   Sequence foreign = MakeSequence(other.session.get());
@@ -154,9 +145,8 @@ TEST(SessionStep, RefusesWrongArguments) {
 TEST(SessionCreate, TellsItsMemory) {
   auto options = sized<headrace_session_options_t>();
   options.kv_bytes = 5 * TOY_PAGE_BYTES + 1;
-  Toy toy(3, &options);
-  auto info = sized<headrace_session_info_t>();
-  ASSERT_TRUE(IsOk(headrace_session_info(toy.session.get(), &info)));
+  Toy toy(3, options);
+  const headrace_session_info_t info = toy.Info();
   EXPECT_EQ(info.kv_pages, 5u);
   EXPECT_EQ(info.kv_pages_free, 5u);
   EXPECT_EQ(info.max_sequences, kToyMaxSequences);
@@ -166,21 +156,17 @@ TEST(SessionCreate, TellsItsMemory) {
 
 TEST(SessionCreate, RefusesWhatDoesNotFit) {
   Toy toy;
-  headrace_session_t *session;
   auto options = sized<headrace_session_options_t>();
   options.kv_bytes = 200;
-  EXPECT_TRUE(
-      FailsWith(headrace_session_create(toy.device.get(), toy.package.get(),
-                                        &options, &session),
-                HEADRACE_STATUS_RESOURCE_EXHAUSTED, "56 short"));
+  EXPECT_TRUE(FailsWith(toy.Create(options), HEADRACE_STATUS_RESOURCE_EXHAUSTED,
+                        "56 short"));
   options.kv_bytes = 0;
   options.kv_pages = INT32_MAX;
-  EXPECT_TRUE(
-      FailsWith(headrace_session_create(toy.device.get(), toy.package.get(),
-                                        &options, &session),
-                HEADRACE_STATUS_RESOURCE_EXHAUSTED, "missing"));
+  EXPECT_TRUE(FailsWith(toy.Create(options), HEADRACE_STATUS_RESOURCE_EXHAUSTED,
+                        "missing"));
   options.kv_pages = 0;
   options.weights = 5;
+  headrace_session_t *session; // is set in a failure, too
   EXPECT_TRUE(
       FailsWith(headrace_session_create(toy.device.get(), toy.package.get(),
                                         &options, &session),
@@ -220,33 +206,19 @@ TEST(SessionInvoke, RefusesWrongArguments) {
                         HEADRACE_STATUS_OUT_OF_RANGE, "entry 77"));
   EXPECT_TRUE(FailsWith(InvokeToy(session, kForward, 1, x, y),
                         HEADRACE_STATUS_INVALID_ARGUMENT, "6 inputs"));
-  const void *inputs[] = {reinterpret_cast<const char *>(x.Data()) + 4};
-  const uint64_t bytes[] = {128};
-  void *outputs[] = {y.Data()};
-  auto options = sized<headrace_invoke_options_t>();
-  options.entry = kScale;
-  options.tokens = 1;
-  options.inputs = inputs;
-  options.input_bytes = bytes;
-  options.input_count = 1;
-  options.outputs_data = outputs;
-  options.output_bytes = bytes;
-  options.output_count = 1;
-  EXPECT_TRUE(FailsWith(headrace_session_invoke(session, &options),
+  EXPECT_TRUE(FailsWith(Invoke(session, kScale, 1,
+                               reinterpret_cast<const char *>(x.Data()) + 4,
+                               128, y.Data(), 128),
                         HEADRACE_STATUS_INVALID_ARGUMENT, "aligned"));
 }
 
 TEST(SessionStop, CancelAndDeadline) {
   Toy toy;
   Aligned<float> x(TOY_WIDTH), y(TOY_WIDTH);
-  headrace_cancel_t cancel = {};
-  std::thread canceller([&] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    headrace_cancel_request(&cancel);
-  });
-  EXPECT_TRUE(FailsWith(InvokeToy(toy.session.get(), kSlow, 1, x, y, &cancel),
-                        HEADRACE_STATUS_CANCELLED, "'slow' was cancelled"));
-  canceller.join();
+  LateCancel cancel;
+  EXPECT_TRUE(
+      FailsWith(InvokeToy(toy.session.get(), kSlow, 1, x, y, cancel.Get()),
+                HEADRACE_STATUS_CANCELLED, "'slow' was cancelled"));
   EXPECT_TRUE(
       FailsWith(InvokeToy(toy.session.get(), kSlow, 1, x, y, nullptr, 20000000),
                 HEADRACE_STATUS_DEADLINE_EXCEEDED, "kernel 'slow'"));
@@ -257,18 +229,15 @@ TEST(SessionStop, CancelAndDeadline) {
 TEST(SessionStop, StoppedStepsLeaveSequencesAsTheyWere) {
   auto session_options = sized<headrace_session_options_t>();
   session_options.timeout_ns = 1; // every step is late
-  Toy toy(2, &session_options);
+  Toy toy(2, session_options);
   Sequence sequence = MakeSequence(toy.session.get());
+  EXPECT_TRUE(FailsWith(toy.Step(sequence, Tokens(50, 2)),
+                        HEADRACE_STATUS_DEADLINE_EXCEEDED));
+  EXPECT_EQ(headrace_sequence_length(sequence.get()), 0u);
+  EXPECT_EQ(toy.Info().kv_pages_free, toy.Info().kv_pages);
   const std::vector<int32_t> tokens = Tokens(50, 2);
   std::vector<headrace_step_item_t> items = {Item(sequence, tokens)};
   headrace_step_options_t options = StepOf(items);
-  EXPECT_TRUE(
-      FailsWith(headrace_session_step(toy.session.get(), &options, nullptr),
-                HEADRACE_STATUS_DEADLINE_EXCEEDED));
-  EXPECT_EQ(headrace_sequence_length(sequence.get()), 0u);
-  auto info = sized<headrace_session_info_t>();
-  ASSERT_TRUE(IsOk(headrace_session_info(toy.session.get(), &info)));
-  EXPECT_EQ(info.kv_pages_free, info.kv_pages);
   options.timeout_ns = 10000000000;
   auto result = sized<headrace_step_result_t>();
   ASSERT_TRUE(
@@ -308,16 +277,8 @@ TEST(SessionShare, SessionsOfOneDeviceRunFromManyThreads) {
   for (int host = 0; host < 3; ++host)
     hosts.emplace_back([&, host] {
       Session session = MakeSession(toy.device.get(), toy.package.get());
-      for (int round = 0; round < 20; ++round) {
-        Sequence sequence = MakeSequence(session.get());
-        const std::vector<int32_t> tokens = Tokens(30, host * 100 + round);
-        std::vector<headrace_step_item_t> items = {Item(sequence, tokens)};
-        headrace_step_options_t options = StepOf(items);
-        auto result = sized<headrace_step_result_t>();
-        ASSERT_TRUE(
-            IsOk(headrace_session_step(session.get(), &options, &result)));
-        ASSERT_EQ(Row(result.logits, 0), ToyLogits(tokens));
-      }
+      for (int round = 0; round < 20; ++round)
+        ExpectLogits(session.get(), Tokens(30, host * 100 + round));
     });
   for (std::thread &host : hosts)
     host.join();

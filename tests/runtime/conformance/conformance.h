@@ -5,7 +5,7 @@
 #ifndef HEADRACE_TESTS_RUNTIME_CONFORMANCE_CONFORMANCE_H
 #define HEADRACE_TESTS_RUNTIME_CONFORMANCE_CONFORMANCE_H
 
-#include "tests/runtime/harness.h"
+#include "tests/runtime/host.h"
 
 namespace headrace::tests {
 
