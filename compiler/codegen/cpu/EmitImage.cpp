@@ -6,19 +6,14 @@
 // the relative relocations resolved here; a linker is not needed.
 #include "compiler/codegen/cpu/EmitImage.h"
 
-#include "compiler/codegen/OptimiseCode.h"
+#include "compiler/codegen/MachineCode.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Export.h"
-#include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
-#include "llvm/MC/TargetRegistry.h"
 #include "llvm/Object/ELFObjectFile.h"
 #include "llvm/Support/MathExtras.h"
 #include "llvm/Support/TargetSelect.h"
-#include "llvm/Target/TargetMachine.h"
-#include "llvm/Target/TargetOptions.h"
-#include "llvm/TargetParser/Triple.h"
 
 using namespace headrace;
 
@@ -31,19 +26,9 @@ createMachine(const CpuTarget &target) {
   LLVMInitializeX86Target();
   LLVMInitializeX86TargetMC();
   LLVMInitializeX86AsmPrinter();
-  std::string message;
-  llvm::Triple triple(kTriple);
-  const llvm::Target *x86 = llvm::TargetRegistry::lookupTarget(triple, message);
-  if (!x86)
-    return llvm::createStringError(message);
-  std::string features;
-  if (!(target.features & 2))
-    features = "-avx512f";
-  llvm::TargetOptions options;
-  options.AllowFPOpFusion = llvm::FPOpFusion::Strict;
-  return std::unique_ptr<llvm::TargetMachine>(x86->createTargetMachine(
-      triple, target.cpu, features, options, llvm::Reloc::PIC_,
-      llvm::CodeModel::Small, llvm::CodeGenOptLevel::Aggressive));
+  return createTargetMachine(kTriple, target.cpu,
+                             target.features & 2 ? "" : "-avx512f",
+                             llvm::CodeModel::Small);
 }
 
 /// Places the sections of `object` and resolves their relocations.
@@ -151,8 +136,7 @@ llvm::Expected<CpuImage> headrace::emitImage(mlir::ModuleOp module,
   auto machine = createMachine(target);
   if (!machine)
     return machine.takeError();
-  code->setTargetTriple((*machine)->getTargetTriple());
-  code->setDataLayout((*machine)->createDataLayout());
+  setTarget(*code, **machine);
   for (llvm::Function &function : *code) {
     if (function.isDeclaration())
       continue;
@@ -163,17 +147,13 @@ llvm::Expected<CpuImage> headrace::emitImage(mlir::ModuleOp module,
     function.addFnAttr("no-builtins");
     function.addFnAttr(llvm::Attribute::NoUnwind);
   }
-  optimiseCode(*code, **machine, /*unroll=*/true);
-  llvm::SmallVector<char, 0> bytes;
-  llvm::raw_svector_ostream stream(bytes);
-  llvm::legacy::PassManager passes;
-  if ((*machine)->addPassesToEmitFile(passes, stream, nullptr,
-                                      llvm::CodeGenFileType::ObjectFile))
-    return llvm::createStringError("the target cannot emit object code");
-  passes.run(*code);
+  auto bytes = generateCode(*code, **machine, /*unroll=*/true,
+                            llvm::CodeGenFileType::ObjectFile);
+  if (!bytes)
+    return bytes.takeError();
   auto object =
       llvm::object::ObjectFile::createELFObjectFile(llvm::MemoryBufferRef(
-          llvm::StringRef(bytes.data(), bytes.size()), "kernels"));
+          llvm::StringRef(bytes->data(), bytes->size()), "kernels"));
   if (!object)
     return object.takeError();
   return layOut(**object);

@@ -3,24 +3,19 @@
 // ptxas.
 #include "compiler/codegen/gpu/EmitPtx.h"
 
-#include "compiler/codegen/OptimiseCode.h"
+#include "compiler/codegen/MachineCode.h"
 #include "compiler/codegen/gpu/LowerToNvvm.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/NVVM/NVVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Export.h"
 #include "llvm/ADT/ScopeExit.h"
-#include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
-#include "llvm/MC/TargetRegistry.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Program.h"
 #include "llvm/Support/Regex.h"
 #include "llvm/Support/TargetSelect.h"
-#include "llvm/Target/TargetMachine.h"
-#include "llvm/Target/TargetOptions.h"
-#include "llvm/TargetParser/Triple.h"
 
 using namespace headrace;
 
@@ -39,18 +34,8 @@ createMachine(llvm::StringRef chip) {
   LLVMInitializeNVPTXTarget();
   LLVMInitializeNVPTXTargetMC();
   LLVMInitializeNVPTXAsmPrinter();
-  std::string message;
-  llvm::Triple triple("nvptx64-nvidia-cuda");
-  const llvm::Target *nvptx =
-      llvm::TargetRegistry::lookupTarget(triple, message);
-  if (!nvptx)
-    return llvm::createStringError("this LLVM has no back end for NVIDIA GPUs");
-  llvm::TargetOptions options;
-  options.AllowFPOpFusion = llvm::FPOpFusion::Strict;
   // PTX 8.0, of CUDA 12.0: the oldest that knows sm_90a.
-  return std::unique_ptr<llvm::TargetMachine>(nvptx->createTargetMachine(
-      triple, chip, "+ptx80", options, llvm::Reloc::PIC_, std::nullopt,
-      llvm::CodeGenOptLevel::Aggressive));
+  return createTargetMachine("nvptx64-nvidia-cuda", chip, "+ptx80");
 }
 
 /// A file that is gone with the object.
@@ -91,17 +76,12 @@ llvm::Expected<std::string> headrace::emitPtx(mlir::ModuleOp module,
       mlir::translateModuleToLLVMIR(*lowered, context, "headrace");
   if (!code)
     return llvm::createStringError("translation to LLVM IR failed");
-  code->setTargetTriple((*machine)->getTargetTriple());
-  code->setDataLayout((*machine)->createDataLayout());
-  optimiseCode(*code, **machine, /*unroll=*/false);
-  llvm::SmallString<0> text;
-  llvm::raw_svector_ostream stream(text);
-  llvm::legacy::PassManager passes;
-  if ((*machine)->addPassesToEmitFile(passes, stream, nullptr,
-                                      llvm::CodeGenFileType::AssemblyFile))
-    return llvm::createStringError("the target cannot emit PTX");
-  passes.run(*code);
-  return text.str().str();
+  setTarget(*code, **machine);
+  auto text = generateCode(*code, **machine, /*unroll=*/false,
+                           llvm::CodeGenFileType::AssemblyFile);
+  if (!text)
+    return text.takeError();
+  return std::string(text->begin(), text->end());
 }
 
 llvm::Expected<Cubin> headrace::assemble(llvm::StringRef ptx,
