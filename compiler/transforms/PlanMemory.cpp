@@ -185,7 +185,17 @@ private:
   }
   /// Where pages are that are in no slot.
   StringRef homeOfPages() const {
-    return hasMemoryHome && !gpu ? homeLevel() : StringRef(kDisk);
+    return hasMemoryHome ? homeLevel() : StringRef(kDisk);
+  }
+  /// Bytes of the host's memory for homes.
+  uint64_t homeBytes(tier::LevelAttr level) const {
+    uint64_t have = level.getBytes() * level.getCount();
+    return options.hostMemory ? std::min(have, options.hostMemory) : have;
+  }
+  /// Of the host's memory, for what comes out of the package by way of it: two
+  /// of the largest. Kernels of a CPU reach what comes straight from there.
+  uint64_t stagingBytes(uint64_t largest) const {
+    return gpu ? 2 * largest : 0;
   }
 
   void readProgram() {
@@ -501,25 +511,36 @@ private:
     return out;
   }
 
+  /// Bytes of the largest bundle of weights that may move.
+  uint64_t largestMover() const {
+    uint64_t largest = 0;
+    for (const Bundle &bundle : bundles)
+      largest = std::max(largest, bundle.bytes);
+    for (const Group &group : groups)
+      largest = std::max(largest, group.bytes);
+    return largest;
+  }
+
   /// States which layers' pages may leave: those of one run of units each, none
   /// of which another one meets.
   LogicalResult formCacheLayers() {
     const bool wanted = options.keyValues == KeyValues::streamed;
-    bool possible = kvLayers > 1 && machine.lookupLevel(homeOfPages()) && !gpu;
+    tier::LevelAttr home = machine.lookupLevel(homeOfPages());
+    bool possible = kvLayers > 1 && home;
     if (wanted && !possible)
-      return module.emitError("expected a CPU, a machine with a level '")
+      return module.emitError("expected a machine with a level '")
              << homeOfPages() << "' and a cache of several layers, to keep "
              << "key-value pages there";
     // In memory all of them have room, and weights what they leave.
-    if (possible && hasMemoryHome &&
-        kvLayers * layerBytes() > options.hostMemory) {
+    uint64_t needed = kvLayers * layerBytes() + stagingBytes(largestMover());
+    if (possible && hasMemoryHome && needed > homeBytes(home)) {
       if (wanted)
         return module.emitError("expected at least ")
-               << kvLayers * layerBytes() << " bytes of the host's memory for "
-               << "key-value pages, but got " << options.hostMemory << ": "
-               << kvLayers * layerBytes() - options.hostMemory << " too few";
+               << needed << " bytes of the host's memory for key-value pages, "
+               << "but got " << homeBytes(home) << ": "
+               << needed - homeBytes(home) << " too few";
       if (options.keyValues == KeyValues::automatic)
-        homeOfAllPages = kvLayers * layerBytes();
+        homeOfAllPages = needed;
       possible = false;
     }
     std::vector<std::optional<Span>> spans(kvLayers);
@@ -603,8 +624,7 @@ private:
   LogicalResult settleHomes() {
     if (!hasMemoryHome)
       return success();
-    if (!gpu)
-      homeEnd = cacheLayers.size() * layerBytes();
+    homeEnd = cacheLayers.size() * layerBytes();
     struct Mover {
       uint64_t *home; ///< Of the first bundle.
       uint64_t bytes, count;
@@ -623,20 +643,18 @@ private:
       return module.emitError("expected machine '")
              << machine.getName() << "' to have a level '" << homeLevel()
              << "' for weights that move";
-    uint64_t have = level.getBytes() * level.getCount(), all = 0, largest = 0;
-    if (options.hostMemory)
-      have = std::min(have, options.hostMemory);
+    uint64_t have = homeBytes(level), all = homeEnd, largest = 0;
     for (const Mover &one : movers) {
       all += one.bytes * one.count;
       largest = std::max(largest, one.bytes);
     }
-    if (gpu && all > have)
-      homeStaging = 2 * largest;
-    if (homeStaging > have)
+    if (all > have)
+      homeStaging = stagingBytes(largest);
+    if (homeEnd + homeStaging > have)
       return module.emitError("expected at least ")
-             << homeStaging << " bytes of the host's memory for weights that "
-             << "come from the package, but got " << have << ": "
-             << homeStaging - have << " too few";
+             << homeEnd + homeStaging << " bytes of the host's memory for what "
+             << "leaves fast memory, but got " << have << ": "
+             << homeEnd + homeStaging - have << " too few";
     for (Mover &one : movers)
       if (one.bytes * one.count <= have - homeStaging - homeEnd) {
         *one.home = homeEnd;

@@ -96,7 +96,8 @@ protected:
     model.step({first, second}, {prompt, {5, 9}}, {&logits, &logits});
     for (int32_t token = 10; token < 13; ++token)
       model.step({first, second}, {{token}, {token + 40}}, {&logits, &logits});
-    for (uint32_t i = 0; budget && i < 2; ++i) {
+    const uint32_t count = request.keyValues == "streamed" ? 3 : 2;
+    for (uint32_t i = 0; budget && i < count; ++i) {
       links[i].struct_size = sizeof(links[i]);
       headrace_status_t status =
           headrace_session_link(model.session, i, &links[i]);
@@ -112,7 +113,7 @@ protected:
   tools::CompileRequest request;
   plancheck::PackageReader reader;
   EmulatedMachine machine;
-  headrace_link_usage_t links[2] = {};
+  headrace_link_usage_t links[3] = {};
   std::string directory, path;
 };
 
@@ -150,6 +151,7 @@ TEST_P(EmulatedTiers, GiveTheSameBitsInAnyMemory) {
 
 /// With hardly any memory of the host, weights come through it.
 TEST_P(EmulatedTiers, GiveTheSameBitsFromThePackage) {
+  request.keyValues = "resident";
   request.fastMemory = least();
   request.hostMemory = least(/*host=*/true);
   compile();
@@ -160,6 +162,25 @@ TEST_P(EmulatedTiers, GiveTheSameBitsFromThePackage) {
   EXPECT_STREQ(links[1].name, "disk");
   // More than what stays, which is read once.
   EXPECT_GT(links[1].transfers, 1u);
+}
+
+/// All layers' key-value pages leave, and at the least memory take turns in one
+/// slot.
+TEST_P(EmulatedTiers, GiveTheSameBitsWherePagesLeave) {
+  request.keyValues = "streamed";
+  const uint64_t minimum = least();
+  for (uint64_t memory : {minimum, uint64_t(1) << 30}) {
+    request.fastMemory = memory;
+    compile();
+    ASSERT_FALSE(HasFailure());
+    const std::vector<float> expected = run(0, false);
+    for (bool strict : {true, false}) {
+      EXPECT_EQ(run(memory, strict), expected) << memory;
+      EXPECT_STREQ(links[2].name, "pages");
+      EXPECT_GT(links[2].bytes, 0u);
+      EXPECT_GT(links[2].stored_bytes, 0u);
+    }
+  }
 }
 
 using EmulatedPredictions = EmulatedTiers;

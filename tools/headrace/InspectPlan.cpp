@@ -190,8 +190,9 @@ private:
               .add(bundle->home(), bundle->bytes());
       row("bundles", homes, "copied to slots when they are needed");
       row("key-value pages", pages,
-          plan.home_budget() ? "of layers that have no room"
-                             : "of layers that have no room: in a file");
+          plan.home_budget() || isForGpu()
+              ? "of layers that have no room"
+              : "of layers that have no room: in a file");
       if (plan.staging_bytes())
         staging.add(plan.staging_offset(), plan.staging_bytes());
       row("staging", staging, "what is read from the package");
@@ -199,6 +200,12 @@ private:
     table.print();
   }
 
+  bool isForGpu() const {
+    return std::any_of(manifest.entries()->begin(), manifest.entries()->end(),
+                       [](const abi::Entry *entry) {
+                         return entry->classes() && entry->classes()->size();
+                       });
+  }
   static bool isOfPages(const abi::Bundle &bundle) {
     return bundle.layer() != UINT32_MAX;
   }

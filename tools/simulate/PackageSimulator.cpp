@@ -47,6 +47,8 @@ struct Slot {
   /// Rings: the bundle whose release frees the slot, and the one that was
   /// fetched for the next step.
   uint32_t reader = UINT32_MAX, ahead = UINT32_MAX;
+  /// Of pages on a device: the store that the next fetch follows.
+  size_t after = kThere;
 };
 
 struct Pool {
@@ -174,7 +176,7 @@ struct PackageSimulator::State {
       return;
     slot.transfer =
         engine.transfer(homeLevel(), level, bytes, nameOf(step.bundle()),
-                        "to slot " + std::to_string(step.slot()));
+                        "to slot " + std::to_string(step.slot()), slot.after);
     log.fetch(slot.transfer, plan->bundles()->Get(step.bundle())->pool(),
               wasFull);
   }
@@ -187,6 +189,16 @@ struct PackageSimulator::State {
         level, homeLevel(),
         pageBytes(shape, shape.context, shape.context + rows),
         nameOf(step.bundle()), "from slot " + std::to_string(step.slot()));
+  }
+
+  /// A processor waits until they are stored; a device's next fetch to the slot
+  /// does.
+  void releasePages(const abi::Step &step) {
+    const size_t store = stores[step.bundle()];
+    if (entry.classes() && entry.classes()->size())
+      slotsOf(step)[step.slot()].after = store;
+    else
+      engine.waitFor(store, nameOf(step.bundle()));
   }
 
   /// A CPU's home is more of the memory that its fast level is in: machines
@@ -429,7 +441,7 @@ struct PackageSimulator::State {
         break;
       case abi::StepKind::release:
         if (isOfPages(step->bundle())) {
-          engine.waitFor(stores[step->bundle()], nameOf(step->bundle()));
+          releasePages(*step);
           break;
         }
         // The plan fetches nothing into a slot before its release.
