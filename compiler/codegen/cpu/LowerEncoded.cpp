@@ -112,14 +112,8 @@ LogicalResult ProgramLowering::lowerEncodedMma(flow::MmaOp op) {
         pairs = {load(type, weights, 64), load(type, offset(weights, 64), 64)};
       else
         pairs = loadDotPairs(b, loc, panel.element, weights);
-      for (int64_t r = 0; r < rows; ++r) {
-        Value both = load(b.getI32Type(), offset(x, r * tile.stride), 4);
-        Value xs = LLVM::BitcastOp::create(b, loc, type, splat(both));
-        for (int64_t v = 0; v < width; ++v) {
-          Value &sum = out[size_t(r * width + v)];
-          sum = dotProduct(sum, pairs[size_t(v)], xs);
-        }
-      }
+      addDotProducts(ArrayRef(pairs).take_front(size_t(width)), x, tile.stride,
+                     out);
       return out;
     }
     SmallVector<std::pair<Value, Value>> floats;

@@ -5,6 +5,23 @@
 using namespace mlir;
 using namespace headrace;
 
+void ProgramLowering::addDotProducts(ArrayRef<Value> pairs, Value x,
+                                     int64_t stride,
+                                     MutableArrayRef<Value> sums) {
+  for (int64_t r = 0; r < rows; ++r) {
+    Value both = load(b.getI32Type(), offset(x, r * stride), 4);
+    Value xs = LLVM::BitcastOp::create(b, loc, pairs[0].getType(), splat(both));
+    for (auto [v, weights] : llvm::enumerate(pairs)) {
+      Value &sum = sums[size_t(r) * pairs.size() + v];
+      sum = LLVM::CallIntrinsicOp::create(
+                b, loc, sum.getType(),
+                b.getStringAttr("llvm.x86.avx512bf16.dpbf16ps.512"),
+                ValueRange{sum, weights, xs})
+                .getResult(0);
+    }
+  }
+}
+
 LogicalResult ProgramLowering::lowerMma(flow::MmaOp op) {
   auto panel = cast<MemRefType>(op.getPanel().getType());
   Tile tile = staged.lookup(op.getRows());
@@ -58,14 +75,7 @@ LogicalResult ProgramLowering::lowerMma(flow::MmaOp op) {
       Type pairs = vec(weight, 2 * lanes);
       for (int64_t v = 0; v < width; ++v)
         ws.push_back(load(pairs, offset(w, v * vectorBytes), 64));
-      for (int64_t r = 0; r < rows; ++r) {
-        Value pair = load(b.getI32Type(), offset(x, r * tile.stride), 4);
-        Value xs = LLVM::BitcastOp::create(b, loc, pairs, splat(pair));
-        for (int64_t v = 0; v < width; ++v) {
-          Value &a = out[size_t(r * width + v)];
-          a = dotProduct(a, ws[size_t(v)], xs);
-        }
-      }
+      addDotProducts(ws, x, tile.stride, out);
       return out;
     }
     // Without a dot instruction each channel of the group is a multiply-add.

@@ -261,14 +261,11 @@ private:
   /// both; as they are where there is none.
   llvm::SmallVector<mlir::Value> reordered(mlir::ValueRange vectors,
                                            llvm::ArrayRef<int32_t> order);
-  /// `sums` plus the products of pairs of bfloat16.
-  mlir::Value dotProduct(mlir::Value sums, mlir::Value x, mlir::Value y) {
-    return mlir::LLVM::CallIntrinsicOp::create(
-               b, loc, sums.getType(),
-               b.getStringAttr("llvm.x86.avx512bf16.dpbf16ps.512"),
-               mlir::ValueRange{sums, x, y})
-        .getResult(0);
-  }
+  /// Adds to `sums`, row by row, what two input channels give: `pairs` of
+  /// weights, a vector for each of the sums of a row, times the rows' pairs of
+  /// bfloat16, the first at `x`, the others `stride` bytes apart.
+  void addDotProducts(llvm::ArrayRef<mlir::Value> pairs, mlir::Value x,
+                      int64_t stride, llvm::MutableArrayRef<mlir::Value> sums);
   /// Clones an elementwise op of a map region onto `operands`, vectors or
   /// scalars.
   mlir::Value cloneElementwise(mlir::Operation *op, mlir::ValueRange operands,
