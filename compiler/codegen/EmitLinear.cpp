@@ -143,6 +143,30 @@ public:
         tier::scaledOf(type) ? TypeAttr::get(type) : TypeAttr());
   }
 
+  /// For each panel of a column group and each register tile of `count` rows:
+  /// stores what the region makes of the product, `yielded`, to the result's
+  /// rows from `first` on, or from the first where that is null.
+  LogicalResult storePanels(Value group, int64_t groups, Value tile,
+                            Value first, Value count, Value yielded) {
+    bool failedInside = false;
+    overPanels(group, groups, [&](Value panel) {
+      overRows(count, [&](Value row) {
+        low = high = {};
+        Value value = evaluate(yielded, product(tile, row, panel), row, panel);
+        if (!value) {
+          failedInside = true;
+          return;
+        }
+        int64_t width = cast<flow::AccType>(value.getType()).getWidth();
+        flow::StoreOp::create(p.b, value, p.result(0),
+                              first ? p.add(first, row) : row,
+                              p.mul(panel, width), Value(),
+                              /*accumulate=*/false);
+      });
+    });
+    return failure(failedInside);
+  }
+
   /// The value of `value` (a tensor of the region) at the columns of panel
   /// `panel`: rows `row` on, `step` columns unless the value is the product
   /// itself. Null after an error.
@@ -187,7 +211,6 @@ public:
                    return emitElementwise(b, loc, op, v);
                  });
   }
-  void newTile() { low = high = {}; }
 
   ProgramBuilder &p;
   nn::LinearOp linear;
@@ -219,12 +242,6 @@ private:
   int64_t decodedAt = -1; ///< Offset in the scratch, once it is known.
 };
 
-template <typename Op> Op findOp(flow::KernelOp kernel) {
-  Op found;
-  kernel.getBody().walk([&](Op op) { found = op; });
-  return found;
-}
-
 int64_t groupsOf(flow::KernelOp kernel) {
   return kernel.getTasks() ? kernel.getTasks()->getBase() : 1;
 }
@@ -234,11 +251,11 @@ int64_t groupsOf(flow::KernelOp kernel) {
 LogicalResult headrace::emitLinear(flow::KernelOp kernel,
                                    const StepLimits &limits,
                                    const EmitOptions &options) {
-  auto linear = findOp<nn::LinearOp>(kernel);
-  RowSource source;
-  if (!linear || failed(matchRows(linear.getInput(), source)))
+  ProductMatch match;
+  if (failed(matchLinear(kernel, match)))
     return failure();
-  Value yielded = kernel.getBody().front().getTerminator()->getOperand(0);
+  RowSource &source = match.rows;
+  nn::LinearOp linear = match.linear;
   ProgramBuilder p(kernel, limits);
   ProductEmitter product(p, linear, options);
   if (failed(product.prepare()))
@@ -250,96 +267,54 @@ LogicalResult headrace::emitLinear(flow::KernelOp kernel,
   Value indices = source.pick ? p.memory(source.pick.getIds()) : Value();
   Value tile = product.stageRows(p.memory(source.argument), p.index(0), count,
                                  indices, source.norm, limits.maxTokens);
-  bool failedInside = false;
-  product.overPanels(p.task(), groupsOf(kernel), [&](Value panel) {
-    product.overRows(count, [&](Value row) {
-      product.newTile();
-      Value acc = product.product(tile, row, panel);
-      Value value = product.evaluate(yielded, acc, row, panel);
-      if (!value) {
-        failedInside = true;
-        return;
-      }
-      int64_t width = cast<flow::AccType>(value.getType()).getWidth();
-      flow::StoreOp::create(p.b, value, p.result(0), row, p.mul(panel, width),
-                            Value(),
-                            /*accumulate=*/false);
-    });
-  });
-  return failedInside ? failure() : p.finish();
+  LogicalResult stored = product.storePanels(p.task(), groupsOf(kernel), tile,
+                                             Value(), count, match.yielded);
+  return failed(stored) ? failure() : p.finish();
 }
 
 LogicalResult headrace::emitRoutedUp(flow::KernelOp kernel,
                                      const StepLimits &limits,
                                      const EmitOptions &options) {
-  auto experts = findOp<moe::ExpertsOp>(kernel);
-  auto dispatch = experts.getBuckets().getDefiningOp<moe::DispatchOp>();
-  Block &body = experts.getBody().front();
-  nn::LinearOp linear;
-  for (auto op : body.getOps<nn::LinearOp>())
-    linear = op;
-  RowSource rowsInside, source;
-  if (!dispatch || !linear || failed(matchRows(linear.getInput(), rowsInside)))
+  ProductMatch match;
+  if (failed(matchRoutedUp(kernel, match)))
     return failure();
-  if (rowsInside.argument != body.getArgument(0) || rowsInside.norm)
-    return experts.emitOpError("is not a routed product on dispatched rows");
-  if (failed(matchRows(dispatch.getInput(), source)))
-    return failure();
-  Value yielded = body.getTerminator()->getOperand(0);
-
+  nn::LinearOp linear = match.linear;
   ProgramBuilder p(kernel, limits);
   ProductEmitter product(p, linear, options);
   if (failed(product.prepare()))
     return failure();
-  RoutedRows routed(p, dispatch.getRouting());
+  RoutedRows routed(p, match.dispatch.getRouting());
 
   int64_t groups = groupsOf(kernel);
   Value slot =
       p.add(p.count(flow::Count::first_active), p.div(p.task(), groups));
   Value group = p.rem(p.task(), groups);
   Value actives = routed.end();
-  bool failedInside = false;
+  LogicalResult stored = success();
   p.when(p.less(slot, actives), [&] {
     Value expert = routed.expert(slot);
     Value begin, count;
     std::tie(begin, count) = routed.rowsOf(expert);
-    product.readExpert(experts, expert);
+    product.readExpert(match.experts, expert);
     product.prefetch(product.firstPanel(group, groups));
     Value tile =
-        product.stageRows(p.memory(source.argument), begin, count,
-                          routed.tokens, source.norm, limits.maxTokens);
-    product.overPanels(group, groups, [&](Value panel) {
-      product.overRows(count, [&](Value row) {
-        product.newTile();
-        Value acc = product.product(tile, row, panel);
-        Value value = product.evaluate(yielded, acc, row, panel);
-        if (!value) {
-          failedInside = true;
-          return;
-        }
-        int64_t width = cast<flow::AccType>(value.getType()).getWidth();
-        flow::StoreOp::create(p.b, value, p.result(0), p.add(begin, row),
-                              p.mul(panel, width), Value(),
-                              /*accumulate=*/false);
-      });
-    });
+        product.stageRows(p.memory(match.rows.argument), begin, count,
+                          routed.tokens, match.rows.norm, limits.maxTokens);
+    stored =
+        product.storePanels(group, groups, tile, begin, count, match.yielded);
   });
-  return failedInside ? failure() : p.finish();
+  return failed(stored) ? failure() : p.finish();
 }
 
 LogicalResult headrace::emitRoutedDown(flow::KernelOp kernel,
                                        const StepLimits &limits,
                                        const EmitOptions &options) {
-  auto combine = findOp<moe::CombineOp>(kernel);
-  auto experts = combine.getBuckets().getDefiningOp<moe::ExpertsOp>();
-  if (!experts || !isa<BlockArgument>(experts.getBuckets()))
-    return combine.emitOpError("does not combine the rows of routed experts");
-  Block &body = experts.getBody().front();
-  nn::LinearOp linear;
-  for (auto op : body.getOps<nn::LinearOp>())
-    linear = op;
-  if (!linear || body.getTerminator()->getOperand(0) != linear.getResult())
-    return experts.emitOpError("is not a routed product");
+  RoutedDownMatch match;
+  if (failed(matchRoutedDown(kernel, match)))
+    return failure();
+  moe::CombineOp combine = match.combine;
+  moe::ExpertsOp experts = match.experts;
+  nn::LinearOp linear = match.linear;
 
   ProgramBuilder p(kernel, limits);
   ProductEmitter product(p, linear, options);

@@ -27,6 +27,58 @@ LogicalResult headrace::matchRows(Value value, RowSource &source) {
   return success();
 }
 
+/// The last `Op` of `region`; null where there is none.
+template <typename Op> static Op findOp(Region &region) {
+  Op found;
+  region.walk([&](Op op) { found = op; });
+  return found;
+}
+
+LogicalResult headrace::matchLinear(flow::KernelOp kernel,
+                                    ProductMatch &match) {
+  match.linear = findOp<nn::LinearOp>(kernel.getBody());
+  if (!match.linear)
+    return kernel.emitOpError("has no product");
+  match.yielded = kernel.getBody().front().getTerminator()->getOperand(0);
+  return matchRows(match.linear.getInput(), match.rows);
+}
+
+LogicalResult headrace::matchRoutedUp(flow::KernelOp kernel,
+                                      ProductMatch &match) {
+  auto experts = findOp<moe::ExpertsOp>(kernel.getBody());
+  if (!experts)
+    return kernel.emitOpError("has no experts");
+  match.experts = experts;
+  match.dispatch = experts.getBuckets().getDefiningOp<moe::DispatchOp>();
+  match.linear = findOp<nn::LinearOp>(experts.getBody());
+  Block &body = experts.getBody().front();
+  RowSource inside;
+  if (match.linear && failed(matchRows(match.linear.getInput(), inside)))
+    return failure();
+  if (!match.dispatch || inside.argument != body.getArgument(0) ||
+      inside.norm || inside.pick)
+    return experts.emitOpError("is not a routed product on dispatched rows");
+  match.yielded = body.getTerminator()->getOperand(0);
+  return matchRows(match.dispatch.getInput(), match.rows);
+}
+
+LogicalResult headrace::matchRoutedDown(flow::KernelOp kernel,
+                                        RoutedDownMatch &match) {
+  match.combine = findOp<moe::CombineOp>(kernel.getBody());
+  if (!match.combine)
+    return kernel.emitOpError("combines no rows");
+  match.experts = match.combine.getBuckets().getDefiningOp<moe::ExpertsOp>();
+  if (!match.experts || !isa<BlockArgument>(match.experts.getBuckets()))
+    return match.combine.emitOpError(
+        "does not combine the rows of routed experts");
+  Region &body = match.experts.getBody();
+  match.linear = findOp<nn::LinearOp>(body);
+  if (!match.linear ||
+      body.front().getTerminator()->getOperand(0) != match.linear.getResult())
+    return match.experts.emitOpError("is not a routed product");
+  return success();
+}
+
 LogicalResult headrace::matchHead(Value value, HeadSource &source) {
   while (Operation *op = value.getDefiningOp()) {
     if (auto rotate = dyn_cast<nn::RotateOp>(op); rotate && !source.rotate &&

@@ -22,6 +22,33 @@ struct RowSource {
 /// Fails with a diagnostic at the op that is no part of a row operand.
 mlir::LogicalResult matchRows(mlir::Value value, RowSource &source);
 
+/// A product on rows: the dense one of a kernel, or the one inside experts on
+/// rows that were dispatched to them. Its epilogue is what makes `yielded` of
+/// it.
+struct ProductMatch {
+  nn::LinearOp linear;
+  RowSource rows;
+  mlir::Value yielded;
+  moe::ExpertsOp experts;   ///< Null where the product is dense.
+  moe::DispatchOp dispatch; ///< The same.
+};
+
+/// Takes a kernel of family `linear` apart.
+mlir::LogicalResult matchLinear(flow::KernelOp kernel, ProductMatch &match);
+
+/// Takes the first half of a routed feed-forward apart.
+mlir::LogicalResult matchRoutedUp(flow::KernelOp kernel, ProductMatch &match);
+
+/// The second half: a product whose rows, weighed, are added up.
+struct RoutedDownMatch {
+  moe::CombineOp combine;
+  moe::ExpertsOp experts;
+  nn::LinearOp linear;
+};
+
+mlir::LogicalResult matchRoutedDown(flow::KernelOp kernel,
+                                    RoutedDownMatch &match);
+
 /// A query, key or value: channels `offset` on of an argument's rows, then a
 /// norm, clamps and a rotation, each optional, in this order.
 struct HeadSource {

@@ -17,12 +17,6 @@ using namespace headrace;
 
 namespace {
 
-template <typename Op> Op findOp(flow::KernelOp kernel) {
-  Op found;
-  kernel.getBody().walk([&](Op op) { found = op; });
-  return found;
-}
-
 flow::GridAttr grid(flow::KernelOp kernel, flow::GridKind kind, int64_t base,
                     int64_t block = 1, int64_t limit = 1) {
   return flow::GridAttr::get(kernel.getContext(), kind, base, block, limit);
@@ -159,14 +153,14 @@ FailureOr<bool> readsInPlace(Product &product, bool ready,
 LogicalResult headrace::emitGpuLinear(flow::KernelOp kernel,
                                       const GpuOptions &options, StepSize size,
                                       Expansion &out) {
-  auto linear = findOp<nn::LinearOp>(kernel);
-  RowSource source;
-  if (!linear || failed(matchRows(linear.getInput(), source)))
+  ProductMatch match;
+  if (failed(matchLinear(kernel, match)))
     return failure();
+  RowSource &source = match.rows;
+  nn::LinearOp linear = match.linear;
   auto product = Product::match(linear);
   if (failed(product))
     return failure();
-  Value yielded = kernel.getBody().front().getTerminator()->getOperand(0);
   auto countOf = [&](KernelBuilder &k) {
     return k.count(source.pick ? flow::Count::outputs : k.rowCounter());
   };
@@ -191,9 +185,9 @@ LogicalResult headrace::emitGpuLinear(flow::KernelOp kernel,
                                    k.at(k.buffer(source.pick.getIds()), token,
                                         k.i32Type()));
                    });
-      tokens.run(count,
-                 storeTo(k.rowsOfResult(0), Value(), k, *product,
-                         biasOf(k, *product), yielded, failedInside, sink));
+      tokens.run(count, storeTo(k.rowsOfResult(0), Value(), k, *product,
+                                biasOf(k, *product), match.yielded,
+                                failedInside, sink));
     });
     k.finish(tokens.threads(),
              grid(kernel, flow::GridKind::fixed, tokens.groups()));
@@ -218,7 +212,7 @@ LogicalResult headrace::emitGpuLinear(flow::KernelOp kernel,
       rows, k.weight(linear.getWeight()), group, count,
       [&](Value token) { return k.add(first, token); },
       storeTo(k.rowsOfResult(0), first, k, *product, biasOf(k, *product),
-              yielded, failedInside, sink));
+              match.yielded, failedInside, sink));
   k.finish(ManyTokens::threads(), grid(kernel, flow::GridKind::per_token_block,
                                        tokens.groups(), ManyTokens::kTile));
   return failure(failedInside);
@@ -227,23 +221,16 @@ LogicalResult headrace::emitGpuLinear(flow::KernelOp kernel,
 LogicalResult headrace::emitGpuRoutedUp(flow::KernelOp kernel,
                                         const GpuOptions &options,
                                         StepSize size, Expansion &out) {
-  auto experts = findOp<moe::ExpertsOp>(kernel);
-  auto dispatch = experts.getBuckets().getDefiningOp<moe::DispatchOp>();
-  Block &body = experts.getBody().front();
-  nn::LinearOp linear;
-  for (auto op : body.getOps<nn::LinearOp>())
-    linear = op;
-  RowSource inside, source;
-  if (!dispatch || !linear || failed(matchRows(linear.getInput(), inside)))
+  ProductMatch match;
+  if (failed(matchRoutedUp(kernel, match)))
     return failure();
-  if (inside.argument != body.getArgument(0) || inside.norm || inside.pick)
-    return experts.emitOpError("is not a routed product on dispatched rows");
-  if (failed(matchRows(dispatch.getInput(), source)))
-    return failure();
+  RowSource &source = match.rows;
+  nn::LinearOp linear = match.linear;
+  moe::ExpertsOp experts = match.experts;
+  moe::DispatchOp dispatch = match.dispatch;
   auto product = Product::match(linear);
   if (failed(product))
     return failure();
-  Value yielded = body.getTerminator()->getOperand(0);
   auto routing = cast<moe::RoutingType>(dispatch.getRouting().getType());
   bool few = size == StepSize::few, failedInside = false;
   bool ready = isReady(source, product->element);
@@ -274,8 +261,8 @@ LogicalResult headrace::emitGpuRoutedUp(flow::KernelOp kernel,
     Value weights = k.weight(experts.getWeights()[0], expert);
     auto rowOf = [&](Value token) { return lists.row(k.add(begin, token)); };
     ResultSink store = storeTo(k.rowsOfResult(0), begin, k, *product,
-                               biasOf(k, *product, experts, expert), yielded,
-                               failedInside, sink);
+                               biasOf(k, *product, experts, expert),
+                               match.yielded, failedInside, sink);
     if (few) {
       fewTokens->start(weights, group);
       fewTokens->stage(k.rowsOf(source.argument), source.norm, count, rowOf);
@@ -503,17 +490,11 @@ private:
 LogicalResult headrace::emitGpuRoutedDown(flow::KernelOp kernel,
                                           const GpuOptions &options,
                                           StepSize size, Expansion &out) {
-  auto combine = findOp<moe::CombineOp>(kernel);
-  auto experts = combine.getBuckets().getDefiningOp<moe::ExpertsOp>();
-  if (!experts || !isa<BlockArgument>(experts.getBuckets()))
-    return combine.emitOpError("does not combine the rows of routed experts");
-  Block &body = experts.getBody().front();
-  nn::LinearOp linear;
-  for (auto op : body.getOps<nn::LinearOp>())
-    linear = op;
-  if (!linear || body.getTerminator()->getOperand(0) != linear.getResult())
-    return experts.emitOpError("is not a routed product");
-  auto product = Product::match(linear);
+  RoutedDownMatch match;
+  if (failed(matchRoutedDown(kernel, match)))
+    return failure();
+  moe::ExpertsOp experts = match.experts;
+  auto product = Product::match(match.linear);
   if (failed(product))
     return failure();
   auto buckets = cast<moe::BucketsType>(experts.getBuckets().getType());
@@ -525,7 +506,8 @@ LogicalResult headrace::emitGpuRoutedDown(flow::KernelOp kernel,
     inPlace = readsInPlace(*product, /*ready=*/true, options);
   if (failed(inPlace))
     return failure();
-  RoutedDown(kernel, combine, experts, *product, options, size, *inPlace, out)
+  RoutedDown(kernel, match.combine, experts, *product, options, size, *inPlace,
+             out)
       .emit();
   return success();
 }
