@@ -26,6 +26,8 @@ constexpr Kind kKinds[] = {
     {"--housed", [] { return ToyFile(*HousedToyManifest()); }},
     {"--gpu", ToyGpuFile},
     {"--planned-gpu", [] { return PlannedToyGpuFile(); }},
+    // Its key-value pages leave the device.
+    {"--paged-gpu", PagedToyGpuFile},
 };
 
 std::vector<uint8_t> Make(const char *flag) {

@@ -179,7 +179,8 @@ bool Checker::checkSizes() {
           weightBytes(bundle(i).weights()->Get(j)));
     if (bundle(i).home() != kNowhere)
       add("home of bundle", i, bundle(i).home(), bundle(i).bytes());
-    else if (staged && bundle(i).bytes() > plan->staging_bytes())
+    else if (staged && bundle(i).layer() == kNone &&
+             bundle(i).bytes() > plan->staging_bytes())
       fail(Rule::sizes, "bundle #", i, ": ", bundle(i).bytes(),
            " bytes come through staging of ", plan->staging_bytes());
   }

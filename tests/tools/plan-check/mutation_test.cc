@@ -1076,7 +1076,7 @@ std::vector<Break> pageBreaks(Rule rule) {
               for (uint32_t i = 0; i < m.buffers.size(); ++i)
                 if (m.buffers[i]->kind == abi::BufferKind::view &&
                     m.buffers[i]->offset == layer * kPage)
-                  entryOf(m).launches[next.launch]->buffers.push_back(i);
+                  launchesOf(m)[next.launch]->buffers.push_back(i);
               return true;
             }};
   default:
@@ -1128,7 +1128,10 @@ TEST_P(Mutants, AreRejectedByTheirRule) {
 TEST_P(Mutants, WithPagesThatMoveAreRejectedByTheirRule) {
   const Rule rule = Rule(GetParam());
   if (const auto ways = pageBreaks(rule); !ways.empty())
-    expectRejected(rule, ways, validPlanOfPages);
+    expectRejected(rule, ways, [](Random &random) {
+      return draw(random, 0, 1) ? validPlanOfPages(random)
+                                : devicePlanOfPages(random);
+    });
   else
     EXPECT_NE(rule, Rule::stores);
 }
@@ -1142,8 +1145,8 @@ TEST(ValidPlans, AreAccepted) {
   Random random(7);
   for (int i = 0; i < 1000; ++i) {
     const MakePlan plans[] = {validPlan, devicePlan, housedPlan,
-                              validPlanOfPages};
-    std::vector<Violation> found = check(plans[i % 4](random));
+                              validPlanOfPages, devicePlanOfPages};
+    std::vector<Violation> found = check(plans[i % 5](random));
     ASSERT_TRUE(found.empty()) << "plan " << i << ":\n" << text(found);
   }
 }

@@ -421,16 +421,21 @@ abi::ManifestT validPlanOfPages(Random &random) {
   return Maker(random, true).make();
 }
 
-/// Homes of bundles on a third level; what has none comes through staging
-/// there, or straight from the package.
+/// Homes of bundles of weights, on the level of pages' homes or else a third
+/// one; what has none comes through staging there, or straight from the
+/// package.
 static void addHomes(abi::ManifestT &m, Random &random, bool hasStaging) {
-  m.levels.push_back(std::make_unique<abi::LevelT>());
-  m.levels.back()->name = "host";
-  m.plan->home_level = uint32_t(m.levels.size() - 1);
-  auto home = std::make_unique<abi::PeakT>();
-  home->level = m.plan->home_level;
+  if (m.plan->home_level == UINT32_MAX) {
+    m.levels.push_back(std::make_unique<abi::LevelT>());
+    m.levels.back()->name = "host";
+    m.plan->home_level = uint32_t(m.levels.size() - 1);
+    m.certificate.push_back(std::make_unique<abi::PeakT>());
+    m.certificate.back()->level = m.plan->home_level;
+  }
+  abi::LevelT &level = *m.levels[m.plan->home_level];
+  abi::PeakT *home = m.certificate.back().get();
   home->witness = std::make_unique<abi::WitnessT>(*m.certificate[0]->witness);
-  uint64_t end = 0, staged = 0;
+  uint64_t end = level.arena_bytes, staged = 0;
   auto take = [&](abi::PartKind kind, uint32_t index, uint64_t bytes) {
     auto part = std::make_unique<abi::PartT>();
     part->kind = kind;
@@ -441,33 +446,35 @@ static void addHomes(abi::ManifestT &m, Random &random, bool hasStaging) {
     end += bytes;
     return end - bytes;
   };
+  abi::BundleT *last = nullptr;
   for (uint32_t i = 0; i < m.plan->bundles.size(); ++i) {
     abi::BundleT &bundle = *m.plan->bundles[i];
+    if (bundle.layer != UINT32_MAX)
+      continue;
+    last = &bundle;
     if (i && draw(random, 0, 3) == 0) // The first one has a home,
       staged = std::max(staged, bundle.bytes);
     else
       bundle.home = take(abi::PartKind::home, i, bundle.bytes);
   }
-  abi::BundleT &last = *m.plan->bundles.back();
-  if (staged == 0 && last.home != UINT64_MAX) { // and one has none.
+  if (staged == 0) { // and one has none.
     home->parts.pop_back();
-    end = last.home;
-    last.home = UINT64_MAX;
-    staged = last.bytes;
+    end = last->home;
+    last->home = UINT64_MAX;
+    staged = last->bytes;
   }
   if (hasStaging) {
     m.plan->staging_bytes = 2 * staged;
     m.plan->staging_offset = take(abi::PartKind::staging, 0, 2 * staged);
   }
-  home->bytes = m.levels.back()->arena_bytes = end;
-  m.levels.back()->bytes = end + draw(random, 0, 5000);
+  home->bytes = level.arena_bytes = end;
+  level.bytes = end + draw(random, 0, 5000);
   // Without one a CPU's home is a file of pages.
   m.plan->home_budget = hasStaging && draw(random, 0, 1) ? 0 : end;
-  m.certificate.push_back(std::move(home));
 }
 
-abi::ManifestT devicePlan(Random &random) {
-  abi::ManifestT m = validPlan(random);
+/// For a device: two classes of steps, and homes beside staging.
+static abi::ManifestT onDevice(abi::ManifestT m, Random &random) {
   abi::EntryT &entry = *m.entries[0];
   for (uint32_t tokens : {m.limits->max_tokens / 2, m.limits->max_tokens}) {
     auto one = std::make_unique<abi::StepClassT>();
@@ -495,6 +502,14 @@ abi::ManifestT devicePlan(Random &random) {
   addHomes(m, random, /*hasStaging=*/true);
   seal(m);
   return m;
+}
+
+abi::ManifestT devicePlan(Random &random) {
+  return onDevice(validPlan(random), random);
+}
+
+abi::ManifestT devicePlanOfPages(Random &random) {
+  return onDevice(validPlanOfPages(random), random);
 }
 
 abi::ManifestT housedPlan(Random &random) {

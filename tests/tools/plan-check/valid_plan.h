@@ -35,6 +35,9 @@ abi::ManifestT housedPlan(Random &random);
 /// a pool of their own, number 2, from homes on level 1.
 abi::ManifestT validPlanOfPages(Random &random);
 
+/// The same for a device: homes of weights are on level 1, too.
+abi::ManifestT devicePlanOfPages(Random &random);
+
 /// Writes the digests of the schedule as it is now.
 void seal(abi::ManifestT &manifest);
 
