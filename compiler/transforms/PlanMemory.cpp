@@ -142,7 +142,7 @@ public:
                                    << minimum - problem.capacity << " too few";
       if (homeOfAllPages)
         refusal << "; with " << homeOfAllPages << " bytes of the host's "
-                << "memory key-value pages could leave as well";
+                << "memory more key-value pages could leave";
       return refusal;
     }
     placement = *found;
@@ -531,8 +531,10 @@ private:
       return module.emitError("expected a machine with a level '")
              << homeOfPages() << "' and a cache of several layers, to keep "
              << "key-value pages there";
-    // In memory all of them have room, and weights what they leave.
-    uint64_t needed = kvLayers * layerBytes() + stagingBytes(largestMover());
+    // In memory weights have the room that pages leave.
+    const uint64_t staging = stagingBytes(largestMover());
+    const uint64_t needed = kvLayers * layerBytes() + staging;
+    uint64_t most = kvLayers; // layers that have room
     if (possible && hasMemoryHome && needed > homeBytes(home)) {
       if (wanted)
         return module.emitError("expected at least ")
@@ -541,7 +543,7 @@ private:
                << needed - homeBytes(home) << " too few";
       if (options.keyValues == KeyValues::automatic)
         homeOfAllPages = needed;
-      possible = false;
+      most = (std::max(homeBytes(home), staging) - staging) / layerBytes();
     }
     std::vector<std::optional<Span>> spans(kvLayers);
     if (possible && options.keyValues != KeyValues::resident)
@@ -566,6 +568,11 @@ private:
           return module.emitError("expected launches on one layer's key-value "
                                   "pages to end before those on the next");
       }
+    // Layers are alike, so any will do; spread, their pages have time to come.
+    for (size_t i = 0, all = cacheLayers.size(); i < most && most < all; ++i)
+      cacheLayers[i] = cacheLayers[i * all / most];
+    if (most < cacheLayers.size())
+      cacheLayers.resize(most);
     // Those that stay lie together, in whole pages of memory only at the end.
     problem.fixedBytes +=
         alignToPage((kvLayers - cacheLayers.size()) * kvPages * layerPageBytes);
@@ -994,7 +1001,7 @@ private:
   uint64_t end = 0, minimum = 0, workers = 1, workerBytes = 0,
            scratchOffset = 0, kvOffset = 0, kvPages = 0, kvLayers = 0,
            layerPageBytes = 0, homeEnd = 0, homeStaging = 0;
-  uint64_t homeOfAllPages = 0; ///< That would do; 0: it is there, or no help.
+  uint64_t homeOfAllPages = 0; ///< Where there is less; 0: there is not.
   uint32_t pageSlots = 0;      ///< For pages that move.
 };
 
