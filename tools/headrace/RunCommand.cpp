@@ -282,13 +282,19 @@ llvm::Error Generation::writeTrace() const {
 /// Prints what moved, where weights move.
 void Generation::reportUsage() const {
   auto link = sized<headrace_link_usage_t>();
-  if (auto status = headrace_session_link(session.get(), 0, &link)) {
-    headrace_status_free(status); // it was never made
-    return;
+  for (uint32_t i = 0;; ++i) {
+    auto status = headrace_session_link(session.get(), i, &link);
+    if (status) {
+      headrace_status_free(status); // it was never made, or has no more
+      break;
+    }
+    fprintf(stderr, "%s: %.3g MB in %llu transfers", link.name,
+            double(link.bytes + link.stored_bytes) * 1e-6,
+            (unsigned long long)link.transfers);
+    if (link.stalls)
+      fprintf(stderr, ", waited %.3g s", double(link.wait_ns) * 1e-9);
+    fprintf(stderr, "\n");
   }
-  fprintf(stderr, "%s: %.3g MB in %llu transfers, waited %.3g s\n", link.name,
-          double(link.bytes) * 1e-6, (unsigned long long)link.transfers,
-          double(link.wait_ns) * 1e-9);
   auto pool = sized<headrace_pool_usage_t>();
   for (uint32_t i = 0;; ++i) {
     auto status = headrace_session_pool(session.get(), i, &pool);
