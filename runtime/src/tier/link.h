@@ -56,7 +56,8 @@ struct TransferJob {
   uint64_t next_byte = 0;  // within it
   uint32_t in_flight = 0;
   bool started = false;
-  uint64_t number = 0; // of the copy by a device; 0: none was begun
+  bool unattended = false; // the link's own thread sees to it
+  uint64_t number = 0;     // of the copy by a device; 0: none was begun
   uint64_t begin_ns = 0, end_ns = 0; // first slice started, last one ended
   TransferJob *next = nullptr;
 };

@@ -27,7 +27,7 @@ constexpr uint64_t kSpinNs = 300000;
 /// Pauses between two looks at the clock: about a microsecond.
 constexpr int kPausesPerLook = 32;
 
-/// Copied by whoever waits, if that cannot block: waking a thread takes longer.
+/// Moved by whoever waits, if that cannot block: waking a thread takes longer.
 constexpr uint64_t kLeastWoken = uint64_t(256) << 10;
 
 bool IsSmall(const TransferJob &job) {
@@ -175,6 +175,9 @@ void TransferQueue::EndJob(TransferJob *job) {
   const bool done = job->failure == Failure::kNone;
   job->state = done ? State::kDone : State::kFailed;
   job->end_ns = MonotonicNs();
+  if (job->unattended)
+    --unattended;
+  job->unattended = false;
   ended_jobs.fetch_add(1, std::memory_order_relaxed);
   if (done)
     ++counters.transfers;
@@ -196,6 +199,7 @@ void TransferQueue::Submit(TransferJob *job) {
     SkipEmpty(job);
     job->in_flight = 0;
     job->started = false;
+    job->unattended = false;
     job->number = 0;
     job->begin_ns = job->end_ns = MonotonicNs();
     if (stopping)
@@ -205,12 +209,16 @@ void TransferQueue::Submit(TransferJob *job) {
       return;
     }
     InsertJob(&first, job);
+    // Somebody waits for an urgent one, or is about to.
+    const bool is_awaited = job->urgent && IsSmall(*job);
     if (use_ring) {
       FillRing();
+      // What is in no read yet is for whoever fills the ring next.
+      if (!is_awaited || job->next_piece < job->piece_count || ring.HasQueued())
+        LeaveToThread(job);
       return;
     }
-    // Somebody waits for an urgent one, or is about to.
-    if (job->urgent && !job->is_store && source->CanTry() && IsSmall(*job))
+    if (is_awaited && !job->is_store && source->CanTry())
       return;
   }
   work.notify_all();
@@ -233,8 +241,21 @@ void TransferQueue::Cancel(TransferJob *job) {
     Fail(job, Failure::kCancelled);
 }
 
+/// Has the ring's thread see to a job that nobody is about to wait for. Under
+/// the lock.
+void TransferQueue::LeaveToThread(TransferJob *job) {
+  if (!use_ring || job->state != State::kQueued || job->unattended)
+    return;
+  job->unattended = true;
+  ++unattended;
+  work.notify_all();
+}
+
 State TransferQueue::StateOf(const TransferJob &job) {
-  std::lock_guard<std::mutex> lock(mutex);
+  std::unique_lock<std::mutex> lock(mutex);
+  while (use_ring && job.state == State::kQueued && !job.unattended &&
+         Reap(&lock)) {
+  }
   return job.state;
 }
 
@@ -253,6 +274,7 @@ Status TransferQueue::Wait(TransferJob *job, const headrace_cancel_t *cancel,
   while (job->state == State::kQueued) {
     const bool cancelled = IsCancelled(cancel);
     if (cancelled || (deadline_ns && MonotonicNs() >= deadline_ns)) {
+      LeaveToThread(job);
       const uint32_t piece = std::min(job->next_piece, job->piece_count - 1);
       return MakeStatus(
           allocator,
@@ -272,6 +294,7 @@ Status TransferQueue::Wait(TransferJob *job, const headrace_cancel_t *cancel,
       lock.lock();
       continue;
     }
+    LeaveToThread(job);
     ended.wait_for(lock, kPollPeriod);
   }
   lock.unlock();
@@ -618,6 +641,10 @@ void TransferQueue::RingLoop() {
   for (;;) {
     if (stopping && in_flight == 0)
       return;
+    if (unattended == 0 && !stopping) {
+      work.wait(lock);
+      continue;
+    }
     FillRing();
     if (Reap(&lock))
       continue;

@@ -20,10 +20,12 @@ namespace headrace::runtime {
 /// All functions may be called by any thread, but each job has one caller at a
 /// time.
 ///
-/// Whoever submits starts the reads of a ring, and whoever waits takes what
-/// has arrived, or reads what can be read without blocking: waking a thread
-/// takes longer than moving a small bundle. The queue's own threads do what
-/// nobody else does.
+/// Whoever submits starts the reads of a ring, and whoever waits or asks takes
+/// what has arrived, or reads what can be read without blocking: waking a
+/// thread takes longer than moving a small bundle, and takes a processor from
+/// the kernels. The queue's own threads do what nobody else does: they sleep
+/// while all that is under way is small and urgent, so that its end is about to
+/// be awaited.
 ///
 /// A source may hang for ever. Stop() then gives up and returns false: the
 /// threads go on by themselves, and the last one to leave calls `orphaned`, so
@@ -90,6 +92,7 @@ private:
   void ReadInRing(uint32_t tag);
   bool Reap(std::unique_lock<std::mutex> *lock);
   bool Help(std::unique_lock<std::mutex> *lock);
+  void LeaveToThread(TransferJob *job);
   TransferJob::Failure ReadSlice(Slice *slice, int *error);
   TransferJob::Failure WriteSlice(Slice *slice, int *error);
   bool RoundedRead(const Slice &slice, uint64_t *out_bytes) const;
@@ -119,6 +122,7 @@ private:
   uint32_t reading = 0; // slices in the ring
   TransferJob *first = nullptr;
   uint32_t running = 0;
+  uint32_t unattended = 0; // of a ring: jobs that its thread sees to
   uint32_t in_flight = 0;
   uint64_t busy_since = 0;
   bool stopping = false;

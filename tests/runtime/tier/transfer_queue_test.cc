@@ -460,6 +460,53 @@ TEST(TransferQueue, AWaitEndsAtItsDeadline) {
   EXPECT_TRUE(job.Holds(bytes));
 }
 
+TEST(TransferQueue, UrgentJobsOfARingArriveWhenAskedAbout) {
+  const std::vector<uint8_t> bytes = RandomBytes(300000);
+  TemporaryFile file(bytes);
+  int descriptor = open(file.Path(), O_RDONLY | O_CLOEXEC);
+  ASSERT_GE(descriptor, 0);
+  {
+    FileSource source;
+    source.Open(descriptor, true);
+    RunningQueue running(&source, QueueOptions(true));
+    if (!running.queue.UsesRing())
+      GTEST_SKIP() << "the system has no ring";
+    // The second takes more reads than may be under way at once.
+    OneJob small(bytes, 0, 10000), large(bytes, 12288, 200000);
+    for (OneJob *job : {&small, &large}) {
+      job->job.urgent = true;
+      running.queue.Submit(&job->job);
+      while (running.queue.StateOf(job->job) == TransferJob::State::kQueued)
+        std::this_thread::yield();
+      EXPECT_EQ(running.queue.StateOf(job->job), TransferJob::State::kDone);
+      EXPECT_TRUE(job->Holds(bytes));
+    }
+  }
+  close(descriptor);
+}
+
+TEST(TransferQueue, AJobThatNobodyWaitsForAnyMoreEnds) {
+  int ends[2];
+  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+  const std::vector<uint8_t> bytes = RandomBytes(1000);
+  {
+    FileSource source;
+    source.Open(ends[0], false);
+    RunningQueue running(&source, QueueOptions(true));
+    OneJob job(bytes, 0, 1000);
+    job.job.urgent = true;
+    running.queue.Submit(&job.job);
+    EXPECT_TRUE(FailsWith(running.queue.Wait(&job.job, nullptr, 1).Release(),
+                          HEADRACE_STATUS_DEADLINE_EXCEEDED));
+    ASSERT_EQ(write(ends[1], bytes.data(), bytes.size()), 1000);
+    while (running.queue.Counters().transfers == 0)
+      std::this_thread::yield();
+    EXPECT_TRUE(job.Holds(bytes));
+  }
+  close(ends[0]);
+  close(ends[1]);
+}
+
 TEST(TransferQueue, AHangingThreadIsLeftAndCleansUp) {
   const std::vector<uint8_t> bytes = RandomBytes(50000);
   struct Owner {
