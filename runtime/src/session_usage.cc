@@ -159,6 +159,19 @@ Status headrace_session_t::DescribeLevel(uint32_t level,
   return WriteStruct(HostAllocator(), value, out);
 }
 
+static headrace_link_usage_t UsageOf(const char *name,
+                                     const LinkCounters &counters) {
+  headrace_link_usage_t value = {};
+  value.name = name;
+  value.bytes = counters.bytes;
+  value.stored_bytes = counters.stored_bytes;
+  value.transfers = counters.transfers;
+  value.failed = counters.failed;
+  value.cancelled = counters.cancelled;
+  value.busy_ns = counters.busy_ns;
+  return value;
+}
+
 Status headrace_session_t::DescribeLink(uint32_t link,
                                         headrace_link_usage_t *out) {
   const uint32_t of_weights = IsTiered() ? tiers->loader.LinkCount() : 0;
@@ -170,15 +183,8 @@ Status headrace_session_t::DescribeLink(uint32_t link,
     return DescribePages(out);
   ArenaLoader &loader = tiers->loader;
   Link &described = loader.LinkAt(link);
-  const LinkCounters counters = described.Counters();
   const bool reads = link + 1 == of_weights; // the package
-  headrace_link_usage_t value = {};
-  value.name = described.Name();
-  value.bytes = counters.bytes;
-  value.transfers = counters.transfers;
-  value.failed = counters.failed;
-  value.cancelled = counters.cancelled;
-  value.busy_ns = counters.busy_ns;
+  headrace_link_usage_t value = UsageOf(described.Name(), described.Counters());
   if (link == 0) { // Launches wait for what it brings.
     value.stalls = loader.Waits().stalls;
     value.wait_ns = loader.Waits().wait_ns;
@@ -190,15 +196,7 @@ Status headrace_session_t::DescribeLink(uint32_t link,
 
 Status headrace_session_t::DescribePages(headrace_link_usage_t *out) {
   PageMover &pages = tiers->pages;
-  const LinkCounters counters = pages.Counters();
-  headrace_link_usage_t value = {};
-  value.name = pages.LinkName();
-  value.bytes = counters.bytes;
-  value.stored_bytes = counters.stored_bytes;
-  value.transfers = counters.transfers;
-  value.failed = counters.failed;
-  value.cancelled = counters.cancelled;
-  value.busy_ns = counters.busy_ns;
+  headrace_link_usage_t value = UsageOf(pages.LinkName(), pages.Counters());
   value.stalls = pages.Waits().stalls;
   value.wait_ns = pages.Waits().wait_ns;
   return WriteStruct(HostAllocator(), value, out);
