@@ -27,9 +27,8 @@ void Copy(void *to, const void *from, uint64_t bytes) {
 
 } // namespace
 
-int64_t ByteSource::TryRead(uint64_t /*offset*/, void * /*out*/,
-                            uint64_t /*bytes*/) {
-  return -EAGAIN;
+int64_t ByteSource::TryRead(uint64_t offset, void *out, uint64_t bytes) {
+  return CanTry() ? Read(offset, out, bytes) : -EAGAIN;
 }
 
 int64_t ByteSource::Write(uint64_t /*offset*/, const void * /*data*/,
@@ -37,27 +36,17 @@ int64_t ByteSource::Write(uint64_t /*offset*/, const void * /*data*/,
   return -EROFS;
 }
 
-int64_t MemorySource::TryRead(uint64_t offset, void *out, uint64_t bytes) {
-  return Read(offset, out, bytes);
-}
-
 int64_t MemorySource::Read(uint64_t offset, void *out, uint64_t bytes) {
-  if (offset >= size)
-    return 0;
-  bytes = std::min(bytes, size - offset);
-  std::memcpy(out, data + offset, bytes);
+  bytes = std::min(bytes, size - std::min(offset, size));
+  if (bytes)
+    std::memcpy(out, data + offset, bytes);
   return static_cast<int64_t>(bytes);
 }
 
-int64_t HomeMemory::TryRead(uint64_t offset, void *out, uint64_t bytes) {
-  return Read(offset, out, bytes);
-}
-
 int64_t HomeMemory::Read(uint64_t offset, void *out, uint64_t bytes) {
-  if (offset >= size)
-    return 0;
-  bytes = std::min(bytes, size - offset);
-  Copy(out, data + offset, bytes);
+  bytes = std::min(bytes, size - std::min(offset, size));
+  if (bytes)
+    Copy(out, data + offset, bytes);
   return static_cast<int64_t>(bytes);
 }
 

@@ -26,7 +26,8 @@ public:
   /// or a negative errno. May block as Read() may.
   virtual int64_t Write(uint64_t offset, const void *data, uint64_t bytes);
 
-  /// Whether TryRead() is worth a call.
+  /// Whether TryRead() is worth a call; where it is not overridden, whether
+  /// Read() never blocks.
   virtual bool CanTry() const { return false; }
   /// Reads as Read() does where that cannot block, or returns -EAGAIN.
   virtual int64_t TryRead(uint64_t offset, void *out, uint64_t bytes);
@@ -46,7 +47,6 @@ public:
   MemorySource(const uint8_t *data, uint64_t size) : data(data), size(size) {}
   int64_t Read(uint64_t offset, void *out, uint64_t bytes) override;
   bool CanTry() const override { return true; }
-  int64_t TryRead(uint64_t offset, void *out, uint64_t bytes) override;
 
 private:
   const uint8_t *const data;
@@ -65,7 +65,6 @@ public:
   int64_t Read(uint64_t offset, void *out, uint64_t bytes) override;
   int64_t Write(uint64_t offset, const void *from, uint64_t bytes) override;
   bool CanTry() const override { return true; }
-  int64_t TryRead(uint64_t offset, void *out, uint64_t bytes) override;
 
 private:
   uint8_t *data = nullptr;
