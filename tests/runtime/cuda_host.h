@@ -44,6 +44,17 @@ inline DeviceMaker Cuda(uint64_t grace_ns = kLongGrace) {
   };
 }
 
+/// The toy on a device, with a session.
+struct GpuToy : Host {
+  explicit GpuToy(const std::vector<uint8_t> &bytes = ToyGpuFile(),
+                  const headrace_session_options_t &options =
+                      sized<headrace_session_options_t>(),
+                  uint64_t grace_ns = kLongGrace)
+      : Host(bytes, Cuda(grace_ns)) {
+    EXPECT_TRUE(IsOk(Create(options)));
+  }
+};
+
 } // namespace headrace::tests
 
 #endif // HEADRACE_TESTS_RUNTIME_CUDA_HOST_H

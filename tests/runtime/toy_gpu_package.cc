@@ -148,4 +148,31 @@ std::vector<uint8_t> ToyGpuFile() {
   return ToyFile(*ToyGpuManifest(), ToyGpuCode());
 }
 
+std::vector<uint8_t> MatmulToyGpuFile(size_t launches) {
+  std::unique_ptr<abi::ManifestT> manifest = ToyGpuManifest();
+  for (auto &one : manifest->entries[kScale]->classes) {
+    const std::vector<uint32_t> buffers = one->launches[0]->buffers;
+    one->launches.clear();
+    for (size_t i = 0; i < launches; ++i) {
+      auto launch = std::make_unique<abi::LaunchT>();
+      launch->kind = abi::LaunchKind::matmul;
+      launch->buffers = buffers;
+      launch->weights = {0};
+      launch->matmul = std::make_unique<abi::MatmulT>();
+      launch->matmul->rows = abi::RowKind::tokens;
+      launch->matmul->out = 8;
+      launch->matmul->in = 8;
+      launch->matmul->x_stride = 16;
+      launch->matmul->y_stride = 8;
+      launch->matmul->element = abi::ElementType::f16;
+      launch->matmul->y_element = abi::ElementType::f32;
+      launch->matmul->accumulate = i > 0;
+      if (i + 1 == launches && one->max_tokens > 1)
+        launch->weights.push_back(1);
+      one->launches.push_back(std::move(launch));
+    }
+  }
+  return ToyFile(*manifest, ToyGpuCode());
+}
+
 } // namespace headrace::tests

@@ -20,6 +20,11 @@ std::unique_ptr<abi::ManifestT> ToyGpuManifest(uint32_t threads = 32);
 /// The file of the unchanged toy.
 std::vector<uint8_t> ToyGpuFile();
 
+/// The toy with `launches` products of the driver's library in place of
+/// kScale's kernel: [rows, 8] x [8, 8] of float16, with a bias in the second
+/// class's last one.
+std::vector<uint8_t> MatmulToyGpuFile(size_t launches);
+
 /// The small toy with a plan: weight 0 is copied to the device when it is
 /// needed, out of pinned memory of the host; or, if `staged`, out of the
 /// package through it.
