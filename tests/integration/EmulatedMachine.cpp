@@ -66,22 +66,16 @@ llvm::Error EmulatedMachine::tryRun(const tests::fake_cuda::Launch &launch) {
   for (auto it = known.begin(); it != known.end();)
     if (auto found = launch.memory->find(it->first);
         found == launch.memory->end() || found->second != it->second) {
-      memory.remove(it->first);
+      memory.unmap(reinterpret_cast<void *>(it->first));
       it = known.erase(it);
     } else {
       ++it;
     }
-  for (auto [address, bytes] : *launch.memory) {
+  for (auto [address, bytes] : *launch.memory)
     if (known.try_emplace(address, bytes).second)
-      memory.place(address, "device memory", bytes);
-    memory.write(address, reinterpret_cast<const void *>(address), bytes);
-  }
+      memory.map(reinterpret_cast<void *>(address), "device memory", bytes);
   if (llvm::Error error = simt::run(memory, out))
     return error;
   ++count;
-  for (auto [address, bytes] : *launch.memory)
-    if (llvm::Error error =
-            memory.read(address, reinterpret_cast<void *>(address), bytes))
-      return error;
   return llvm::Error::success();
 }

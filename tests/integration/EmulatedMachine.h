@@ -37,7 +37,7 @@ private:
   mlir::MLIRContext context;
   mlir::OwningOpRef<mlir::ModuleOp> module;
   simt::Memory memory;
-  std::map<uint64_t, uint64_t> known; ///< Allocations, as the memory has them.
+  std::map<uint64_t, uint64_t> known; ///< Allocations that are mapped.
   std::string wrong;
   uint64_t count = 0;
 };

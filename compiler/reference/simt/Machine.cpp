@@ -9,7 +9,7 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include <cstring>
-#include <map>
+#include <unordered_map>
 
 using namespace mlir;
 using namespace headrace::simt;
@@ -274,7 +274,8 @@ private:
     if (!buffer)
       return fail(op, t, "reads bytes that no buffer has"), false;
     for (uint64_t i = offset; i < offset + bytes; ++i) {
-      bool now = buffer->writtenIn[i] == number;
+      const Memory::Write last = buffer->lastWrite(i);
+      bool now = last.launch == number;
       if (!buffer->defined[i])
         return fail(op, t,
                     "reads byte " + std::to_string(i) + " of '" + buffer->name +
@@ -285,11 +286,10 @@ private:
                     "reads byte " + std::to_string(i) + " of '" + buffer->name +
                         "' as a constant, but this launch wrote it"),
                false;
-      if (now && buffer->writer[i] != block + 1 && !acquired)
+      if (now && last.block != block && !acquired)
         return fail(op, t,
                     "reads byte " + std::to_string(i) + " of '" + buffer->name +
-                        "', which block " +
-                        std::to_string(buffer->writer[i] - 1) +
+                        "', which block " + std::to_string(last.block) +
                         " wrote in this launch"),
                false;
     }
@@ -303,12 +303,12 @@ private:
   /// where there are none.
   std::string unordered(const Memory::Buffer &buffer, uint64_t t,
                         uint64_t offset, uint64_t bytes) const {
-    if (buffer.order.empty())
+    if (buffer.writes.empty())
       return "";
     for (uint64_t i = offset; i < offset + bytes; ++i) {
-      const Memory::Order &last = buffer.order[i];
-      if (buffer.writtenIn[i] != number || buffer.writer[i] != block + 1 ||
-          last.thread == t || last.barriers != barriers)
+      const Memory::Write &last = buffer.writes[i];
+      if (last.launch != number || last.block != block || last.thread == t ||
+          last.barriers != barriers)
         continue;
       uint64_t warp = t / kLanes;
       if (last.thread / kLanes != warp ||
@@ -328,20 +328,18 @@ private:
     if (std::string wrong = unordered(*buffer, t, offset, bytes);
         !wrong.empty())
       return fail(op, t, "writes " + wrong), false;
-    if (buffer->order.empty())
-      buffer->order.resize(buffer->bytes.size());
+    if (buffer->writes.empty())
+      buffer->writes.resize(buffer->bytes.size());
     for (uint64_t i = offset; i < offset + bytes; ++i) {
-      buffer->order[i] = {uint32_t(t), barriers, warpBarriers[t / kLanes]};
-      if (buffer->writtenIn[i] == number && buffer->writer[i] != block + 1 &&
-          !acquired)
+      Memory::Write &last = buffer->writes[i];
+      if (last.launch == number && last.block != block && !acquired)
         return fail(op, t,
                     "writes byte " + std::to_string(i) + " of '" +
                         buffer->name + "', which block " +
-                        std::to_string(buffer->writer[i] - 1) +
-                        " wrote in this launch"),
+                        std::to_string(last.block) + " wrote in this launch"),
                false;
-      buffer->writtenIn[i] = number;
-      buffer->writer[i] = uint32_t(block + 1);
+      last = {number, uint32_t(block), uint32_t(t), barriers,
+              warpBarriers[t / kLanes]};
       buffer->defined[i] = 1;
     }
     std::memcpy(buffer->bytes.data() + offset, from, bytes);
@@ -665,12 +663,11 @@ private:
   const Launch &launch;
   uint32_t number;
   uint64_t block = 0;
-  struct ValueOrder {
-    bool operator()(Value x, Value y) const {
-      return x.getAsOpaquePointer() < y.getAsOpaquePointer();
-    }
+  struct ValueHash {
+    size_t operator()(Value value) const { return hash_value(value); }
   };
-  std::map<Value, Lanes, ValueOrder> values; ///< Entries stay where they are.
+  /// Entries stay where they are.
+  std::unordered_map<Value, Lanes, ValueHash> values;
   std::unique_ptr<SharedMemory> shared;
   std::vector<uint8_t> active, constants;
   bool acquired = false; ///< This block has seen an acquiring atomic.

@@ -11,28 +11,34 @@ using namespace headrace::simt;
 /// begins.
 constexpr unsigned kBufferBits = 40;
 
-Memory::Buffer Memory::make(std::string name, uint64_t bytes) {
-  Buffer buffer;
+static Memory::Buffer makeBuffer(std::string name,
+                                 llvm::MutableArrayRef<uint8_t> bytes,
+                                 bool defined) {
+  Memory::Buffer buffer;
   buffer.name = std::move(name);
-  buffer.bytes.assign(bytes, 0xcd);
-  buffer.defined.assign(bytes, 0);
-  buffer.writer.assign(bytes, 0);
-  buffer.writtenIn.assign(bytes, 0);
+  buffer.bytes = bytes;
+  buffer.defined.assign(bytes.size(), defined);
   return buffer;
 }
 
 uint64_t Memory::allocate(std::string name, uint64_t bytes) {
-  buffers.push_back(make(std::move(name), bytes));
+  auto owned = std::make_unique<uint8_t[]>(bytes);
+  std::fill_n(owned.get(), bytes, 0xcd);
+  buffers.push_back(makeBuffer(std::move(name), {owned.get(), size_t(bytes)},
+                               /*defined=*/false));
+  buffers.back().owned = std::move(owned);
   return uint64_t(buffers.size()) << kBufferBits;
 }
 
-void Memory::place(uint64_t address, std::string name, uint64_t bytes) {
-  placed[address] = make(std::move(name), bytes);
+void Memory::map(void *bytes, std::string name, uint64_t count) {
+  mapped[reinterpret_cast<uint64_t>(bytes)] = makeBuffer(
+      std::move(name), {static_cast<uint8_t *>(bytes), size_t(count)},
+      /*defined=*/true);
 }
 
 const Memory::Buffer *Memory::find(uint64_t address, uint64_t bytes,
                                    uint64_t &offset) const {
-  if (auto after = placed.upper_bound(address); after != placed.begin()) {
+  if (auto after = mapped.upper_bound(address); after != mapped.begin()) {
     const auto &[start, buffer] = *std::prev(after);
     offset = address - start;
     if (offset <= buffer.bytes.size() && bytes <= buffer.bytes.size() - offset)

@@ -13,9 +13,11 @@
 #define HEADRACE_COMPILER_REFERENCE_SIMT_SIMT_H
 
 #include "mlir/IR/Operation.h"
+#include "llvm/ADT/ArrayRef.h"
 #include "llvm/Support/Error.h"
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -26,11 +28,11 @@ class Memory {
 public:
   /// A new buffer; returns its address. Its bytes are undefined until written.
   uint64_t allocate(std::string name, uint64_t bytes);
-  /// The same at an address that another allocator gave, where no buffer of
-  /// this memory is.
-  void place(uint64_t address, std::string name, uint64_t bytes);
-  /// Forgets the buffer at a placed address.
-  void remove(uint64_t address) { placed.erase(address); }
+  /// Makes bytes of this process a buffer, at their own address: what its owner
+  /// writes is seen, and what a launch writes is its owner's. They are defined.
+  void map(void *bytes, std::string name, uint64_t count);
+  /// Forgets a buffer that was mapped.
+  void unmap(void *bytes) { mapped.erase(reinterpret_cast<uint64_t>(bytes)); }
   /// Fills bytes from the host; they are defined then.
   void write(uint64_t address, const void *from, uint64_t bytes);
   void zero(uint64_t address, uint64_t bytes);
@@ -39,16 +41,21 @@ public:
   /// Reads bytes for the host; an error where one of them is undefined.
   llvm::Error read(uint64_t address, void *to, uint64_t bytes) const;
 
-  /// Who wrote a byte in its block, and behind how many barriers.
-  struct Order {
-    uint32_t thread = 0, barriers = 0, warpBarriers = 0;
+  /// Who wrote a byte in which launch, and behind how many barriers.
+  struct Write {
+    uint32_t launch = 0, block = 0, thread = 0, barriers = 0, warpBarriers = 0;
   };
   struct Buffer {
     std::string name;
-    std::vector<uint8_t> bytes, defined;
-    std::vector<uint32_t> writer;    ///< Of the launch: its block plus 1.
-    std::vector<uint32_t> writtenIn; ///< Number of the launch.
-    std::vector<Order> order;        ///< Empty where no launch has written.
+    std::unique_ptr<uint8_t[]> owned; ///< Null for bytes of the process.
+    llvm::MutableArrayRef<uint8_t> bytes;
+    std::vector<uint8_t> defined;
+    std::vector<Write> writes; ///< Empty where no launch has written.
+
+    /// The last write of byte `i` by a launch; launches count from 1.
+    Write lastWrite(uint64_t i) const {
+      return writes.empty() ? Write() : writes[i];
+    }
   };
   /// The buffer that holds `bytes` bytes at `address`, and the offset in it;
   /// null where none does.
@@ -59,10 +66,8 @@ public:
   uint32_t nextLaunch() { return ++launches; }
 
 private:
-  static Buffer make(std::string name, uint64_t bytes);
-
   std::vector<Buffer> buffers;
-  std::map<uint64_t, Buffer> placed; ///< By address.
+  std::map<uint64_t, Buffer> mapped; ///< By address.
   uint32_t launches = 0;
 };
 
