@@ -10,9 +10,8 @@
 // stay float32: scores are large where attention is sharp, and rounding them to
 // the cache's type would cost more accuracy than all other roundings of a
 // layer.
-#include "compiler/codegen/Elementwise.h"
 #include "compiler/codegen/Emitters.h"
-#include "compiler/codegen/KernelMatch.h"
+#include "compiler/codegen/HeadReader.h"
 #include "compiler/codegen/ProgramBuilder.h"
 #include "dialects/nn/IR/Nn.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -28,73 +27,34 @@ constexpr int64_t kPositions = HEADRACE_KV_PAGE_POSITIONS;
 /// Below every score; finite, so that differences of it are numbers.
 constexpr double kMasked = -1e30;
 
-/// Reads the finished channels of one row and head.
-class HeadReader {
+class MemoryHeadReader final : public HeadReader {
 public:
-  HeadReader(ProgramBuilder &p, HeadSource &source, int64_t headDim)
-      : p(p), source(source), headDim(headDim),
+  MemoryHeadReader(ProgramBuilder &p, const HeadSource &source, int64_t headDim)
+      : HeadReader(p, source, headDim), p(p),
         memory(p.memory(source.argument)) {}
 
-  /// Hands channel c of head `head` of row `row` to `sink(c, value)`.
-  void read(Value row, Value head, function_ref<void(Value, Value)> sink) {
-    Value start = p.mul(head, headDim);
-    Value scale = normScale(row, start);
-    auto channel = [&](Value c) {
-      Value x = p.load(memory, {row, p.add(p.add(start, c), source.offset)});
-      if (scale) {
-        x = arith::MulFOp::create(p.b, x, scale);
-        if (Value weight = source.norm.getWeight()) {
-          Value at = source.norm.getGroups() == 1 ? p.add(start, c) : c;
-          Value w = p.load(p.memory(weight), at);
-          if (!w.getType().isF32())
-            w = arith::ExtFOp::create(p.b, p.b.getF32Type(), w);
-          x = arith::MulFOp::create(p.b, x, w);
-        }
-      }
-      for (Operation *op : source.elementwise)
-        x = emitElementwise(p.b, p.b.getLoc(), op, x);
-      return x;
-    };
-    int64_t rotated = 0;
-    if (source.rotate) {
-      Value angles = p.memory(source.rotate.getAngles());
-      rotated = cast<MemRefType>(angles.getType()).getDimSize(1);
-      int64_t half = rotated / 2;
-      p.loop(p.index(half), [&](Value i) {
-        Value j = p.add(i, half);
-        Value cosine = p.load(angles, {row, i}),
-              sine = p.load(angles, {row, j});
-        Value x = channel(i), y = channel(j);
-        auto mul = [&](Value l, Value r) -> Value {
-          return arith::MulFOp::create(p.b, l, r);
-        };
-        sink(i, arith::SubFOp::create(p.b, mul(x, cosine), mul(y, sine)));
-        sink(j, arith::AddFOp::create(p.b, mul(y, cosine), mul(x, sine)));
-      });
-    }
-    if (rotated < headDim)
-      p.loop(p.index(rotated), p.index(headDim), 1,
-             [&](Value c) { sink(c, channel(c)); });
-  }
-
 private:
-  /// 1 / sqrt(mean(x^2) + eps) over the row or over the head.
-  Value normScale(Value row, Value start) {
-    if (!source.norm)
-      return {};
-    bool whole = source.norm.getGroups() == 1;
-    int64_t width =
-        whole ? cast<RankedTensorType>(source.norm.getInput().getType())
-                    .getDimSize(1)
-              : headDim;
-    Value from = whole ? p.index(source.offset) : p.add(start, source.offset);
-    // Eight running sums, so that the additions of a row overlap.
+  Value input(Value row, Value column) override {
+    return p.load(memory, {row, column});
+  }
+  Value normWeight(Value at) override {
+    return p.widen(p.load(p.memory(source.norm.getWeight()), at));
+  }
+  Value angle(Value row, Value column) override {
+    return p.load(p.memory(source.rotate.getAngles()), {row, column});
+  }
+  void overChannels(int64_t from, int64_t to,
+                    function_ref<void(Value)> body) override {
+    p.loop(p.index(from), p.index(to), 1, body);
+  }
+  /// In eight running sums, so that the additions of a row overlap.
+  Value sumOfSquares(Value row, Value from, int64_t width) override {
     constexpr int64_t kSums = 8;
     SmallVector<Value> zeros(kSums, p.f32(0));
     int64_t main = width / kSums * kSums;
-    auto square = [&](Value c, Value total) -> Value {
-      Value x = p.load(memory, {row, p.add(from, c)});
-      return math::FmaOp::create(p.b, x, x, total);
+    auto square = [&](Value c, Value total) {
+      Value x = input(row, p.add(from, c));
+      return p.fma(x, x, total);
     };
     SmallVector<Value> sums =
         p.fold(p.index(0), p.index(main / kSums), zeros,
@@ -109,26 +69,13 @@ private:
       sums[0] = square(p.index(c), sums[0]);
     for (int64_t n = kSums / 2; n; n /= 2)
       for (int64_t s = 0; s < n; ++s)
-        sums[size_t(s)] =
-            arith::AddFOp::create(p.b, sums[size_t(s)], sums[size_t(s + n)]);
-    Value mean = arith::DivFOp::create(p.b, sums[0], p.f32(double(width)));
-    Value root = math::SqrtOp::create(
-        p.b, arith::AddFOp::create(
-                 p.b, mean, p.f32(source.norm.getEps().convertToDouble())));
-    return arith::DivFOp::create(p.b, p.f32(1), root);
+        sums[size_t(s)] = p.addF(sums[size_t(s)], sums[size_t(s + n)]);
+    return sums[0];
   }
 
   ProgramBuilder &p;
-  HeadSource &source;
-  int64_t headDim;
   Value memory;
 };
-
-Value narrow(ProgramBuilder &p, Value value, Type element) {
-  if (value.getType() == element)
-    return value;
-  return arith::TruncFOp::create(p.b, element, value);
-}
 
 } // namespace
 
@@ -193,7 +140,8 @@ LogicalResult headrace::emitAttention(flow::KernelOp kernel,
   };
 
   // Keys and values of the step's rows into their pages, queries into scratch.
-  HeadReader keys(p, key, dim), values(p, value, dim), heads(p, query, dim);
+  MemoryHeadReader keys(p, key, dim), values(p, value, dim),
+      heads(p, query, dim);
   p.loop(count, [&](Value i) {
     Value row = p.add(first, i), position = p.add(start, i);
     Value block = headBlock(p.div(position, kPositions));
@@ -203,7 +151,7 @@ LogicalResult headrace::emitAttention(flow::KernelOp kernel,
           p.add(p.mul(p.add(p.mul(p.div(c, layout.pack), kPositions), slot),
                       layout.pack),
                 p.rem(c, layout.pack));
-      p.store(narrow(p, x, element), pool, p.add(block, at));
+      p.store(p.narrow(x, element), pool, p.add(block, at));
     });
     Value valueBlock = p.add(block, layout.keyElements);
     values.read(row, head, [&](Value c, Value x) {
@@ -211,7 +159,7 @@ LogicalResult headrace::emitAttention(flow::KernelOp kernel,
       Value pair = p.mul(p.div(slot, layout.pack), kPositions * layout.pack);
       Value lane = p.add(p.mul(p.rem(c, kPositions), layout.pack),
                          p.rem(slot, layout.pack));
-      p.store(narrow(p, x, element), pool,
+      p.store(p.narrow(x, element), pool,
               p.add(valueBlock, p.add(chunk, p.add(pair, lane))));
     });
     p.loop(p.index(shared), [&](Value h) {

@@ -14,7 +14,7 @@ LaunchOperands::LaunchOperands(flow::KernelOp kernel) {
 }
 
 ProgramBuilder::ProgramBuilder(flow::KernelOp kernel, const StepLimits &limits)
-    : b(kernel.getLoc(), kernel), kernel(kernel), limits(limits) {
+    : ScalarBuilder(kernel), kernel(kernel), limits(limits) {
   b.setInsertionPointAfter(kernel);
   LaunchOperands operands(kernel);
   SmallVector<Type> types{b.getIndexType()};

@@ -5,11 +5,10 @@
 #define HEADRACE_COMPILER_CODEGEN_PROGRAMBUILDER_H
 
 #include "compiler/codegen/BufferLayout.h"
+#include "compiler/codegen/ScalarBuilder.h"
 #include "dialects/flow/IR/Flow.h"
-#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
-#include "mlir/IR/ImplicitLocOpBuilder.h"
 
 namespace headrace {
 
@@ -29,7 +28,7 @@ struct LaunchOperands {
   explicit LaunchOperands(flow::KernelOp kernel);
 };
 
-class ProgramBuilder {
+class ProgramBuilder : public ScalarBuilder {
 public:
   /// Creates an empty program behind `kernel`. Results that are a key-value
   /// cache are the cache argument, updated in place, and have no buffer.
@@ -38,7 +37,6 @@ public:
   /// Sets the scratch size and erases the kernel.
   mlir::LogicalResult finish();
 
-  mlir::ImplicitLocOpBuilder b;
   flow::KernelOp kernel;
   flow::ProgramOp program;
   const StepLimits &limits;
@@ -53,16 +51,7 @@ public:
   /// Memory of the kernel's result number `i`, not counting caches.
   mlir::Value result(unsigned i) { return results[i]; }
 
-  mlir::Value index(int64_t value) {
-    return mlir::arith::ConstantIndexOp::create(b, value);
-  }
-  mlir::Value i32(int64_t value) {
-    return mlir::arith::ConstantIntOp::create(b, b.getI32Type(), value);
-  }
-  mlir::Value f32(double value) {
-    return mlir::arith::ConstantOp::create(
-        b, mlir::FloatAttr::get(b.getF32Type(), value));
-  }
+  mlir::Value index(int64_t value) { return number(value, b.getIndexType()); }
   mlir::Value count(flow::Count what) {
     return flow::CountOp::create(b, b.getIndexType(), what);
   }
@@ -70,23 +59,6 @@ public:
   mlir::Value rowCount() {
     return count(kernel->hasAttr(kOutputRowsAttr) ? flow::Count::outputs
                                                   : flow::Count::tokens);
-  }
-  mlir::Value add(mlir::Value x, mlir::Value y) {
-    return mlir::arith::AddIOp::create(b, x, y);
-  }
-  mlir::Value sub(mlir::Value x, mlir::Value y) {
-    return mlir::arith::SubIOp::create(b, x, y);
-  }
-  mlir::Value mul(mlir::Value x, mlir::Value y) {
-    return mlir::arith::MulIOp::create(b, x, y);
-  }
-  mlir::Value add(mlir::Value x, int64_t y) { return add(x, index(y)); }
-  mlir::Value mul(mlir::Value x, int64_t y) { return mul(x, index(y)); }
-  mlir::Value div(mlir::Value x, int64_t y) {
-    return mlir::arith::DivUIOp::create(b, x, index(y));
-  }
-  mlir::Value rem(mlir::Value x, int64_t y) {
-    return mlir::arith::RemUIOp::create(b, x, index(y));
   }
   mlir::Value min(mlir::Value x, mlir::Value y) {
     return mlir::arith::MinUIOp::create(b, x, y);

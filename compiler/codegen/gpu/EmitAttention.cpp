@@ -13,8 +13,7 @@
 // share the pages of a sequence in runs of kRunPages, and the last one to
 // arrive adds the parts up in the order of the runs. Caches of float32, which
 // matrix instructions would round, are read by EmitPlainAttention.cpp.
-#include "compiler/codegen/Elementwise.h"
-#include "compiler/codegen/KernelMatch.h"
+#include "compiler/codegen/HeadReader.h"
 #include "compiler/codegen/gpu/Attention.h"
 #include "compiler/codegen/gpu/GpuEmitters.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -30,75 +29,39 @@ constexpr int64_t kRunPages = kWarps;
 /// Query columns of a tile, for many rows; twice as many spill registers with
 /// heads of 128 channels.
 constexpr int64_t kManyColumns = 8;
-/// The finished channels of heads; a warp takes one head of one row.
-class HeadReader {
-public:
-  HeadReader(KernelBuilder &k, HeadSource &source, int64_t dim)
-      : k(k), source(source), dim(dim), rows(k.rowsOf(source.argument)) {}
 
-  void read(Value row, Value head, function_ref<void(Value, Value)> sink) {
-    Value start = k.mul(head, dim), scale = normScale(row, start);
-    auto channel = [&](Value c) {
-      Value x = k.widen(
-          k.load(rows.element,
-                 k.at(rows, row, k.add(k.add(start, c), source.offset))));
-      if (scale) {
-        x = k.mulF(x, scale);
-        if (Value weight = source.norm.getWeight()) {
-          Value at = source.norm.getGroups() == 1 ? k.add(start, c) : c;
-          Type of = cast<RankedTensorType>(weight.getType()).getElementType();
-          x = k.mulF(
-              x, k.widen(k.loadConstant(of, k.at(k.weight(weight), at, of))));
-        }
-      }
-      for (Operation *op : source.elementwise)
-        x = emitElementwise(k.b, k.b.getLoc(), op, x);
-      return x;
-    };
-    int64_t rotated = 0;
-    if (source.rotate) {
-      RowsInMemory angles = k.rowsOf(source.rotate.getAngles());
-      rotated = angles.width;
-      int64_t half = rotated / 2;
-      k.loop(k.lane(), k.i32(half), k.i32(kWarp), [&](Value i) {
-        Value j = k.add(i, half);
-        Value cosine = k.load(angles.element, k.at(angles, row, i));
-        Value sine = k.load(angles.element, k.at(angles, row, j));
-        Value x = channel(i), y = channel(j);
-        sink(i, k.subF(k.mulF(x, cosine), k.mulF(y, sine)));
-        sink(j, k.addF(k.mulF(y, cosine), k.mulF(x, sine)));
-      });
-    }
-    if (rotated < dim)
-      k.loop(k.add(k.lane(), rotated), k.i32(dim), k.i32(kWarp),
-             [&](Value c) { sink(c, channel(c)); });
-  }
+/// A warp takes one head of one row.
+class WarpHeadReader final : public HeadReader {
+public:
+  WarpHeadReader(KernelBuilder &k, const HeadSource &source, int64_t dim)
+      : HeadReader(k, source, dim), k(k), rows(k.rowsOf(source.argument)) {}
 
 private:
-  /// 1 / sqrt(mean(x^2) + eps) over the row or over the head.
-  Value normScale(Value row, Value start) {
-    if (!source.norm)
-      return {};
-    bool whole = source.norm.getGroups() == 1;
-    int64_t width =
-        whole ? cast<RankedTensorType>(source.norm.getInput().getType())
-                    .getDimSize(1)
-              : dim;
-    Value from = whole ? k.i32(source.offset) : k.add(start, source.offset);
-    Value sum = k.fold(k.lane(), k.i32(width), k.i32(kWarp), k.f32(0),
-                       [&](Value c, ValueRange now) {
-                         Value x = k.widen(k.load(
-                             rows.element, k.at(rows, row, k.add(from, c))));
-                         return SmallVector<Value>{k.fma(x, x, now[0])};
-                       })[0];
-    Value mean = k.divF(k.warpSum(sum), k.f32(double(width)));
-    Value eps = k.f32(source.norm.getEps().convertToDouble());
-    return k.divF(k.f32(1), k.sqrt(k.addF(mean, eps)));
+  Value input(Value row, Value column) override {
+    return k.widen(k.load(rows.element, k.at(rows, row, column)));
+  }
+  Value normWeight(Value at) override {
+    Value weight = source.norm.getWeight();
+    Type of = cast<RankedTensorType>(weight.getType()).getElementType();
+    return k.widen(k.loadConstant(of, k.at(k.weight(weight), at, of)));
+  }
+  Value angle(Value row, Value column) override {
+    RowsInMemory angles = k.rowsOf(source.rotate.getAngles());
+    return k.load(angles.element, k.at(angles, row, column));
+  }
+  void overChannels(int64_t from, int64_t to,
+                    function_ref<void(Value)> body) override {
+    k.loop(k.add(k.lane(), from), k.i32(to), k.i32(kWarp), body);
+  }
+  Value sumOfSquares(Value row, Value from, int64_t width) override {
+    return k.warpSum(k.fold(k.lane(), k.i32(width), k.i32(kWarp), k.f32(0),
+                            [&](Value c, ValueRange now) {
+                              Value x = input(row, k.add(from, c));
+                              return SmallVector<Value>{k.fma(x, x, now[0])};
+                            })[0]);
   }
 
   KernelBuilder &k;
-  HeadSource &source;
-  int64_t dim;
   RowsInMemory rows;
 };
 
@@ -114,7 +77,7 @@ void emitPrepare(flow::KernelOp kernel, const Attention &a, HeadSource &query,
     Value sequence = a.sequenceOf(k, row), position = a.position(k, row);
     Value page = k.div(position, kPositions),
           slot = k.rem(position, kPositions);
-    HeadReader queries(k, query, a.dim), keys(k, key, a.dim),
+    WarpHeadReader queries(k, query, a.dim), keys(k, key, a.dim),
         values(k, value, a.dim);
     RowsInMemory to = a.queries(k);
     k.loop(k.warp(), k.i32(a.heads), k.i32(kWarps), [&](Value head) {

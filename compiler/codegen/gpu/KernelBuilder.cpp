@@ -16,8 +16,7 @@ constexpr unsigned kGlobal = 1, kShared = 3;
 KernelBuilder::KernelBuilder(flow::KernelOp kernel, const std::string &name,
                              const StepLimits &limits,
                              ArrayRef<ExtraBuffer> extras)
-    : b(kernel.getLoc(), kernel), kernel(kernel), limits(limits),
-      extras(extras) {
+    : ScalarBuilder(kernel), kernel(kernel), limits(limits), extras(extras) {
   Type pointer = LLVM::LLVMPointerType::get(b.getContext(), kGlobal);
   LaunchOperands operands(kernel);
   SmallVector<Type> types{pointer, pointer};
@@ -125,27 +124,9 @@ Value KernelBuilder::count(flow::Count what) {
   return arith::TruncIOp::create(b, b.getI32Type(), wide);
 }
 
-Value KernelBuilder::fma(Value x, Value y, Value z) {
-  return math::FmaOp::create(b, x, y, z);
-}
-Value KernelBuilder::exp(Value x) { return math::ExpOp::create(b, x); }
-Value KernelBuilder::sqrt(Value x) { return math::SqrtOp::create(b, x); }
-
 Value KernelBuilder::larger(Value x, Value y) {
   Value more = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, x, y);
   return select(more, x, y);
-}
-
-Value KernelBuilder::widen(Value x) {
-  if (x.getType().isF32())
-    return x;
-  return arith::ExtFOp::create(b, b.getF32Type(), x);
-}
-
-Value KernelBuilder::narrow(Value x, Type element) {
-  if (x.getType() == element)
-    return x;
-  return arith::TruncFOp::create(b, element, x);
 }
 
 Value KernelBuilder::thread() {

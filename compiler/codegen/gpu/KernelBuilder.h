@@ -9,12 +9,11 @@
 #define HEADRACE_COMPILER_CODEGEN_GPU_KERNELBUILDER_H
 
 #include "compiler/codegen/BufferLayout.h"
+#include "compiler/codegen/ScalarBuilder.h"
 #include "dialects/flow/IR/Flow.h"
-#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
-#include "mlir/IR/ImplicitLocOpBuilder.h"
 
 namespace headrace {
 
@@ -36,7 +35,7 @@ enum class ExtraBuffer {
   tickets    ///< i32 counters, zero before and after every launch.
 };
 
-class KernelBuilder {
+class KernelBuilder : public ScalarBuilder {
 public:
   /// Starts kernel `name` behind `kernel`, with parameters for the operands and
   /// results of `kernel` in the order of the ABI and for `extras`.
@@ -46,7 +45,6 @@ public:
   /// Ends the function and says how it is launched.
   void finish(int64_t threads, flow::GridAttr grid);
 
-  mlir::ImplicitLocOpBuilder b;
   flow::KernelOp kernel;
   const StepLimits &limits;
 
@@ -73,41 +71,14 @@ public:
   mlir::Value count(flow::Count what);
 
   //===--------------------------------------------------------------------===//
-  // Scalars; integers are i32 unless said
+  // Scalars beside those of ScalarBuilder; integers are i32, signed, unless
+  // said
   //===--------------------------------------------------------------------===//
   mlir::Type i32Type() { return b.getI32Type(); }
   mlir::Type f32Type() { return b.getF32Type(); }
-  mlir::Value i32(int64_t value) {
-    return mlir::arith::ConstantIntOp::create(b, b.getI32Type(), value);
-  }
-  mlir::Value i64(int64_t value) {
-    return mlir::arith::ConstantIntOp::create(b, b.getI64Type(), value);
-  }
-  mlir::Value f32(double value) {
-    return mlir::arith::ConstantOp::create(
-        b, mlir::FloatAttr::get(b.getF32Type(), value));
-  }
+  mlir::Value i64(int64_t value) { return number(value, b.getI64Type()); }
   mlir::Value boolean(bool value) {
     return mlir::arith::ConstantIntOp::create(b, b.getI1Type(), value);
-  }
-  mlir::Value add(mlir::Value x, mlir::Value y) {
-    return mlir::arith::AddIOp::create(b, x, y);
-  }
-  mlir::Value sub(mlir::Value x, mlir::Value y) {
-    return mlir::arith::SubIOp::create(b, x, y);
-  }
-  mlir::Value mul(mlir::Value x, mlir::Value y) {
-    return mlir::arith::MulIOp::create(b, x, y);
-  }
-  mlir::Value add(mlir::Value x, int64_t y) { return y ? add(x, i32(y)) : x; }
-  mlir::Value mul(mlir::Value x, int64_t y) {
-    return y == 1 ? x : mul(x, i32(y));
-  }
-  mlir::Value div(mlir::Value x, int64_t y) {
-    return y == 1 ? x : mlir::arith::DivUIOp::create(b, x, i32(y)).getResult();
-  }
-  mlir::Value rem(mlir::Value x, int64_t y) {
-    return mlir::arith::RemUIOp::create(b, x, i32(y));
   }
   mlir::Value min(mlir::Value x, mlir::Value y) {
     return mlir::arith::MinSIOp::create(b, x, y);
@@ -131,28 +102,10 @@ public:
   mlir::Value select(mlir::Value which, mlir::Value x, mlir::Value y) {
     return mlir::arith::SelectOp::create(b, which, x, y);
   }
-  mlir::Value addF(mlir::Value x, mlir::Value y) {
-    return mlir::arith::AddFOp::create(b, x, y);
-  }
-  mlir::Value subF(mlir::Value x, mlir::Value y) {
-    return mlir::arith::SubFOp::create(b, x, y);
-  }
-  mlir::Value mulF(mlir::Value x, mlir::Value y) {
-    return mlir::arith::MulFOp::create(b, x, y);
-  }
-  mlir::Value divF(mlir::Value x, mlir::Value y) {
-    return mlir::arith::DivFOp::create(b, x, y);
-  }
-  mlir::Value fma(mlir::Value x, mlir::Value y, mlir::Value z);
-  mlir::Value exp(mlir::Value x);
-  mlir::Value sqrt(mlir::Value x);
   mlir::Value larger(mlir::Value x, mlir::Value y);
   mlir::Value toI64(mlir::Value x) {
     return mlir::arith::ExtSIOp::create(b, b.getI64Type(), x);
   }
-  /// A value of a 16-bit or 32-bit float as float32.
-  mlir::Value widen(mlir::Value x);
-  mlir::Value narrow(mlir::Value x, mlir::Type element);
 
   //===--------------------------------------------------------------------===//
   // Places
